@@ -1,0 +1,34 @@
+"""refdiff: the verified reference for training variance-preserving diffusion models, seen as SDEs.
+
+Names are loaded on first use, so that importing `refdiff.conformance` (which runs inside other
+people's test sessions) does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refdiff.chain import DiscreteChain as DiscreteChain
+    from refdiff.errors import ConfigError as ConfigError
+    from refdiff.errors import DomainError as DomainError
+    from refdiff.errors import RefdiffError as RefdiffError
+    from refdiff.marginal import Marginal as Marginal
+    from refdiff.marginal import Posterior as Posterior
+    from refdiff.marginal import log_density as log_density
+    from refdiff.marginal import marginal as marginal
+    from refdiff.marginal import mean as mean
+    from refdiff.marginal import perturb as perturb
+    from refdiff.marginal import posterior as posterior
+    from refdiff.marginal import posterior_mean as posterior_mean
+    from refdiff.marginal import score as score
+    from refdiff.marginal import std as std
+    from refdiff.marginal import transition as transition
+    from refdiff.parameterization import convert as convert
+    from refdiff.schedule import CosineSchedule as CosineSchedule
+    from refdiff.schedule import LinearSchedule as LinearSchedule
+    from refdiff.schedule import NoiseProcess as NoiseProcess
+    from refdiff.schedule import Schedule as Schedule
+
+__version__ = "0.1.0"

@@ -1,0 +1,71 @@
+"""The discrete chain of DDPM as a noise process (spec chapter 7).
+
+    alpha_bar_k = prod_{i=1}^{k} (1 - beta_i),    k = 1..N,    alpha_bar_0 = 1
+
+The product is a sum of log1p(-beta_i) in float64. Times are the indices k, int64; results are float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import fsum, log1p
+from typing import final
+
+import torch
+from torch import Tensor
+
+from refdiff.errors import DomainError
+from refdiff.numerics import log1mexp
+from refdiff.tensors import Times, Values, within
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DiscreteChain:
+    """A chain of N noising steps given by its per-step variances (DIS-1); Ho et al. 2020."""
+
+    betas: tuple[float, ...]
+    """beta_k for k = 1..N, each in (0, 1): the variance that step k adds."""
+    _log_alpha_bar: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse an empty chain and any beta_k outside (0, 1)."""
+        if not self.betas:
+            raise DomainError("DIS-1", "at least one beta", "none")
+        for k, beta in enumerate(self.betas, start=1):
+            if not 0.0 < beta < 1.0:
+                raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
+        logs = [log1p(-beta) for beta in self.betas]
+        table = torch.tensor([fsum(logs[:k]) for k in range(len(logs) + 1)], dtype=torch.float64)
+        object.__setattr__(self, "_log_alpha_bar", table)
+
+    def log_alpha_bar(self, k: Times) -> Values:
+        """Return log alpha_bar_k, k int64 in 0..N, any shape (DIS-1). Raises DomainError outside."""
+        if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
+            raise DomainError("DIS-1", "an integer index k (a real time belongs to a schedule)", k.dtype)
+        steps = len(self.betas)
+        inside = (k >= 0) & (k <= steps)
+        looked_up = self._log_alpha_bar.to(k.device)[k.clamp(0, steps).long()]
+        return within("DIS-1", f"k in 0..{steps}", torch.where(inside, looked_up, torch.nan), inside)
+
+    def log_decay(self, s: Times, t: Times) -> Values:
+        """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1)."""
+        later = within("MAR-6", "t >= s", t, t >= s)
+        return self.log_alpha_bar(later) - self.log_alpha_bar(s)
+
+    def alpha_bar(self, k: Times) -> Values:
+        """Return alpha_bar_k, any shape (DIS-1)."""
+        return torch.exp(self.log_alpha_bar(k))
+
+    def alpha(self, k: Times) -> Values:
+        """Return the signal scale sqrt(alpha_bar_k), any shape (MAR-1)."""
+        return torch.exp(0.5 * self.log_alpha_bar(k))
+
+    def sigma(self, k: Times) -> Values:
+        """Return the noise standard deviation sqrt(1 - alpha_bar_k), any shape (MAR-2)."""
+        return torch.sqrt(-torch.expm1(self.log_alpha_bar(k)))
+
+    def log_snr(self, k: Times) -> Values:
+        """Return log(alpha_k^2 / sigma_k^2), any shape; +inf at k = 0 (SCH-7)."""
+        log_alpha_bar = self.log_alpha_bar(k)
+        return log_alpha_bar - log1mexp(log_alpha_bar)

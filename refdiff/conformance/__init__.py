@@ -1,0 +1,1 @@
+"""Conformance: the contract, the judge, the report. Nothing here imports torch but `reference`."""

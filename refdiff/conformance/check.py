@@ -1,0 +1,48 @@
+"""How evidence is declared: `@standing` for the truth of a clause, `@check` for a verdict on a target.
+
+Both mark a pytest function with the clauses it speaks about; the plugin, the traceability test and
+`judge` read the marks. Nothing is keyed on node ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
+
+import pytest
+
+from refdiff.conformance.interface import Capability
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Kind: TypeAlias = Literal["symbolic", "certified", "quadrature", "simulation", "property", "exhaustive"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A test that a clause is true. No target is involved."""
+
+    clauses: tuple[str, ...]
+    kind: Kind
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A test that a target obeys a clause."""
+
+    clause: str
+    needs: tuple[Capability, ...]
+    """Capabilities without which the clause is not claimed."""
+
+
+def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a test function as evidence, of one kind, that these clauses are true."""
+    return pytest.mark.refdiff_standing(Standing(clauses, kind))
+
+
+def check(clause: str, *needs: Capability) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a test function `(subject)` as the check of one clause on a target."""
+    return pytest.mark.refdiff_check(Check(clause, needs))

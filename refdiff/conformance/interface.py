@@ -1,0 +1,158 @@
+"""The contract between the suite and what it judges (spec chapter 12).
+
+Arrays cross as NumPy in the target's declared dtype, read-only, so that any framework can be a
+target; the suite sends only values that the dtype represents. Noise and time are inputs.
+
+    def target() -> Target: ...            named on the command line as package.module:target
+
+What `build(process)` returns has the methods of the capabilities that the claim names:
+
+| capability | method |
+|---|---|
+| schedule  | `coefficients(t)` -> mapping of the names in `Quantity` that the library has, each shaped as t |
+| perturb   | `perturb(x_0, eps, t)` -> x_t |
+| sde       | `drift(x, t)`, `diffusion(t)` |
+| convert   | `convert(value, x_t, t, source, to)` -> value; source and to are of `Parameterization` |
+| loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` |
+| times     | `times(n, seed)` -> (t, weight) |
+| step      | `step(x_t, eps_hat, t, s, noise, rule)` |
+| posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
+| ema       | `ema(decay, history)` -> history |
+| fit       | `fit(data, seed, seconds)` -> denoiser |
+
+Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
+(s may be 0). A method that cannot serve one process, or one pair of parameterisations, raises
+`Unsupported`. Arguments are passed by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, final, get_args, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.errors import ConfigError, RefdiffError
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+Times: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.int64]
+Capability: TypeAlias = Literal[
+    "schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"
+]
+Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
+Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
+DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
+Reduction: TypeAlias = Literal["none", "batch_mean", "all_mean"]
+
+METHODS: Mapping[Capability, tuple[str, ...]] = {
+    "schedule": ("coefficients",),
+    "perturb": ("perturb",),
+    "sde": ("drift", "diffusion"),
+    "convert": ("convert",),
+    "loss": ("loss",),
+    "times": ("times",),
+    "step": ("step",),
+    "posterior": ("posterior",),
+    "ema": ("ema",),
+    "fit": ("fit",),
+}
+"""What an object needs to have a capability."""
+
+
+@final
+class Unsupported(RefdiffError):
+    """Raised by a target: this call cannot be served, for the reason given. Counted and shown."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """The linear schedule (SCH-2)."""
+
+    beta_min: float
+    """Noise rate at t = 0, per unit of time."""
+    beta_max: float
+    """Noise rate at t = 1, per unit of time."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """The cosine schedule, uncapped (SCH-4)."""
+
+    s: float
+    """Offset, in units of time."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """A discrete chain (DIS-1): time is k in 1..N, int64."""
+
+    betas: tuple[float, ...]
+    """Per-step variances, k = 1..N."""
+
+    def __repr__(self) -> str:
+        """Show a long chain by its ends: a report prints this."""
+        if len(self.betas) <= 4:
+            return f"Chain(betas={self.betas})"
+        return f"Chain(N={len(self.betas)}, betas={self.betas[0]:.6g}..{self.betas[-1]:.6g})"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """A process with constants of the library's own: judged by laws only."""
+
+    label: str
+    """What the report calls it."""
+
+
+Process: TypeAlias = Linear | Cosine | Chain | Own
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a target says of itself. Raises ConfigError, in one sentence, if it does not hold together."""
+
+    name: str
+    """What the report calls the target."""
+    version: str
+    """Of the library that is judged."""
+    dtype: DType
+    """Of all arrays that cross; bfloat16 travels as float32."""
+    processes: tuple[Process | type[Process], ...]
+    """Instances, or types: of a type any member may be asked for."""
+    capabilities: frozenset[Capability]
+    """What `build` returns can do."""
+    reduction: Reduction = "none"
+    """How `loss` reduces."""
+
+    def __post_init__(self) -> None:
+        """Refuse names outside the contract."""
+        if self.dtype not in get_args(DType):
+            raise ConfigError(f"CON-1 wants a dtype of {', '.join(get_args(DType))}, got {self.dtype!r}")
+        if unknown := sorted(map(str, set(self.capabilities) - set(METHODS))):
+            raise ConfigError(f"CON-1 wants capabilities of {', '.join(METHODS)}, got {', '.join(unknown)}")
+        if not self.processes:
+            raise ConfigError("CON-1 wants at least one process in the claim, got none")
+        kinds = get_args(Process)
+        for process in self.processes:
+            if process not in (Linear, Cosine, Chain) and not isinstance(process, kinds):
+                raise ConfigError(f"CON-1 wants processes that are Linear, Cosine, Chain or Own, got {process!r}")
+        if self.reduction not in get_args(Reduction):
+            raise ConfigError(f"CON-1 wants a reduction of {', '.join(get_args(Reduction))}, got {self.reduction!r}")
+
+
+@runtime_checkable
+class Target(Protocol):
+    """What the suite judges."""
+
+    claim: Claim
+    """What it says of itself."""
+
+    def build(self, process: Process, /) -> object:
+        """Return an object with the methods of the claimed capabilities. May raise Unsupported."""

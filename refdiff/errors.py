@@ -1,0 +1,23 @@
+"""What refdiff raises: one root, and one sentence that names clause, need and value."""
+
+from __future__ import annotations
+
+from typing import final
+
+
+class RefdiffError(Exception):
+    """The root of every exception that refdiff raises on purpose."""
+
+
+@final
+class DomainError(RefdiffError, ValueError):
+    """An input lies outside the domain of a formula: its value, shape or dtype."""
+
+    def __init__(self, clause: str, need: str, got: object) -> None:
+        """Say which clause wants what, and what it got."""
+        super().__init__(f"{clause} wants {need}, got {got}")
+
+
+@final
+class ConfigError(RefdiffError, ValueError):
+    """Something that a person wrote (a claim, a file, an option) does not hold together."""

@@ -1,0 +1,78 @@
+"""Forms without cancellation, and derivatives that autograd gets wrong.
+
+Each helper names its law, its domain and its error, and is safe backward as well as forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Formula: TypeAlias = Callable[..., Tensor]
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """Return log(1 - exp(x)) for x <= 0 (NUM-3); 0 gives -inf, -inf gives 0, x > 0 gives NaN.
+
+    Any shape, floating. Relative error at most 4 u: log(-expm1(x)) loses digits
+    where exp(x) is small, log1p(-exp(x)) where it is near 1, and they meet at x = -log 2.
+    """
+    near_zero = x > -log(2.0)
+    # Each branch sees only arguments of its own, or 0 * inf = NaN comes back through `where`.
+    near = torch.log(-torch.expm1(torch.where(near_zero, x, -log(2.0))))
+    far = torch.log1p(-torch.exp(torch.where(near_zero, -log(2.0), x)))
+    return torch.where(torch.isnan(x), x, torch.where(near_zero, near, far))
+
+
+def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
+    """Return value(*times) whose derivative in the i-th time is slopes[i](*times) (NUM-4).
+
+    The chain rule multiplies inf by 0 where a square root or a logarithm reaches the end of its
+    domain, and returns NaN for d sigma/dt at t = 0 or d alpha/dt at t = 1 (cosine). Here the
+    slope is a formula of its own, so it is the one-sided limit, possibly infinite, never NaN.
+    Reverse and forward mode, `vmap` and `torch.compile` go through it.
+    """
+    # Dynamo cannot trace a Function that has a jvp; only eager code can ask for forward mode.
+    rule = _Sloped if torch.compiler.is_compiling() else _SlopedBothModes
+    result: Tensor = rule.apply(value, slopes, *times)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+    return result
+
+
+def _times(slope: Tensor, gradient: Tensor) -> Tensor:
+    # An unused path has gradient 0, and 0 * inf would poison the used ones.
+    return torch.where(gradient == 0, 0.0, gradient * slope)
+
+
+class _Sloped(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
+        return value(*times)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.slopes, *times = inputs
+        ctx.save_for_backward(*times)
+        ctx.save_for_forward(*times)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), times = gradients, ctx.saved_tensors
+        return None, None, *(_times(slope(*times), gradient) for slope in ctx.slopes)
+
+
+class _SlopedBothModes(_Sloped):
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        times = ctx.saved_tensors
+        parts = [
+            _times(slope(*times), tangent)
+            for slope, tangent in zip(ctx.slopes, tangents[2:], strict=True)
+            if tangent is not None
+        ]
+        return torch.stack(parts).sum(0)

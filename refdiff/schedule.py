@@ -1,0 +1,214 @@
+"""Noise schedules of the VP-SDE in continuous time (spec chapter 1).
+
+A schedule is a rate beta(t) >= 0 on [0, 1]. What it does to the data is the integral of that rate,
+
+    log(alpha_bar_t / alpha_bar_s) = -int_s^t beta(u) du        `log_decay(s, t)`, SCH-3
+
+from which `refdiff.derived` takes all else. Every method accepts times of any shape and any float
+dtype, evaluates in float64 and rounds once to the dtype of t; a t outside [0, 1] raises DomainError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, inf, pi, sin
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from refdiff import derived
+from refdiff.errors import DomainError
+from refdiff.tensors import Times, Values
+
+
+@runtime_checkable
+class NoiseProcess(Protocol):
+    """What the marginal needs: a schedule (t in [0, 1]) and a discrete chain (k in 0..N) both have it."""
+
+    def alpha(self, t: Times, /) -> Values:
+        """Return the signal scale (MAR-1)."""
+
+    def sigma(self, t: Times, /) -> Values:
+        """Return the noise standard deviation (MAR-2)."""
+
+    def log_decay(self, s: Times, t: Times, /) -> Values:
+        """Return log(alpha_bar_t / alpha_bar_s) for s <= t (SCH-3)."""
+
+
+@runtime_checkable
+class Schedule(NoiseProcess, Protocol):
+    """A schedule in continuous time. All methods are elementwise, in the dtype of their argument."""
+
+    def beta(self, t: Times, /) -> Values:
+        """Return the noise rate, per unit of time."""
+
+    def log_alpha_bar(self, t: Times, /) -> Values:
+        """Return minus the integral of beta over [0, t] (SCH-3)."""
+
+    def alpha_bar(self, t: Times, /) -> Values:
+        """Return the share of variance that is signal."""
+
+    def log_snr(self, t: Times, /) -> Values:
+        """Return log(alpha^2 / sigma^2), natural (SCH-7)."""
+
+    def time_of_log_snr(self, log_snr: Values, /) -> Values:
+        """Return the t at which the schedule has this log-SNR (SCH-10)."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearSchedule:
+    """beta(t) = beta_min + t (beta_max - beta_min) (SCH-2); Song et al. 2021, appendix C."""
+
+    beta_min: float = 0.1
+    """Noise rate at t = 0, per unit of time."""
+    beta_max: float = 20.0
+    """Noise rate at t = 1, per unit of time."""
+
+    def __post_init__(self) -> None:
+        """Refuse rates that are negative, falling, infinite, NaN, or zero throughout."""
+        if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
+            raise DomainError("SCH-2", "0 <= beta_min <= beta_max, finite, and beta_max > 0", self)
+
+    def beta(self, t: Times) -> Values:
+        """Return the noise rate, per unit of time (SCH-2)."""
+        return derived.beta(self, "SCH-2", t)
+
+    def log_decay(self, s: Times, t: Times) -> Values:
+        """Return log(alpha_bar_t / alpha_bar_s), for s <= t and s < 1 of one shape (SCH-3)."""
+        return derived.log_decay(self, s, t)
+
+    def log_alpha_bar(self, t: Times) -> Values:
+        """Return -(beta_min t + (beta_max - beta_min) t^2 / 2) (SCH-3)."""
+        return derived.log_alpha_bar(self, "SCH-3", t)
+
+    def alpha_bar(self, t: Times) -> Values:
+        """Return exp(log_alpha_bar), the share of variance that is signal (SCH-3)."""
+        return derived.alpha_bar(self, "SCH-3", t)
+
+    def alpha(self, t: Times) -> Values:
+        """Return the signal scale sqrt(alpha_bar) (MAR-1)."""
+        return derived.alpha(self, t)
+
+    def sigma(self, t: Times) -> Values:
+        """Return the noise standard deviation sqrt(1 - alpha_bar) (MAR-2)."""
+        return derived.sigma(self, t)
+
+    def log_snr(self, t: Times) -> Values:
+        """Return log(alpha^2 / sigma^2), natural; +inf at t = 0 (SCH-7)."""
+        return derived.log_snr(self, t)
+
+    def time_of_log_snr(self, log_snr: Values) -> Values:
+        """Return the t with this log-SNR (SCH-10). Raises DomainError below log_snr(1)."""
+        return derived.time_of_log_snr(self, log_snr)
+
+    def rate(self, t: Tensor) -> Tensor:
+        """Return beta(t), float64 and unchecked."""
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def rate_slope(self, t: Tensor) -> Tensor:
+        """Return d beta/dt, float64 and unchecked."""
+        return torch.full_like(t, self.beta_max - self.beta_min)
+
+    def decay(self, s: Tensor, t: Tensor) -> Tensor:
+        """Return minus the area of a trapezium: width t - s, mean height beta((s + t)/2)."""
+        return -(t - s) * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (s + t))
+
+    def alpha_slope(self, t: Tensor) -> Tensor:
+        """Return d alpha/dt, float64 and unchecked."""
+        return -0.5 * self.rate(t) * torch.exp(0.5 * self.decay(torch.zeros_like(t), t))
+
+    def inverse(self, log_snr: Tensor) -> Tensor:
+        """Solve beta_min t + slope t^2 / 2 = log(1 + 1/SNR) by the root that does not cancel."""
+        integral = torch.nn.functional.softplus(-log_snr, threshold=700.0)
+        slope = self.beta_max - self.beta_min
+        return 2.0 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2.0 * slope * integral))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosineSchedule:
+    """alpha_bar(t) = cos^2(pi/2 (t + s)/(1 + s)) / cos^2(pi/2 s/(1 + s)) (SCH-4); Nichol & Dhariwal 2021.
+
+    Uncapped: alpha(1) = 0, beta(1) = +inf and log_snr(1) = -inf, exactly.
+    """
+
+    s: float = 0.008
+    """Offset, in units of time; it keeps beta(0) above 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse an offset that is negative, infinite or NaN."""
+        if not 0.0 <= self.s < inf:
+            raise DomainError("SCH-4", "0 <= s, finite", self)
+
+    def beta(self, t: Times) -> Values:
+        """Return the noise rate, per unit of time; +inf at t = 1 (SCH-5)."""
+        return derived.beta(self, "SCH-5", t)
+
+    def log_decay(self, s: Times, t: Times) -> Values:
+        """Return log(alpha_bar_t / alpha_bar_s), for s <= t and s < 1 of one shape (SCH-3)."""
+        return derived.log_decay(self, s, t)
+
+    def log_alpha_bar(self, t: Times) -> Values:
+        """Return the log of alpha_bar; -inf at t = 1 (SCH-4)."""
+        return derived.log_alpha_bar(self, "SCH-4", t)
+
+    def alpha_bar(self, t: Times) -> Values:
+        """Return the share of variance that is signal; 0 at t = 1 (SCH-4)."""
+        return derived.alpha_bar(self, "SCH-4", t)
+
+    def alpha(self, t: Times) -> Values:
+        """Return the signal scale sqrt(alpha_bar) (MAR-1)."""
+        return derived.alpha(self, t)
+
+    def sigma(self, t: Times) -> Values:
+        """Return the noise standard deviation sqrt(1 - alpha_bar) (MAR-2)."""
+        return derived.sigma(self, t)
+
+    def log_snr(self, t: Times) -> Values:
+        """Return log(alpha^2 / sigma^2), natural; +inf at t = 0, -inf at t = 1 (SCH-7)."""
+        return derived.log_snr(self, t)
+
+    def time_of_log_snr(self, log_snr: Values) -> Values:
+        """Return the t with this log-SNR (SCH-10); every log-SNR has one."""
+        return derived.time_of_log_snr(self, log_snr)
+
+    @property
+    def _speed(self) -> float:
+        return 0.5 * pi / (1.0 + self.s)
+
+    @property
+    def _start(self) -> float:
+        return self._speed * self.s
+
+    def rate(self, t: Tensor) -> Tensor:
+        """Return 2 speed tan(start + speed t), each factor of the tangent from the end where it reaches 0."""
+        return 2.0 * self._speed * torch.sin(self._start + self._speed * t) / torch.sin(self._speed * (1.0 - t))
+
+    def rate_slope(self, t: Tensor) -> Tensor:
+        """Return d beta/dt, float64 and unchecked."""
+        return 2.0 * (self._speed / torch.sin(self._speed * (1.0 - t))) ** 2
+
+    def decay(self, s: Tensor, t: Tensor) -> Tensor:
+        """Return the log of a squared ratio of sines, as log1p of their difference where it is near 1."""
+        at_s = torch.sin(self._speed * (1.0 - s))
+        ratio = torch.sin(self._speed * (1.0 - t)) / at_s
+        middle = self._start + 0.5 * self._speed * (s + t)
+        drop = 2.0 * torch.sin(middle) * torch.sin(0.5 * self._speed * (t - s)) / at_s
+        return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
+
+    def alpha_slope(self, t: Tensor) -> Tensor:
+        """Return d alpha/dt: the pole of beta and the zero of alpha are divided out."""
+        return -self._speed * torch.sin(self._start + self._speed * t) / cos(self._start)
+
+    def inverse(self, log_snr: Tensor) -> Tensor:
+        """Solve cos(start + x) = alpha cos(start) for the angle x = speed t.
+
+        sin x = sigma^2 cos(start) / (sin(start + x) + alpha sin(start)) is free of cancellation.
+        """
+        variance, alpha = torch.sigmoid(-log_snr), torch.sqrt(torch.sigmoid(log_snr))
+        sin_sum = torch.sqrt(sin(self._start) ** 2 + cos(self._start) ** 2 * variance)
+        sin_x = variance * cos(self._start) / (sin_sum + alpha * sin(self._start))
+        cos_x = alpha * cos(self._start) ** 2 + sin_sum * sin(self._start)
+        return torch.atan2(sin_x, cos_x) / self._speed

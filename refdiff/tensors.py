@@ -1,0 +1,71 @@
+"""The shape vocabulary, the one broadcaster, and the one check of values.
+
+| name    | shape             | is                                            |
+|---------|-------------------|-----------------------------------------------|
+| `Times` | `*shape`          | times of elementwise schedule mathematics     |
+| `Time`  | `batch`           | one time per example: continuous t, or index k |
+| `Data`  | `batch *event`    | data of any rank, one example per row         |
+| `Batch` | `batch`           | one number per example                        |
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from refdiff.errors import DomainError
+
+Times: TypeAlias = Shaped[Tensor, "*shape"]
+Values: TypeAlias = Float[Tensor, "*shape"]
+Time: TypeAlias = Shaped[Tensor, " batch"]
+Data: TypeAlias = Float[Tensor, " batch *event"]
+Batch: TypeAlias = Float[Tensor, " batch"]
+
+
+def over_event(coefficient: Batch, data: Data) -> Tensor:
+    """Return one number per example, shaped to scale `data` and rounded once to its dtype.
+
+    coefficient: (batch,); data: (batch, *event); returns (batch, 1, ..., 1).
+    Raises DomainError (NOT-2) on any other pair of shapes: nothing is broadcast by luck.
+    """
+    if coefficient.ndim != 1 or data.ndim < 1 or coefficient.shape[0] != data.shape[0]:
+        raise DomainError(
+            "NOT-2",
+            "one time per example: t of shape (batch,) beside data of shape (batch, *event)",
+            f"t of shape {tuple(coefficient.shape)} beside data of shape {tuple(data.shape)}",
+        )
+    return coefficient.to(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
+
+
+def same_shape(clause: str, **data: Tensor) -> None:
+    """Raise DomainError unless all of the named tensors have one shape and one dtype."""
+    if len({(x.shape, x.dtype) for x in data.values()}) > 1:
+        got = ", ".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in data.items())
+        raise DomainError(clause, f"{' and '.join(data)} of one shape and one dtype", got)
+    if not next(iter(data.values())).is_floating_point():
+        raise DomainError(clause, f"a floating-point {next(iter(data))}", next(iter(data.values())).dtype)
+
+
+def within(clause: str, need: str, value: Tensor, inside: Tensor) -> Tensor:
+    """Return `value` where `inside`; elsewhere raise DomainError, or give NaN where none can be raised.
+
+    The check looks at values only on eager CPU tensors. Under `torch.compile`, under function
+    transforms and on accelerators (where looking would wait for the device) it masks instead.
+    """
+    if _can_look(value):
+        if not bool(inside.all()):
+            raise DomainError(clause, need, value[~inside].flatten()[0].item())
+        return value
+    return torch.where(inside, value, torch.nan)
+
+
+def _can_look(value: Tensor) -> bool:
+    """Say whether reading an element is allowed and free."""
+    if torch.compiler.is_compiling() or value.device.type != "cpu":
+        return False
+    # A subclass may be fake (no data behind it); a wrapped tensor belongs to vmap, grad or jvp.
+    plain = type(value) in (Tensor, torch.nn.Parameter)
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(value)

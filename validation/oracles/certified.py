@@ -1,0 +1,221 @@
+"""Values with a proven error bound: Arb balls from the definitions, at whatever precision they need.
+
+Formulas are the literal definitions of the specification, cancellation and all; the precision is
+doubled until the ball itself proves enough digits. Derivatives come from power series, not from
+formulas of their own. Arguments are binary64 numbers, taken as exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import inf
+from typing import Any, Literal, TypeAlias, final
+
+import flint
+import numpy as np
+import numpy.typing as npt
+
+Quantity: TypeAlias = Literal["log_alpha_bar", "alpha_bar", "alpha", "sigma", "variance", "log_snr", "beta"]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ball: TypeAlias = Any
+"""An `arb` or an `arb_series`: flint is untyped, and both have exp, log, cos and sqrt."""
+
+_BITS = 120
+"""Relative accuracy asked of every ball: 53 bits for a value, 53 for its residual, and some to spare."""
+_BELOW_FLOATS = flint.arb(2) ** -1200
+"""Under every binary64: an exact 0, such as the log-SNR of cosine(0) at 1/2, has no relative digits to prove."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Process:
+    """log alpha_bar as a formula in t and the parameters, and where it reaches -inf, if it does."""
+
+    log_alpha_bar: Callable[[Ball, tuple[Ball, ...]], Ball]
+    parameters: tuple[float, ...]
+    ends_at: float | None = None
+
+
+def linear(beta_min: float, beta_max: float) -> Process:
+    """Return the linear schedule, by SCH-3."""
+
+    def log_alpha_bar(t: Ball, p: tuple[Ball, ...]) -> Ball:
+        return -(p[0] * t + (p[1] - p[0]) * t * t / 2)
+
+    return Process(log_alpha_bar, (beta_min, beta_max))
+
+
+def cosine(s: float) -> Process:
+    """Return the cosine schedule, by SCH-4."""
+
+    def log_alpha_bar(t: Ball, p: tuple[Ball, ...]) -> Ball:
+        half_pi = flint.arb.pi() / 2
+        f = (half_pi * ((t + p[0]) / (1 + p[0]))).cos()
+        f_0 = (half_pi * (p[0] / (1 + p[0]))).cos()
+        return 2 * (f / f_0).log()
+
+    return Process(log_alpha_bar, (s,), ends_at=1.0)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A real number: `value` is its nearest binary64, `residual` the rest, `conditioning` its kappa (chapter 11)."""
+
+    value: float
+    residual: float
+    conditioning: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The same for many times: three arrays of one length."""
+
+    value: Floats
+    residual: Floats
+    conditioning: Floats
+
+
+def column(process: Process, quantity: Quantity, times: Iterable[float]) -> Column:
+    """Return a quantity at many times of a continuous process."""
+    return _column([at(process, quantity, float(t)) for t in times])
+
+
+def chain_column(betas: tuple[float, ...], quantity: Quantity, steps: Iterable[int]) -> Column:
+    """Return a quantity at many indices k in 0..N of a discrete chain, by the product DIS-1."""
+    table = _chain(betas, quantity)
+    return _column([table[int(k)] for k in steps])
+
+
+@lru_cache(maxsize=None)
+def at(process: Process, quantity: Quantity, t: float) -> Certified:
+    """Return a quantity at one time in [0, 1]."""
+    if t == 0.0 and quantity != "beta":
+        limits = {"alpha_bar": 1.0, "alpha": 1.0, "log_snr": inf}
+        return Certified(limits.get(quantity, 0.0), 0.0, 0.0)
+    if t == process.ends_at:
+        limits = {"log_alpha_bar": -inf, "log_snr": -inf, "beta": inf, "sigma": 1.0, "variance": 1.0}
+        slopes = {"alpha": _end_slope(process), "alpha_bar": 0.0, "variance": 0.0}
+        return Certified(limits.get(quantity, 0.0), 0.0, slopes.get(quantity, inf if quantity != "sigma" else 0.0))
+    ball = _proven(partial(_evaluate, process, quantity, t, None))
+    slopes = (
+        x * float(_proven(partial(_evaluate, process, quantity, t, i), 20))
+        for i, x in enumerate((t, *process.parameters))
+        if x != 0.0
+    )
+    return _certified(ball, sum(map(abs, slopes)))
+
+
+def from_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> Ball:
+    """Return a quantity other than beta from log alpha_bar, by its definition."""
+    match quantity:
+        case "log_alpha_bar":
+            return log_alpha_bar
+        case "alpha_bar":
+            return log_alpha_bar.exp()
+        case "alpha":
+            return log_alpha_bar.exp().sqrt()
+        case "variance":
+            return 1 - log_alpha_bar.exp()
+        case "sigma":
+            return (1 - log_alpha_bar.exp()).sqrt()
+        case "log_snr":
+            return (log_alpha_bar.exp() / (1 - log_alpha_bar.exp())).log()
+        case "beta":
+            raise ValueError("beta is a derivative: see _evaluate")
+
+
+def _evaluate(process: Process, quantity: Quantity, t: float, wanted: int | None) -> Ball:
+    """Return the quantity, or its derivative in argument number `wanted` (0 is t, then the parameters)."""
+    arguments: list[Ball] = [flint.arb(x) for x in (t, *process.parameters)]
+    if quantity == "beta":
+        # beta = -d log_alpha_bar/dt, by a series in t; its own derivatives by a second argument's step.
+        if wanted in (None, 0):
+            arguments[0] = flint.arb_series([arguments[0], 1], prec=3)
+            series = process.log_alpha_bar(arguments[0], tuple(arguments[1:]))
+            return -series[1] if wanted is None else -2 * series[2]
+        return _mixed(process, t, wanted)
+    if wanted is not None:
+        arguments[wanted] = flint.arb_series([arguments[wanted], 1], prec=2)
+    result = from_log_alpha_bar(process.log_alpha_bar(arguments[0], tuple(arguments[1:])), quantity)
+    return result if wanted is None else result[1]
+
+
+def _mixed(process: Process, t: float, wanted: int) -> Ball:
+    """Return d beta/d parameter: the mixed second derivative, from the series along t + h, p + h."""
+
+    def second(direction: tuple[int, int]) -> Ball:
+        arguments: list[Ball] = [flint.arb(x) for x in (t, *process.parameters)]
+        for i, step in zip((0, wanted), direction, strict=True):
+            arguments[i] = flint.arb_series([arguments[i], step], prec=3)
+        return process.log_alpha_bar(arguments[0], tuple(arguments[1:]))[2]
+
+    # f(t + h, p + h) has 2nd coefficient f_tt/2 + f_tp + f_pp/2.
+    return -(second((1, 1)) - second((1, 0)) - second((0, 1)))
+
+
+def _end_slope(process: Process) -> float:
+    """Return |d alpha/dt| where alpha reaches 0, as the quotient 2^-400 before the end."""
+
+    def quotient() -> Ball:
+        step = flint.arb(2) ** -400
+        log_alpha_bar = process.log_alpha_bar(process.ends_at - step, tuple(map(flint.arb, process.parameters)))
+        return log_alpha_bar.exp().sqrt() / step
+
+    return float(_proven(quotient))
+
+
+@lru_cache(maxsize=None)
+def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
+    end = at(Process(lambda t, p: -t, ()), quantity, 0.0)
+    rows = [end]
+    previous = flint.ctx.prec
+    flint.ctx.prec = 512
+    try:
+        product, conditioning = flint.arb(1), 0.0
+        for beta in betas:
+            product = product * (1 - flint.arb(beta))
+            conditioning += beta / (1.0 - beta)
+            series = flint.arb_series([product.log(), 1], prec=2)
+            jet = from_log_alpha_bar(series, quantity) if quantity != "log_alpha_bar" else series
+            if jet[0].rel_accuracy_bits() < _BITS:
+                raise ArithmeticError(f"512 bits are too few for {quantity} of this chain")
+            rows.append(_certified(jet[0], abs(float(jet[1])) * conditioning))
+    finally:
+        flint.ctx.prec = previous
+    return rows
+
+
+def _proven(evaluate: Callable[[], Ball], bits_wanted: int = _BITS) -> Ball:
+    """Evaluate with more and more bits until the ball has the relative bits wanted, or is proven to round to 0."""
+    previous = flint.ctx.prec
+    try:
+        for bits in (192, 384, 768, 1536, 3072, 6144):
+            flint.ctx.prec = bits
+            try:
+                ball = evaluate()
+            except ValueError:  # a series divided by a ball that, at this precision, contains 0
+                continue
+            if ball.rel_accuracy_bits() >= bits_wanted or abs(ball) < _BELOW_FLOATS:
+                return ball
+    finally:
+        flint.ctx.prec = previous
+    raise ArithmeticError("6144 bits do not prove this value")
+
+
+def _certified(ball: Ball, conditioning: float) -> Certified:
+    previous = flint.ctx.prec
+    flint.ctx.prec = 512
+    try:
+        value = float(ball.mid())
+        return Certified(value, float((ball - flint.arb(value)).mid()), conditioning)
+    finally:
+        flint.ctx.prec = previous
+
+
+def _column(rows: list[Certified]) -> Column:
+    fields = np.array([(r.value, r.residual, r.conditioning) for r in rows], dtype=np.float64).reshape(-1, 3)
+    return Column(fields[:, 0], fields[:, 1], fields[:, 2])
