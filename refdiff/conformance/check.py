@@ -12,7 +12,7 @@ from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
 
 import pytest
 
-from refdiff.conformance.interface import Capability
+from refdiff.conformance.interface import Capability, Chain, Cosine, Linear, Own
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +36,8 @@ class Check:
     clause: str
     needs: tuple[Capability, ...]
     """Capabilities without which the clause is not claimed."""
+    on: tuple[type, ...]
+    """The kinds of process that the clause speaks about."""
 
 
 def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -43,6 +45,8 @@ def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P
     return pytest.mark.refdiff_standing(Standing(clauses, kind))
 
 
-def check(clause: str, *needs: Capability) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Declare a test function `(subject)` as the check of one clause on a target."""
-    return pytest.mark.refdiff_check(Check(clause, needs))
+def check(
+    clause: str, *needs: Capability, on: tuple[type, ...] = (Linear, Cosine, Chain, Own)
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a test function `(subject)` as a check of one clause, run on each process of these kinds."""
+    return pytest.mark.refdiff_check(Check(clause, needs, on))

@@ -1,0 +1,205 @@
+"""One process judges any number of targets: run checks against a target, and collect what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, final
+
+from refdiff.conformance.check import Check
+from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
+from refdiff.conformance.interface import Claim, Process, Target, Unsupported
+from refdiff.conformance.loading import Member, build, checked, load, members
+from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.conformance.subject import Subject
+
+Body: TypeAlias = Callable[[Subject], None]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to judge."""
+
+    seed: int = 0
+    """Of every random draw of the suite."""
+    full: bool = False
+    """Whether to spend minutes."""
+    seconds: float = 20.0
+    """Limit on one call of the target."""
+
+
+@final
+@dataclass(slots=True)
+class Judge:
+    """A target under judgement. Processes are built once, when a check first needs them."""
+
+    target: Target | None
+    origin: str
+    settings: Settings
+    load_failure: Misbehaviour | None = None
+    _built: dict[Member, Built | Misbehaviour | Unsupported] = field(default_factory=dict)
+
+    @staticmethod
+    def of(target: Target | str, settings: Settings | None = None, folder: Path | None = None) -> Judge:
+        """Return the judge of a target, or of what `package.module:factory` names.
+
+        A target that does not load is judged too: CON-1 fails, and the other clauses are not run.
+        """
+        chosen = settings or Settings()
+        origin = target if isinstance(target, str) else ""
+        try:
+            made = load(target, chosen.seconds, folder) if isinstance(target, str) else checked(target)
+        except Misbehaviour as failure:
+            return Judge(None, origin, chosen, failure)
+        return Judge(made, origin, chosen)
+
+    @property
+    def claim(self) -> Claim | None:
+        """What the target claims, if it loaded."""
+        return self.target.claim if self.target is not None else None
+
+    def judge(self, checks: Iterable[tuple[Check, Body]]) -> list[Outcome]:
+        """Run checks, and return all that they found."""
+        return [outcome for check, body in checks for outcome in self.run(check, body)]
+
+    def run(self, check: Check, body: Body) -> list[Outcome]:
+        """Run one check on every process it applies to.
+
+        Returns its outcome first, and then one for each rule of the contract that was broken on the way.
+        """
+        name = getattr(body, "__name__", str(body))
+        if self.target is None:
+            status: Status = "fail" if check.clause == "CON-1" else "not_run"
+            return [Outcome(clause=check.clause, check=name, status=status, reason=str(self.load_failure))]
+        if absent := [need for need in check.needs if need not in self.target.claim.capabilities]:
+            reason = f"the claim has no {', '.join(absent)}"
+            return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
+        return _Run(check, name).over(self, body)
+
+    def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
+        """Yield each process that the check applies to, or why it could not be built."""
+        assert self.target is not None
+        for member in members(self.target.claim, self.settings.seed):
+            if not isinstance(member.process, check.on):
+                continue
+            built = self._build(member)
+            if not isinstance(built, Built):
+                yield member, built
+                continue
+            yield Subject(
+                member=member,
+                built=built,
+                origin=self.origin,
+                name=name,
+                capabilities=self.target.claim.capabilities,
+                others=self._other,
+                seed=self.settings.seed,
+                full=self.settings.full,
+            )
+
+    def _other(self, process: Process) -> Built:
+        assert self.target is not None
+        if type(process) not in self.target.claim.processes:
+            raise NotClaimed(f"the claim does not cover every {type(process).__name__}")
+        built = self._build(Member(process=process, expression=repr(process)))
+        if isinstance(built, Built):
+            return built
+        raise built
+
+    def _build(self, member: Member) -> Built | Misbehaviour | Unsupported:
+        if member not in self._built:
+            assert self.target is not None
+            try:
+                self._built[member] = build(self.target, member.process, self.settings.seconds)
+            except (Misbehaviour, Unsupported) as failure:
+                self._built[member] = failure
+        return self._built[member]
+
+
+@final
+@dataclass(slots=True)
+class _Run:
+    """One check on its way over the processes."""
+
+    check: Check
+    name: str
+    worst: Worst | None = None
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    unclaimed: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def over(self, judge: Judge, body: Body) -> list[Outcome]:
+        for subject in judge.subjects(self.check, self.name):
+            if isinstance(subject, Subject):
+                self._one(subject, body)
+            else:
+                member, failure = subject
+                self._could_not_build(member, failure)
+        own = Outcome(
+            clause=self.check.clause,
+            check=self.name,
+            status=self._status(),
+            reason=self._reason(),
+            worst=self.worst,
+            skipped=tuple(self.skipped),
+        )
+        others = (
+            Outcome(clause=clause, check=self.name, status="fail", reason=reason)
+            for clause, reason in self.broken.items()
+            if clause != self.check.clause
+        )
+        return [own, *others]
+
+    def _one(self, subject: Subject, body: Body) -> None:
+        label = repr(subject.process)
+        try:
+            body(subject)
+        except Misbehaviour as failure:
+            self.failures.append(f"{label}: {failure} ({failure.clause})")
+            self.broken.setdefault(failure.clause, f"{label}: {failure}")
+        except Unsupported as failure:
+            self.skipped.append(f"{label}: {failure}")
+        except NotClaimed as absent:
+            self.unclaimed.append(str(absent))
+        else:
+            self._compared(subject.worst, label)
+        if subject.worst is not None and subject.worst.ratio > 1.0:
+            self.failures.append(subject.worst.sentence())
+        if subject.worst is not None and (self.worst is None or subject.worst.ratio > self.worst.ratio):
+            self.worst = subject.worst
+
+    def _compared(self, worst: Worst | None, label: str) -> None:
+        if worst is None and not self.check.clause.startswith("CON"):
+            # A check that compared nothing is no evidence, whatever it returned.
+            self.skipped.append(f"{label}: nothing lies in the domain of the clause in this dtype")
+        elif worst is None or worst.ratio <= 1.0:
+            self.passed += 1
+
+    def _could_not_build(self, member: Member, failure: Misbehaviour | Unsupported) -> None:
+        label = repr(member.process)
+        if isinstance(failure, Misbehaviour) and self.check.clause == "CON-1":
+            self.failures.append(f"{label}: {failure} ({failure.clause})")
+            self.broken.setdefault(failure.clause, f"{label}: {failure}")
+        else:
+            # One process that cannot be built fails CON-1, not every clause.
+            self.skipped.append(f"{label}: {failure}")
+
+    def _status(self) -> Status:
+        if self.failures:
+            return "fail"
+        if self.passed:
+            return "pass"
+        return "unsupported" if self.skipped else "not_claimed"
+
+    def _reason(self) -> str:
+        if self.failures:
+            more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
+            return self.failures[0] + more
+        if self.passed:
+            return ""
+        whys = self.skipped or self.unclaimed or ["the claim has no process that the clause speaks about"]
+        return "; ".join(dict.fromkeys(whys))

@@ -1,0 +1,93 @@
+"""From `package.module:factory` to a target whose claim holds together (CON-1)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from refdiff.conformance.formats import FORMATS
+from refdiff.conformance.guard import Built, Misbehaviour, guarded
+from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target
+from refdiff.errors import ConfigError
+
+DEFAULT = "refdiff.conformance.reference:target"
+"""refdiff is just one more target."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One process to judge, and the Python expression that gives it."""
+
+    process: Process
+    expression: str
+
+
+def load(spec: str, seconds: float, folder: Path | None = None) -> Target:
+    """Import the module, call the factory, and check the claim.
+
+    folder: put on sys.path first, as `python -m pytest` would do. Raises ConfigError if `spec` is no
+    `package.module:factory`, Misbehaviour (CON-1, CON-5) if anything else goes wrong.
+    """
+    module_name, colon, attribute = spec.partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigError(f"--refdiff-target wants package.module:factory, got {spec!r}")
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module = guarded(f"importing {module_name}", seconds, lambda: import_module(module_name), "CON-1")
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        raise Misbehaviour("CON-1", f"{module_name} has no attribute {attribute!r}")
+    if not callable(factory):
+        raise Misbehaviour("CON-1", f"{spec} is {type(factory).__name__}, wants a function that returns a target")
+    made = guarded(f"{spec}()", seconds, factory, "CON-1")
+    return checked(made)
+
+
+def checked(target: Any) -> Target:
+    """Return the object as a target, or raise Misbehaviour (CON-1)."""
+    claim = getattr(target, "claim", None)
+    if not isinstance(claim, Claim):
+        raise Misbehaviour("CON-1", f"the target's claim is {type(claim).__name__}, wants refdiff's Claim")
+    if not callable(getattr(target, "build", None)):
+        raise Misbehaviour("CON-1", "the target has no method build")
+    return target  # type: ignore[no-any-return]  # both members of the protocol were just looked at
+
+
+def build(target: Target, process: Process, seconds: float) -> Built:
+    """Build one process behind the guard. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
+    made = guarded(f"build({process!r})", seconds, lambda: target.build(process), "CON-1")
+    return Built(made, FORMATS[target.claim.dtype], seconds, isinstance(process, Chain))
+
+
+def members(claim: Claim, seed: int) -> list[Member]:
+    """Return the processes to judge: those claimed, and of each type claimed some that the suite draws."""
+    rng = np.random.default_rng([seed, 0])
+    found: list[Member] = []
+    for position, claimed in enumerate(claim.processes):
+        if claimed is Linear:
+            low = round(rng.uniform(0.0, 2.0), 3)
+            rates = [(0.1, 20.0), (0.0, 12.0), (3.0, 3.0), (low, round(low + rng.uniform(1.0, 30.0), 3))]
+            found += [_member(Linear(beta_min=a, beta_max=b)) for a, b in rates]
+        elif claimed is Cosine:
+            found += [_member(Cosine(s=s)) for s in (0.008, 0.0, round(rng.uniform(0.001, 0.2), 4))]
+        elif claimed is Chain:
+            ddpm = "Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))"
+            found.append(Member(process=Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())), expression=ddpm))
+            drawn = np.sort(np.round(rng.uniform(0.001, 0.4, size=12), 3))
+            found += [_member(Chain(betas=tuple(drawn.tolist()))), _member(Chain(betas=(0.25,)))]
+        elif not isinstance(claimed, type):
+            member = _member(claimed)
+            expression = f"target.claim.processes[{position}]" if isinstance(claimed, Chain) else member.expression
+            found.append(replace(member, expression=expression))
+    return list({member.process: member for member in reversed(found)}.values())[::-1]
+
+
+def _member(process: Process) -> Member:
+    expression = f"Chain(betas={process.betas})" if isinstance(process, Chain) else repr(process)
+    return Member(process=process, expression=expression)

@@ -1,0 +1,113 @@
+"""refdiff itself as a target: the default of `pytest validation`, judged like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, assert_never, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refdiff import __version__
+from refdiff.chain import DiscreteChain
+from refdiff.conformance.formats import FORMATS
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Claim,
+    Cosine,
+    DType,
+    Linear,
+    Own,
+    Parameterization,
+    Process,
+    Quantity,
+    Times,
+    Unsupported,
+)
+from refdiff.marginal import perturb, posterior, posterior_mean
+from refdiff.parameterization import convert
+from refdiff.schedule import CosineSchedule, LinearSchedule
+
+_TORCH: dict[DType, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+
+
+def target(dtype: DType = "float32") -> Reference:
+    """Return refdiff as a target that computes in `dtype`."""
+    return Reference(
+        Claim(
+            name="refdiff",
+            version=__version__,
+            dtype=dtype,
+            processes=(Linear, Cosine, Chain),
+            capabilities=frozenset({"schedule", "perturb", "convert", "posterior"}),
+        )
+    )
+
+
+target_float16 = partial(target, "float16")
+target_bfloat16 = partial(target, "bfloat16")
+target_float64 = partial(target, "float64")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """refdiff behind the contract."""
+
+    claim: Claim
+
+    def build(self, process: Process) -> _Built:
+        """Return the process, in this claim's dtype."""
+        match process:
+            case Linear():
+                return _Built(LinearSchedule(beta_min=process.beta_min, beta_max=process.beta_max), self.claim.dtype)
+            case Cosine():
+                return _Built(CosineSchedule(s=process.s), self.claim.dtype)
+            case Chain():
+                return _Built(DiscreteChain(betas=process.betas), self.claim.dtype)
+            case Own():
+                raise Unsupported("refdiff has no constants of its own")
+            case _:
+                assert_never(process)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Built:
+    process: LinearSchedule | CosineSchedule | DiscreteChain
+    dtype: DType
+
+    def coefficients(self, t: Times) -> dict[Quantity, Array]:
+        names: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
+        if not isinstance(self.process, DiscreteChain):
+            names = (*names, "beta")
+        return {name: self._array(getattr(self.process, name)(self._tensor(t))) for name in names}
+
+    def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
+        return self._array(perturb(self.process, self._tensor(x_0), self._tensor(eps), self._tensor(t)))
+
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        tensors = (self._tensor(value), self._tensor(x_t), self._tensor(t))
+        return self._array(convert(self.process, *tensors, source=source, to=to))
+
+    def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
+        later, earlier = self._tensor(t), self._tensor(s)
+        mean = posterior_mean(self.process, self._tensor(x_t), self._tensor(x_0), later, earlier)
+        return self._array(mean), self._array(posterior(self.process, earlier, later).variance)
+
+    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
+        # A copy: torch cannot mark a tensor read-only.
+        tensor = torch.from_numpy(array.copy())
+        return tensor.to(_TORCH[self.dtype]) if tensor.is_floating_point() else tensor
+
+    def _array(self, tensor: Tensor) -> Array:
+        rounded: Array = tensor.to(_TORCH[self.dtype]).double().numpy().astype(FORMATS[self.dtype].carrier)
+        return rounded

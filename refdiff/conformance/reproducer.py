@@ -1,0 +1,40 @@
+"""Five lines of Python that repeat a call, for whoever reads a report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.guard import Call
+from refdiff.conformance.loading import Member
+
+_LARGEST = 64
+"""Numbers in an argument, beyond which a literal helps nobody."""
+
+
+def reproducer(origin: str, member: Member, call: Call, example: int, format: Format) -> str:
+    """Return code that makes the call again, with one example of its batch.
+
+    The batch is cut to the example at fault: what fails only in company (a permuted batch, a shape
+    that broadcasts by luck) is printed whole if it is small.
+    """
+    module, _, attribute = origin.partition(":")
+    arguments = ", ".join(_literal(x, example) for x in call.arguments)
+    return "\n".join(
+        (
+            "import numpy as np",
+            "from refdiff.conformance.interface import Chain, Cosine, Linear, Own",
+            f"from {module or 'your_module'} import {attribute or 'your_factory'} as factory",
+            f"target = factory(); built = target.build({member.expression})",
+            f"print(built.{call.method}({arguments}))",
+        )
+    )
+
+
+def _literal(value: object, example: int) -> str:
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    one = value[example : example + 1] if value.shape and example < len(value) else value
+    if one.size > _LARGEST:
+        return f"np.zeros({one.shape}, np.{one.dtype})"
+    return f"np.array({one.tolist()}, np.{one.dtype})"

@@ -1,0 +1,136 @@
+"""What a check holds in its hands: one process of the target, and the means to compare and to record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+from zlib import crc32
+
+import hypothesis
+import numpy as np
+import numpy.typing as npt
+from hypothesis import HealthCheck, settings
+from hypothesis.errors import FlakyFailure
+from hypothesis.strategies import SearchStrategy
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.guard import Built, Misbehaviour
+from refdiff.conformance.interface import Capability, Process
+from refdiff.conformance.loading import Member
+from refdiff.conformance.outcome import Worst
+from refdiff.conformance.reproducer import reproducer
+
+_LAW = settings(
+    max_examples=25,
+    deadline=None,
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@final
+class Violation(Exception):
+    """A law fails on the example at hand; Hypothesis looks for a simpler one."""
+
+    def __init__(self, worst: Worst) -> None:
+        """Carry the comparison."""
+        super().__init__(worst.sentence())
+        self.worst = worst
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """One process of a target, under one check."""
+
+    member: Member
+    built: Built
+    """What the target built, behind the guard."""
+    origin: str
+    """The target as package.module:factory."""
+    name: str
+    """Of the check: its random numbers are its own."""
+    capabilities: frozenset[Capability]
+    """What the target claims."""
+    others: Callable[[Process], Built]
+    """Builds a related process; raises NotClaimed unless its whole type is claimed."""
+    seed: int
+    full: bool
+    """Whether to spend minutes: every float32, every index."""
+    worst: Worst | None = None
+    """The worst comparison so far."""
+    _raising: bool = field(default=False)
+
+    @property
+    def process(self) -> Process:
+        """The process, as the target was asked for it."""
+        return self.member.process
+
+    @property
+    def format(self) -> Format:
+        """The format that the target computes in."""
+        return self.built.format
+
+    def rng(self) -> np.random.Generator:
+        """Return the generator of this check on this process, the same at each call."""
+        return np.random.default_rng([self.seed, crc32(f"{self.name}{self.process!r}".encode())])
+
+    def expect(
+        self,
+        quantity: str,
+        got: npt.ArrayLike,
+        want: npt.ArrayLike,
+        bound: npt.ArrayLike,
+        *,
+        at: Mapping[str, npt.ArrayLike],
+        residual: npt.ArrayLike = 0.0,
+    ) -> None:
+        """Record |got - (want + residual)| <= bound, elementwise; the last call made is to blame.
+
+        got: (n, ...); want, residual and bound broadcast against it; at: what to report, each (n,).
+        NaN violates every bound; equal infinities agree.
+        """
+        observed = np.asarray(got, dtype=np.float64)
+        if observed.size == 0:
+            return
+        with np.errstate(all="ignore"):
+            exact, rest, limit = (
+                np.broadcast_to(np.asarray(x, dtype=np.float64), observed.shape) for x in (want, residual, bound)
+            )
+            error = np.where(observed == exact, np.abs(rest), np.abs((observed - exact) - rest))
+            ratio = np.where(error <= limit, np.where(limit > 0.0, error / np.where(limit > 0.0, limit, 1.0), 0.0), np.inf)
+            beyond = np.where(limit > 0.0, error / limit, np.inf)
+            ratio = np.where((error > limit) & ~np.isnan(beyond), beyond, ratio)
+            index = np.unravel_index(int(np.argmax(ratio)), observed.shape)
+        example = int(index[0]) if index else 0
+        worst = Worst(
+            quantity=quantity,
+            process=repr(self.process),
+            at={name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or (1,))[example]) for name, x in at.items()},
+            got=float(observed[index]),
+            want=float(exact[index]),
+            error=float(error[index]),
+            bound=float(limit[index]),
+            ulps=float(error[index] / self.format.ulp(exact[index])),
+            reproducer=reproducer(self.origin, self.member, self.built.last, example, self.format),
+        )
+        if self._raising and worst.ratio > 1.0:
+            raise Violation(worst)
+        if self.worst is None or worst.ratio > self.worst.ratio:
+            self.worst = worst
+
+    def law(self, body: Callable[..., None], /, **strategies: SearchStrategy[Any]) -> None:
+        """Hold `body(**drawn)` against examples that Hypothesis draws, and record the simplest violation."""
+        self._raising = True
+        run = hypothesis.seed(self.seed)(_LAW(hypothesis.given(**strategies)(body)))
+        try:
+            run()
+        except Violation as violation:
+            if self.worst is None or violation.worst.ratio > self.worst.ratio:
+                self.worst = violation.worst
+        except FlakyFailure:
+            raise Misbehaviour("CON-4", f"{self.built.last.method} gives another result when called again") from None
+        finally:
+            self._raising = False

@@ -1,0 +1,113 @@
+"""Certified values and the two tiers of bounds for a process of the contract (NUM-1, NUM-2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process, Times
+
+from .oracles import certified
+from .oracles.certified import Column, Floats, Quantity
+
+KNOWN = (Linear, Cosine, Chain)
+"""Processes whose exact values are known; one of a library's own is judged by laws."""
+JUDGE_U = 2.0**-50
+"""What the judge's own binary64 arithmetic may lose, relative to the terms of a sum."""
+
+
+@lru_cache(maxsize=None)
+def _continuous(process: Linear | Cosine) -> certified.Process:
+    if isinstance(process, Linear):
+        return certified.linear(process.beta_min, process.beta_max)
+    return certified.cosine(process.s)
+
+
+def exact(process: Process, quantity: Quantity, t: Times) -> Column:
+    """Return a quantity at times of shape (n,), with its conditioning. Raises NotClaimed for a library's own."""
+    match process:
+        case Linear() | Cosine():
+            return certified.column(_continuous(process), quantity, t.tolist())
+        case Chain():
+            return certified.chain_column(process.betas, quantity, t.tolist())
+        case Own():
+            raise NotClaimed("a process of the library's own has no exact value")
+
+
+def delta(process: Process, quantity: Quantity, t: Times, format: Format) -> Floats:
+    """Return the MUST bound (NUM-1); `variance` is that of sigma^2."""
+    column = exact(process, quantity, t)
+    bound = 4.0 * format.u * (1.0 + column.conditioning)
+    if isinstance(process, Chain):
+        factors = 2.0 if quantity in ("alpha_bar", "variance") else 1.0
+        scale = exact(process, "alpha_bar" if factors == 2.0 else "alpha", t).value
+        bound = bound + factors * t * format.u * scale
+    return bound
+
+
+def rho(process: Process, quantity: Quantity, t: Times, format: Format) -> Floats:
+    """Return the SHOULD bound (NUM-2): 0 where the exact value is 0, infinite, or a 1 at an end."""
+    column = exact(process, quantity, t)
+    with np.errstate(all="ignore"):
+        bound = 4.0 * format.ulp(column.value) * (1.0 + column.conditioning / np.abs(column.value))
+    if isinstance(process, Chain):
+        bound = bound + 2.0 * t * format.ulp(column.value)
+    one = (column.value == 1.0) & (column.residual == 0.0) & (column.conditioning == 0.0)
+    settled = (column.value == 0.0) | np.isinf(column.value) | one
+    return np.where(settled, 0.0, bound)
+
+
+def in_rho_domain(process: Process, t: Times, format: Format) -> npt.NDArray[np.bool_]:
+    """Say where the SHOULD bound is asked for: log alpha_bar is 0 or a normal number of the format."""
+    log_alpha_bar = exact(process, "log_alpha_bar", t).value
+    return (log_alpha_bar == 0.0) | (np.abs(log_alpha_bar) >= format.smallest_normal)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """alpha and sigma at (n,) times with what is not known of them: the start of every propagated bound."""
+
+    alpha: Floats
+    sigma: Floats
+    d_alpha: Floats
+    d_sigma: Floats
+
+    def shaped(self, ndim: int) -> Scales:
+        """Return the same, shaped to stand beside data of that rank."""
+        tail = (1,) * (ndim - 1)
+        fields = (x.reshape(-1, *tail) for x in (self.alpha, self.sigma, self.d_alpha, self.d_sigma))
+        return Scales(*fields)
+
+
+def must_scales(process: Process, t: Times, format: Format) -> Scales:
+    """Return alpha and sigma within delta; an error d of sigma^2 is one of min(d/sigma, sqrt(d)) in sigma."""
+    sigma = exact(process, "sigma", t).value
+    return Scales(
+        exact(process, "alpha", t).value,
+        sigma,
+        delta(process, "alpha", t, format),
+        of_variance(sigma, delta(process, "variance", t, format)),
+    )
+
+
+def should_scales(process: Process, t: Times, format: Format) -> Scales:
+    """Return alpha and sigma within rho."""
+    return Scales(
+        exact(process, "alpha", t).value,
+        exact(process, "sigma", t).value,
+        rho(process, "alpha", t, format),
+        rho(process, "sigma", t, format),
+    )
+
+
+def of_variance(sigma: Floats, d_variance: Floats) -> Floats:
+    """Return the error of a standard deviation whose square is wrong by d_variance."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.fmin(d_variance / sigma, np.sqrt(d_variance)))

@@ -1,0 +1,89 @@
+"""The twelve conversions as sums of terms, their sensitivities, and the bounds that follow (chapter 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Array, Parameterization
+
+from .certify import JUDGE_U, Scales
+from .oracles.certified import Floats
+
+Terms: TypeAlias = Callable[[Any, Any, Any, Any], tuple[Any, ...]]
+Pair: TypeAlias = tuple[Parameterization, Parameterization]
+
+TERMS: Mapping[Pair, Terms] = {
+    ("eps", "x_0"): lambda a, s, x, v: (x / a, -s * v / a),
+    ("score", "x_0"): lambda a, s, x, v: (x / a, s * s * v / a),
+    ("v", "x_0"): lambda a, s, x, v: (a * x, -s * v),
+    ("x_0", "eps"): lambda a, s, x, v: (x / s, -a * v / s),
+    ("v", "eps"): lambda a, s, x, v: (s * x, a * v),
+    ("score", "eps"): lambda a, s, x, v: (-s * v,),
+    ("eps", "v"): lambda a, s, x, v: (v / a, -s * x / a),
+    ("x_0", "v"): lambda a, s, x, v: (a * x / s, -v / s),
+    ("score", "v"): lambda a, s, x, v: (-s * v / a, -s * x / a),
+    ("eps", "score"): lambda a, s, x, v: (-v / s,),
+    ("x_0", "score"): lambda a, s, x, v: (-x / s / s, a * v / s / s),
+    ("v", "score"): lambda a, s, x, v: (-x, -a * v / s),
+}
+"""(source, to) -> the terms of the result, from alpha, sigma, x_t and the value."""
+
+BY_ALPHA: frozenset[Pair] = frozenset({("eps", "x_0"), ("score", "x_0"), ("eps", "v"), ("score", "v")})
+BY_SIGMA: frozenset[Pair] = frozenset(
+    {("x_0", "eps"), ("x_0", "v"), ("eps", "score"), ("x_0", "score"), ("v", "score")}
+)
+"""What divides by alpha, and what by sigma."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The value wanted, how far a target may be from it, and where the clause speaks; all shaped as x_t."""
+
+    want: Floats
+    bound: Floats
+    domain: npt.NDArray[np.bool_]
+    slope: Floats
+    """|d want/d value|: what carries an error of the value."""
+
+
+def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats]:
+    """Return what each parameterisation is for a known x_0 and eps; score is 0 where sigma is."""
+    q = at.shaped(x_0.ndim)
+    with np.errstate(all="ignore"):
+        score = np.where(q.sigma > 0.0, -eps / q.sigma, 0.0)
+    return {"eps": eps, "x_0": x_0, "v": q.alpha * eps - q.sigma * x_0, "score": score}
+
+
+def converted(pair: Pair, value: Array, x_t: Array, at: Scales, format: Format) -> Converted:
+    """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma.
+
+    Partial derivatives are by a complex step, which has no rounding error of a difference.
+    """
+    q, terms = at.shaped(x_t.ndim), TERMS[pair]
+    x, v = x_t.astype(np.float64), value.astype(np.float64)
+    step = 1e-30
+    with np.errstate(all="ignore"):
+        pieces = [np.broadcast_to(term, x.shape) for term in terms(q.alpha, q.sigma, x, v)]
+        want = np.asarray(sum(pieces))
+        size = np.asarray(sum(np.abs(piece) for piece in pieces))
+        by_alpha, by_sigma, by_value = (
+            np.abs(np.imag(sum(terms(q.alpha + da * 1j, q.sigma + ds * 1j, x, v + dv * 1j)))) / step
+            for da, ds, dv in ((step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step))
+        )
+        moved = by_alpha * q.d_alpha + by_sigma * q.d_sigma
+        bound = 8.0 / 7.0 * moved + (8.0 * format.u + JUDGE_U) * size + 4.0 * format.smallest
+        domain = np.ones(x.shape, dtype=bool)
+        if pair in BY_ALPHA:
+            domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
+        if pair in BY_SIGMA:
+            domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
+        # What overflows the format is not asked for, nor what passes through an overflow.
+        domain &= (size + bound) * np.maximum(1.0, 1.0 / np.where(domain, q.sigma, 1.0)) < format.largest
+    return Converted(want, bound, domain, np.asarray(by_value))

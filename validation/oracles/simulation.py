@@ -1,0 +1,216 @@
+"""The SDE itself, simulated by torchsde, beside the exact law of what a simulation computes.
+
+    dx = -1/2 beta x dt + sqrt(beta) dW
+
+Euler-Maruyama turns it into X' = (1 - beta h/2) X + sqrt(beta h) g, which is Gaussian with moments by an affine
+recursion: the simulation is tested against those, and those against the closed form, without Monte Carlo.
+The exact solution obeys x' = (alpha'/alpha) x + I, I = integral of (alpha'/alpha_u) sqrt(beta_u) dW_u, which is
+not a function of W on the grid: (dW, I) is drawn from its joint law. alpha is never written down here, it
+is exp(-1/2 integral of beta), by quadrature of the rate.
+
+torchsde is untyped; this is the one file that touches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchsde
+from scipy.integrate import quad_vec
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Rate: TypeAlias = Callable[[Floats], Floats]
+
+_NODES = {n: np.polynomial.legendre.leggauss(n) for n in (8, 12)}
+
+
+def grid(start: float, end: float, steps: int) -> Floats:
+    """Return steps + 1 times. Choose them dyadic, so that adding a step is exact and torchsde takes no sliver."""
+    times = start + (end - start) / steps * np.arange(steps + 1)
+    if np.any(np.diff(times) != times[1] - times[0]):
+        raise ValueError(f"the grid wants exact steps, got {start=}, {end=}, {steps=}")
+    return times
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Law:
+    """N(scale x_0, variance), and for an error N(mean, variance) with x_0 put in."""
+
+    scale: float
+    variance: float
+
+
+def euler(rate: Rate, times: Floats, x_0: float, increments: Floats) -> Floats:
+    """Return where torchsde's Euler paths end, given their Brownian increments, (steps, paths)."""
+    start = torch.full((increments.shape[1], 1), x_0, dtype=torch.float64)
+    ends: Any = torchsde.sdeint(
+        _Forward(rate),
+        start,
+        torch.tensor([times[0], times[-1]], dtype=torch.float64),
+        bm=_Given(times, increments),
+        method="euler",
+        dt=float(times[1] - times[0]),
+    )
+    result: Floats = ends[-1, :, 0].numpy()
+    return result
+
+
+def euler_law(rate: Rate, times: Floats) -> Law:
+    """Return the exact law of the end of an Euler path: a' = (1 - beta h/2) a, v' = (1 - beta h/2)^2 v + beta h."""
+    scale, variance = 1.0, 0.0
+    for shrink, added in zip(*_euler_step(rate, times), strict=True):
+        scale, variance = shrink * scale, shrink * shrink * variance + added
+    return Law(float(scale), float(variance))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Per step of a grid, the exact transition and its covariance with the simulation's."""
+
+    decay: Floats
+    """alpha'/alpha."""
+    variance: Floats
+    """Var I, the noise of the exact transition."""
+    covariance: Floats
+    """Cov(dW, I)."""
+    spread: Floats
+    """Var(I given dW), by an integral of its own: the difference Var I - Cov^2/h would cancel."""
+    gap: Floats
+    """Var(sqrt(beta) dW - I), by an integral of its own too."""
+    gap_covariance: Floats
+    """Cov(sqrt(beta) dW - I, I)."""
+
+
+def steps(rate: Rate, times: Floats) -> Steps:
+    """Integrate over each step. Ito's isometry makes every moment an ordinary integral in u."""
+    left, h = times[:-1], np.diff(times)
+    root = np.sqrt(rate(left))
+
+    def kernel(share: float) -> Floats:
+        u = left + share * h
+        result: Floats = np.exp(-0.5 * _integral(rate, u, times[1:])) * np.sqrt(rate(u))
+        return result
+
+    def over_step(integrand: Callable[[float], Floats]) -> Floats:
+        value, error = quad_vec(integrand, 0.0, 1.0, epsabs=0.0, epsrel=1e-12, norm="max")
+        if not error <= 1e-11 * np.max(np.abs(value)):
+            raise ArithmeticError(f"quad_vec reports an error of {error}")
+        result: Floats = h * value
+        return result
+
+    covariance = over_step(kernel)
+    mean = covariance / h
+    return Steps(
+        decay=np.exp(-0.5 * _integral(rate, left, times[1:])),
+        variance=over_step(lambda share: kernel(share) ** 2),
+        covariance=covariance,
+        spread=over_step(lambda share: (kernel(share) - mean) ** 2),
+        gap=over_step(lambda share: (root - kernel(share)) ** 2),
+        gap_covariance=over_step(lambda share: (root - kernel(share)) * kernel(share)),
+    )
+
+
+def exact_law(exact: Steps) -> Law:
+    """Return the law of the exact solution at the end of the grid, step by step."""
+    scale, variance = 1.0, 0.0
+    for decay, added in zip(exact.decay, exact.variance, strict=True):
+        scale, variance = decay * scale, decay * decay * variance + added
+    return Law(float(scale), float(variance))
+
+
+def draw(exact: Steps, times: Floats, paths: int, seed: int) -> tuple[Floats, Floats]:
+    """Draw (dW, I) for each step and path, from their exact joint law."""
+    generator = np.random.default_rng(seed)
+    h = np.diff(times)[:, None]
+    increments = np.sqrt(h) * generator.standard_normal((h.size, paths))
+    rest = np.sqrt(exact.spread)[:, None] * generator.standard_normal((h.size, paths))
+    return increments, exact.covariance[:, None] / h * increments + rest
+
+
+def exact_path(exact: Steps, x_0: float, noise: Floats) -> Floats:
+    """Return where the exact solution ends, driven by the I of `draw`."""
+    x = np.full(noise.shape[1], x_0)
+    for decay, added in zip(exact.decay, noise, strict=True):
+        x = decay * x + added
+    return x
+
+
+def error_law(rate: Rate, times: Floats, exact: Steps, x_0: float) -> Law:
+    """Return the exact law of Euler's end less the exact end, on one Brownian path; `scale` is the mean itself.
+
+    e' = (1 - beta h/2) e + (1 - beta h/2 - alpha'/alpha) x + (sqrt(beta) dW - I), linear in (e, x), both Gaussian.
+    """
+    x, mean = x_0, 0.0
+    v_x, v_e, cov = 0.0, 0.0, 0.0
+    shrinks, _ = _euler_step(rate, times)
+    rows = zip(shrinks, exact.decay, exact.variance, exact.gap, exact.gap_covariance, strict=True)
+    for shrink, decay, added, gap, gap_cov in rows:
+        drift = shrink - decay
+        mean, x = shrink * mean + drift * x, decay * x
+        v_e = shrink * shrink * v_e + 2 * shrink * drift * cov + drift * drift * v_x + gap
+        cov = decay * (shrink * cov + drift * v_x) + gap_cov
+        v_x = decay * decay * v_x + added
+    return Law(float(mean), float(v_e))
+
+
+def _euler_step(rate: Rate, times: Floats) -> tuple[Floats, Floats]:
+    """Return 1 - beta h/2 and beta h of each step."""
+    added = rate(times[:-1]) * np.diff(times)
+    return 1.0 - 0.5 * added, added
+
+
+def _integral(rate: Rate, a: Floats, b: Floats) -> Floats:
+    """Integrate the rate over many short intervals by Gauss-Legendre; 8 and 12 nodes must agree."""
+    by_nodes = []
+    for nodes, weights in _NODES.values():
+        u = a + (b - a) * (nodes[:, None] + 1) / 2
+        by_nodes.append((b - a) / 2 * (weights @ rate(u)))
+    coarse, fine = by_nodes
+    if not np.all(np.abs(coarse - fine) <= 1e-13 * (1 + np.abs(fine))):
+        raise ArithmeticError("8 and 12 Gauss nodes disagree")
+    result: Floats = fine
+    return result
+
+
+@final
+class _Forward:
+    """The SDE, as torchsde wants it."""
+
+    noise_type = "diagonal"
+    sde_type = "ito"
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+
+    def f(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return -0.5 * self._beta(t) * x
+
+    def g(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, self._beta(t) ** 0.5)
+
+    def _beta(self, t: torch.Tensor) -> float:
+        return float(self.rate(np.asarray(float(t))))
+
+
+@final
+class _Given:
+    """A Brownian motion whose increments over the steps of one grid are known; any other interval is an error."""
+
+    levy_area_approximation = "none"
+    dtype = torch.float64
+    device = torch.device("cpu")
+
+    def __init__(self, times: Floats, increments: Floats) -> None:
+        self.rows = {(float(a), float(b)): i for i, (a, b) in enumerate(zip(times[:-1], times[1:], strict=True))}
+        self.increments = torch.from_numpy(increments)
+        self.shape = (increments.shape[1], 1)
+
+    def __call__(self, t_a: torch.Tensor, t_b: torch.Tensor) -> torch.Tensor:
+        return self.increments[self.rows[float(t_a), float(t_b)]][:, None]

@@ -1,0 +1,106 @@
+"""What a target says of alpha_bar, directly or through another quantity, and how far each may be off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Own, Quantity, Times
+from refdiff.conformance.subject import Subject
+
+from .certify import Scales, delta, must_scales, of_variance
+from .oracles.certified import Floats
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """alpha_bar as a quantity of the target has it."""
+
+    name: Quantity
+    alpha_bar: Floats
+    bound: Floats
+    """How far it may be from the exact alpha_bar: delta, and what this quantity's own rounding adds."""
+
+
+def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
+    """Return a reading for each of the names that the target reports. Raises NotClaimed if it has none."""
+    found = subject.built.coefficients(t)
+    present = [name for name in names if name in found]
+    if not present:
+        raise NotClaimed(f"coefficients has none of {', '.join(names)}")
+    return [_reading(subject, name, found[name], t) for name in present]
+
+
+def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Reading:
+    wide, u = values.astype(np.float64), subject.format.u
+    with np.errstate(all="ignore"):
+        alpha_bar = _TELLS[name](wide)
+        # |d alpha_bar/d value| |value|: what rounding the value itself moves alpha_bar by.
+        sensitivity = {
+            "log_alpha_bar": alpha_bar * np.abs(wide),
+            "alpha": 2.0 * alpha_bar,
+            "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
+        }.get(name, np.zeros(()))
+        # At the ends a logarithm is infinite, and what it multiplies is 0.
+        more = 4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0)
+    return Reading(name, alpha_bar, uncertainty(subject, t) + more)
+
+
+def uncertainty(subject: Subject, t: Times) -> Floats:
+    """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target."""
+    if not isinstance(subject.process, Own):
+        return delta(subject.process, "alpha_bar", t, subject.format)
+    return 4.0 * subject.format.u * (1.0 + _own_conditioning(subject, t))
+
+
+def scales(subject: Subject, t: Times) -> Scales:
+    """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them."""
+    if not isinstance(subject.process, Own):
+        return must_scales(subject.process, t, subject.format)
+    alpha, sigma = unit_scales(subject, t)
+    loss = uncertainty(subject, t)
+    with np.errstate(all="ignore"):
+        return Scales(alpha, sigma, np.fmin(loss / alpha, np.sqrt(loss)), of_variance(sigma, loss))
+
+
+def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
+    """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1)."""
+    one = np.ones((len(t), 1), dtype=subject.format.carrier)
+    zero = np.zeros_like(one)
+    alpha = subject.built.perturb(one, zero, t)[:, 0].astype(np.float64)
+    sigma = subject.built.perturb(zero, one, t)[:, 0].astype(np.float64)
+    return alpha, sigma
+
+
+def _own_conditioning(subject: Subject, t: Times) -> Floats:
+    """Return twice |t d alpha_bar/dt| by a difference over [0.9 t, 1.1 t]; the other half is for parameters."""
+    fmt = subject.format
+    low, high = fmt.rounded(0.9 * t), fmt.rounded(np.minimum(1.1 * t, 1.0))
+    return np.asarray(np.abs(_bare(subject, low) - _bare(subject, high)) / 0.1)
+
+
+def _bare(subject: Subject, t: Times) -> Floats:
+    """Return alpha_bar as the target has it, by the first quantity that tells."""
+    if "schedule" not in subject.capabilities:
+        return unit_scales(subject, t)[0] ** 2
+    found = subject.built.coefficients(t)
+    with np.errstate(all="ignore"):
+        for name, tell in _TELLS.items():
+            if name in found:
+                return np.asarray(tell(found[name].astype(np.float64)))
+    raise NotClaimed("coefficients has no quantity that tells alpha_bar")
+
+
+_TELLS: dict[Quantity, Callable[[Floats], Floats]] = {
+    "alpha_bar": lambda x: x,
+    "log_alpha_bar": np.exp,
+    "alpha": np.square,
+    "sigma": lambda x: 1.0 - x**2,
+    "log_snr": lambda x: 1.0 / (1.0 + np.exp(-x)),
+}
+"""alpha_bar from each quantity that determines it."""

@@ -1,0 +1,146 @@
+"""Statistical tests by design: what to catch is said first, and the sample size follows from it.
+
+A `Design` states the discrepancy, the false-alarm rate and the miss rate; n is computed from them by the
+exact law of the statistic (normal for a mean, chi-square for a variance, Kolmogorov for a whole law), never
+by a central limit theorem on squares. All designs of the suite split one false-alarm rate, BUDGET, so the
+suite may run with any seed: one run in a million cries wolf. Nothing is ever run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, sqrt
+from types import MappingProxyType
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Law: TypeAlias = Literal["mean", "variance", "law"]
+
+BUDGET = 1e-6
+"""Chance that any of the suite's statistical tests fails although nothing is wrong."""
+
+SHARES: Mapping[str, float] = MappingProxyType(
+    {
+        "euler-mean": 0.05,
+        "euler-variance": 0.05,
+        "euler-law": 0.05,
+        "path-mean": 0.05,
+        "path-variance": 0.05,
+    }
+)
+"""The ledger: what part of BUDGET each design has. What is left, is for the checks on targets."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """One statistical test, sized before any number is drawn."""
+
+    name: str
+    """Its line in SHARES."""
+    law: Law
+    """What is judged: the mean of N(0, 1) draws, their variance about 0, or the law of uniform draws."""
+    catches: float
+    """The discrepancy to catch: a mean, in standard deviations; a relative change of variance; a distance of CDFs."""
+    why: str
+    """Why that one: the fault that makes it."""
+    miss: float = 1e-3
+    """Chance of passing although the discrepancy is as large as `catches`."""
+    samples: int = 1
+    """How many samples it is put to; they split its share."""
+
+    def __post_init__(self) -> None:
+        if self.name not in SHARES:
+            raise ValueError(f"a Design wants a line in SHARES, and {self.name!r} has none")
+        if not (0.0 < self.catches < 1.0 and 0.0 < self.miss < 1.0 and self.samples >= 1):
+            raise ValueError(f"a Design wants 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
+
+    @property
+    def false_alarm(self) -> float:
+        """Chance that one sample is refused although its law is right."""
+        return BUDGET * SHARES[self.name] / self.samples
+
+    @property
+    def n(self) -> int:
+        """The smallest sample that keeps both rates."""
+        return _size(self.law, self.catches, self.false_alarm, self.miss)
+
+    def judge(self, sample: Floats) -> Outcome:
+        """Judge independent draws, at least n of them: standard normal, or uniform where `law` is "law"."""
+        n = sample.size
+        if n < self.n:
+            raise ValueError(f"{self.name} wants {self.n} draws, got {n}")
+        low, high = _limits(self.law, n, self.false_alarm)
+        match self.law:
+            case "mean":
+                statistic = float(np.mean(sample))
+            case "variance":
+                statistic = float(np.mean(np.square(sample)))
+            case "law":
+                statistic = float(stats.kstest(np.ravel(sample), "uniform").statistic)
+        return Outcome(statistic, low, high, n)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A statistic of n draws, and the interval that it leaves with the chance `Design.false_alarm` alone."""
+
+    statistic: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the statistic is inside; NaN is not."""
+        return self.low <= self.statistic <= self.high
+
+
+def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
+    """Return the interval of the statistic, by its exact law."""
+    match law:
+        case "mean":
+            high = float(stats.norm.isf(false_alarm / 2)) / sqrt(n)
+            return -high, high
+        case "variance":
+            return float(stats.chi2.ppf(false_alarm / 2, n)) / n, float(stats.chi2.isf(false_alarm / 2, n)) / n
+        case "law":
+            return 0.0, float(stats.kstwo.isf(false_alarm, n))
+
+
+def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
+    """Return (a bound on) the chance that n draws pass although the discrepancy is `catches`."""
+    low, high = _limits(law, n, false_alarm)
+    match law:
+        case "mean":
+            return float(stats.norm.cdf((high - catches) * sqrt(n)))
+        case "variance":
+            more, less = 1 + catches, 1 - catches
+            return max(float(stats.chi2.cdf(n * high / more, n)), float(stats.chi2.sf(n * low / less, n)))
+        case "law":
+            # F_n passes only if it is further than catches - high from the law that it is drawn from.
+            return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
+
+
+@lru_cache(maxsize=None)
+def _size(law: Law, catches: float, false_alarm: float, miss: float) -> int:
+    """Return the smallest n with `_missed` at most `miss`, which falls as n grows."""
+    if law == "mean":
+        return ceil(((float(stats.norm.isf(false_alarm / 2)) + float(stats.norm.isf(miss))) / catches) ** 2)
+    low, high = 1, 2
+    while _missed(law, high, catches, false_alarm) > miss:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _missed(law, middle, catches, false_alarm) > miss:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -1,0 +1,199 @@
+"""Hugging Face diffusers as targets, `validation.targets.diffusers:FACTORY`.
+
+| factory | library class | dtype | judged through |
+|---|---|---|---|
+| `ddpm` | `DDPMScheduler` | float32 | `alphas_cumprod`, `add_noise`, `step`, `get_velocity` |
+| `ddpm_bfloat16`, `ddpm_float16` | the same, called on half tensors | half | `add_noise`, `step`, `get_velocity` |
+| `score_sde_vp` | `ScoreSdeVpScheduler` (deprecated) | float32 | `step_pred` |
+
+Every number comes out of a call of the library; the adapters shift k to its 0-based timesteps, and
+move arrays. Where a number has to be read off a larger result, the docstring says how, and why it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import version
+from math import cos, pi, sin, sqrt
+from typing import Any, final
+
+import numpy as np
+import torch
+from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+from refdiff.conformance.interface import (
+    Array,
+    Capability,
+    Chain,
+    Claim,
+    DType,
+    Linear,
+    Parameterization,
+    Process,
+    Target,
+    Times,
+    Unsupported,
+)
+
+_N = 1000
+"""Steps of the library's own schedules."""
+
+
+def _chain(beta: Callable[[int], float]) -> Chain:
+    return Chain(betas=tuple(map(beta, range(_N))))
+
+
+def _cosine_beta(i: int) -> float:
+    """Return 1 - cos²b/cos²a, a at time i/N and b at (i + 1)/N, offset 0.008, as a product: no cancellation."""
+    a, b = (0.5 * pi * (j / _N + 0.008) / 1.008 for j in (i, i + 1))
+    return min(sin(b - a) * sin(b + a) / cos(a) ** 2, 0.999)
+
+
+_SCALED_LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 8.5e-4, "beta_end": 0.012}
+_SCHEDULES: Mapping[Chain, Mapping[str, Any]] = {
+    _chain(lambda i: float(Fraction(1, 10_000) + Fraction(i, _N - 1) * Fraction(199, 10_000))): {},
+    _chain(lambda i: (sqrt(8.5e-4) + i / (_N - 1) * (sqrt(0.012) - sqrt(8.5e-4))) ** 2): _SCALED_LINEAR,
+    _chain(_cosine_beta): {"beta_schedule": "squaredcos_cap_v2"},
+}
+"""The library's own schedules, by their definitions in binary64, and how to ask for them (linear is the default)."""
+
+_PREDICTION_TYPES: Mapping[Parameterization, str] = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
+
+
+@final
+@dataclass
+class _Library:
+    """A target: what it claims, and what it builds."""
+
+    claim: Claim
+    make: Callable[[Process], object]
+
+    def build(self, process: Process, /) -> object:
+        """Return an adapter for one process. Raises Unsupported."""
+        return self.make(process)
+
+
+def ddpm() -> Target:
+    """Return DDPMScheduler in float32."""
+    return _ddpm("float32", "schedule", "perturb", "convert")
+
+
+def ddpm_bfloat16() -> Target:
+    """Return DDPMScheduler called on bfloat16 tensors. Its own table is float32: no `schedule` is claimed."""
+    return _ddpm("bfloat16", "perturb", "convert")
+
+
+def ddpm_float16() -> Target:
+    """Return DDPMScheduler called on float16 tensors. Its own table is float32: no `schedule` is claimed."""
+    return _ddpm("float16", "perturb", "convert")
+
+
+def score_sde_vp() -> Target:
+    """Return ScoreSdeVpScheduler in float32: sigma is all that can be read from its one call at every t."""
+    return _Library(_claim("ScoreSdeVpScheduler", "float32", (Linear,), "schedule"), _ScoreSdeVp)
+
+
+def _ddpm(dtype: DType, *capabilities: Capability) -> Target:
+    claim = _claim("DDPMScheduler", dtype, (*_SCHEDULES, Chain), *capabilities)
+    return _Library(claim, lambda process: _Ddpm(process, getattr(torch, dtype)))
+
+
+def _claim(
+    scheduler: str, dtype: DType, processes: tuple[Process | type[Process], ...], *capabilities: Capability
+) -> Claim:
+    return Claim(
+        name=f"diffusers {scheduler}, {dtype}",
+        version=version("diffusers"),
+        dtype=dtype,
+        processes=processes,
+        capabilities=frozenset(capabilities),
+    )
+
+
+@final
+class _Ddpm:
+    """DDPMScheduler for one chain, with nothing clipped; one scheduler for each kind of prediction."""
+
+    def __init__(self, process: Process, dtype: torch.dtype) -> None:
+        if not isinstance(process, Chain):
+            raise Unsupported("DDPMScheduler is a discrete chain")
+        betas = _SCHEDULES.get(process, {"trained_betas": list(process.betas)})
+        self._dtype = dtype
+        self._schedulers = {
+            source: DDPMScheduler(len(process.betas), clip_sample=False, prediction_type=name, **betas)
+            for source, name in _PREDICTION_TYPES.items()
+        }
+        self._any = self._schedulers["eps"]
+
+    def coefficients(self, t: Times) -> dict[str, Array]:
+        """Read the table `alphas_cumprod`, of which alone the class keeps a copy."""
+        return {"alpha_bar": _array(self._any.alphas_cumprod[_index(t)])}
+
+    def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
+        """Call `add_noise`, which casts the table to the dtype of x_0."""
+        return _array(self._any.add_noise(self._tensor(x_0), self._tensor(eps), _index(t)))
+
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        """Return x_0 from `step`, or v from `get_velocity` of eps and of the x_0 that `step` gives for it."""
+        if source not in self._schedulers or (to != "x_0" and (source, to) != ("eps", "v")):
+            raise Unsupported(f"DDPMScheduler has no call that gives {to} from {source}")
+        k, given = _index(t), self._tensor(value)
+        x_0 = self._predicted_x_0(source, given, self._tensor(x_t), k)
+        return _array(x_0 if to == "x_0" else self._any.get_velocity(x_0, given, k))
+
+    def _predicted_x_0(
+        self, source: Parameterization, value: torch.Tensor, x_t: torch.Tensor, k: torch.Tensor
+    ) -> torch.Tensor:
+        """Call `step` an example at a time, since it takes one timestep, with the axis for channels that it asks for.
+
+        Its `prev_sample` is dropped, and the noise in it seeded.
+        """
+        scheduler, generator = self._schedulers[source], torch.Generator().manual_seed(0)
+        examples = zip(value[:, None, None], k.tolist(), x_t[:, None, None], strict=True)
+        return torch.cat([scheduler.step(*example, generator).pred_original_sample[0] for example in examples])
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self._dtype)
+
+
+@final
+class _ScoreSdeVp:
+    """ScoreSdeVpScheduler for one linear schedule, with one step of length 1."""
+
+    def __init__(self, process: Process) -> None:
+        if not isinstance(process, Linear):
+            raise Unsupported("ScoreSdeVpScheduler is the linear schedule")
+        if process.beta_min == 0.0:
+            raise Unsupported("with beta_min = 0, step_pred is NaN at t = 0, and sigma cannot be read from it")
+        self._scheduler = ScoreSdeVpScheduler(beta_min=process.beta_min, beta_max=process.beta_max)
+        self._scheduler.set_timesteps(1)
+
+    def coefficients(self, t: Times) -> dict[str, Array]:
+        """Read sigma off two steps from x = 0, which are d·noise for the score 0 and -d²/sigma (less noise) for 1.
+
+        d = √beta(t) and sigma are computed in float32, as t is. x and score are float64, so that what
+        comes out has d and sigma in full: d is noise divided out and rounded back to float32, its square
+        the one that the library took, and the quotient of d² and the second step rounds to its sigma
+        to the bit. Where the second step is infinite, the library divided by sigma = 0.
+        """
+        time = torch.from_numpy(np.array(t))
+        x = torch.zeros(len(time), 2, dtype=torch.float64)
+        score = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand_as(x)
+        moved, mean = self._scheduler.step_pred(score, x, time, torch.Generator().manual_seed(0))
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+        d = (moved / noise)[:, 0].float()
+        sigma = torch.where(mean[:, 1].isinf(), 0.0, d**2 / -mean[:, 1])
+        return {"sigma": _array(sigma.float())}
+
+
+def _index(t: Times) -> torch.Tensor:
+    """Return the library's timesteps, which count from 0."""
+    return torch.from_numpy(np.array(t)) - 1
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    """Return a NumPy array; bfloat16, which NumPy lacks, as float32."""
+    return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
