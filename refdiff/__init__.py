@@ -14,16 +14,11 @@ if TYPE_CHECKING:
     from refdiff.errors import ConfigError as ConfigError
     from refdiff.errors import DomainError as DomainError
     from refdiff.errors import RefdiffError as RefdiffError
-    from refdiff.marginal import Marginal as Marginal
-    from refdiff.marginal import Posterior as Posterior
     from refdiff.marginal import log_density as log_density
-    from refdiff.marginal import marginal as marginal
-    from refdiff.marginal import mean as mean
     from refdiff.marginal import perturb as perturb
     from refdiff.marginal import posterior as posterior
     from refdiff.marginal import posterior_mean as posterior_mean
     from refdiff.marginal import score as score
-    from refdiff.marginal import std as std
     from refdiff.marginal import transition as transition
     from refdiff.parameterization import convert as convert
     from refdiff.schedule import CosineSchedule as CosineSchedule
@@ -32,3 +27,32 @@ if TYPE_CHECKING:
     from refdiff.schedule import Schedule as Schedule
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ConfigError": "errors",
+    "CosineSchedule": "schedule",
+    "DiscreteChain": "chain",
+    "DomainError": "errors",
+    "LinearSchedule": "schedule",
+    "NoiseProcess": "schedule",
+    "RefdiffError": "errors",
+    "Schedule": "schedule",
+    "convert": "parameterization",
+    "log_density": "marginal",
+    "perturb": "marginal",
+    "posterior": "marginal",
+    "posterior_mean": "marginal",
+    "score": "marginal",
+    "transition": "marginal",
+}
+"""Where each public name lives; a test holds this to the imports above."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'refdiff' has no attribute {name!r}")
+    return getattr(import_module(f"refdiff.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,90 @@
+"""The numbered clauses, read from spec/*.md: the one place where they stand.
+
+    python -m refdiff.conformance.clauses > spec/clauses.lock
+
+prints a hash of each clause's text. Changing a clause fails a test until its checks were looked at again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, TypeAlias, cast, final
+
+import refdiff
+from refdiff.errors import ConfigError
+
+Level: TypeAlias = Literal["MUST", "SHOULD"]
+_CLAUSE = re.compile(r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S)
+_NOTE = re.compile(r"^- \*(?P<name>Standing|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """One normative statement."""
+
+    id: str
+    level: Level
+    chapter: str
+    """Title of the chapter it stands in."""
+    text: str
+    """The statement, without its notes."""
+    code: tuple[str, ...]
+    """Dotted names of what implements it."""
+    standing_note: str
+    """Why it needs no evidence, if it is a convention."""
+    check_note: str
+    """Why no check on a target is possible, if none is."""
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the statement: reflowing its lines does not change it."""
+        words = " ".join(f"{self.level} {self.text}".split())
+        return sha256(words.encode()).hexdigest()[:16]
+
+
+def spec_folder() -> Path:
+    """Return the folder of the specification: inside the installed package, or beside it in a checkout."""
+    package = Path(refdiff.__file__).parent
+    return package / "spec" if (package / "spec").is_dir() else package.parent / "spec"
+
+
+@cache
+def clauses() -> dict[str, Clause]:
+    """Return every clause by its id, in the order of the chapters. Raises ConfigError if an id stands twice."""
+    found: dict[str, Clause] = {}
+    for path in sorted(spec_folder().glob("[0-9][0-9]-*.md")):
+        content = path.read_text(encoding="utf-8")
+        title = content.splitlines()[0].lstrip("# ")
+        for match in _CLAUSE.finditer(content):
+            clause = _clause(match, title)
+            if clause.id in found:
+                raise ConfigError(f"spec wants each id once, got {clause.id} twice ({path.name})")
+            found[clause.id] = clause
+    return found
+
+
+def _clause(match: re.Match[str], chapter: str) -> Clause:
+    notes = {note["name"]: " ".join(note["text"].split()) for note in _NOTE.finditer(match["rest"])}
+    return Clause(
+        id=match["id"],
+        level=cast("Level", match["level"]),
+        chapter=chapter,
+        text=match["rest"].split("\n\n")[0].strip(),
+        code=tuple(re.findall(r"`([\w.]+)`", notes.get("Code", ""))),
+        standing_note=notes.get("Standing", ""),
+        check_note=notes.get("Check", ""),
+    )
+
+
+def lock() -> str:
+    """Return what spec/clauses.lock should hold."""
+    return "".join(f"{clause.id} {clause.digest}\n" for clause in clauses().values())
+
+
+if __name__ == "__main__":
+    print(lock(), end="")
