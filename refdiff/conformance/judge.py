@@ -129,6 +129,7 @@ class _Run:
     passed: int = 0
     failures: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    unbuilt: list[str] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -145,7 +146,7 @@ class _Run:
             status=self._status(),
             reason=self._reason(),
             worst=self.worst,
-            skipped=tuple(self.skipped),
+            skipped=(*self.unbuilt, *self.skipped),
         )
         others = (
             Outcome(clause=clause, check=self.name, status="fail", reason=reason)
@@ -186,14 +187,15 @@ class _Run:
             self.broken.setdefault(failure.clause, f"{label}: {failure}")
         else:
             # One process that cannot be built fails CON-1, not every clause.
-            self.skipped.append(f"{label}: {failure}")
+            self.unbuilt.append(f"{label}: {failure}")
 
     def _status(self) -> Status:
         if self.failures:
             return "fail"
         if self.passed:
             return "pass"
-        return "unsupported" if self.skipped else "not_claimed"
+        # A quantity that the library has for no process is not claimed, though one process was not built.
+        return "unsupported" if self.skipped or (self.unbuilt and not self.unclaimed) else "not_claimed"
 
     def _reason(self) -> str:
         if self.failures:
@@ -201,5 +203,5 @@ class _Run:
             return self.failures[0] + more
         if self.passed:
             return ""
-        whys = self.skipped or self.unclaimed or ["the claim has no process that the clause speaks about"]
+        whys = self.skipped or self.unclaimed or self.unbuilt or ["the claim has no process that the clause speaks about"]
         return "; ".join(dict.fromkeys(whys))

@@ -1,0 +1,1 @@
+"""Tests of refdiff: one file per module."""

@@ -1,0 +1,144 @@
+"""A plain implementation in NumPy, right in float32, with places where a test can put a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, assert_never
+
+import numpy as np
+
+from refdiff.conformance.interface import (
+    Array,
+    Capability,
+    Chain,
+    Claim,
+    Cosine,
+    Linear,
+    Own,
+    Parameterization,
+    Process,
+    Quantity,
+    Times,
+    Unsupported,
+)
+
+Formula: TypeAlias = Callable[..., Any]
+F = np.float32
+
+
+def linear_log_alpha_bar(p: Linear, t: Array) -> Array:
+    """Return SCH-3, each operation in float32."""
+    return -t * (F(p.beta_min) + F(0.5) * F(p.beta_max - p.beta_min) * t)
+
+
+def cosine_alpha_bar(p: Cosine, t: Array) -> Array:
+    """Return SCH-4, each operation in float32."""
+    half_pi, s = F(np.pi / 2), F(p.s)
+    start = np.cos(half_pi * (s / (F(1) + s)))
+    return (np.cos(half_pi * ((t + s) / (F(1) + s))) / start) ** 2
+
+
+def chain_alpha_bar(p: Chain, k: Times) -> Array:
+    """Return DIS-1 by a float32 product."""
+    return np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)[k - 1]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """What `Plain` computes with. A test replaces one."""
+
+    linear_log_alpha_bar: Formula = linear_log_alpha_bar
+    cosine_alpha_bar: Formula = cosine_alpha_bar
+    chain_alpha_bar: Formula = chain_alpha_bar
+    alpha: Formula = staticmethod(lambda log_alpha_bar: np.exp(F(0.5) * log_alpha_bar))
+    sigma: Formula = staticmethod(lambda log_alpha_bar: np.sqrt(-np.expm1(log_alpha_bar)))
+    score: Formula = staticmethod(lambda eps, sigma: -eps / sigma)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A target for the processes and capabilities given."""
+
+    processes: tuple[Process | type[Process], ...] = (Linear(beta_min=0.1, beta_max=20.0),)
+    formulas: Formulas = field(default_factory=Formulas)
+    capabilities: frozenset[Capability] = frozenset({"schedule", "perturb", "convert"})
+    name: str = "plain"
+
+    @property
+    def claim(self) -> Claim:
+        """Claim float32."""
+        return Claim(
+            name=self.name,
+            version="1",
+            dtype="float32",
+            processes=self.processes,
+            capabilities=self.capabilities,
+        )
+
+    def build(self, process: Process) -> PlainBuilt:
+        """Return the process with this target's formulas."""
+        return PlainBuilt(process, self.formulas)
+
+    def with_fault(self, **formulas: Formula) -> Plain:
+        """Return the same with some formulas replaced."""
+        return replace(self, formulas=replace(self.formulas, **formulas))
+
+
+@dataclass(frozen=True)
+class PlainBuilt:
+    """One process."""
+
+    process: Process
+    by: Formulas
+
+    def log_alpha_bar(self, t: Times) -> Array:
+        """Return the logarithm, in float32."""
+        with np.errstate(all="ignore"):
+            match self.process:
+                case Linear():
+                    return np.asarray(self.by.linear_log_alpha_bar(self.process, t), dtype=F)
+                case Cosine():
+                    return np.log(np.asarray(self.by.cosine_alpha_bar(self.process, t), dtype=F))
+                case Chain():
+                    return np.log(np.asarray(self.by.chain_alpha_bar(self.process, t), dtype=F))
+                case Own():
+                    raise Unsupported("plain has no process of its own")
+                case _:
+                    assert_never(self.process)
+
+    def scales(self, t: Times) -> tuple[Array, Array]:
+        """Return alpha and sigma."""
+        log_alpha_bar = self.log_alpha_bar(t)
+        with np.errstate(all="ignore"):
+            return (
+                np.asarray(self.by.alpha(log_alpha_bar), dtype=F),
+                np.asarray(self.by.sigma(log_alpha_bar), dtype=F),
+            )
+
+    def coefficients(self, t: Times) -> dict[Quantity, Array]:
+        """Return what this has."""
+        log_alpha_bar = self.log_alpha_bar(t)
+        alpha, sigma = self.scales(t)
+        with np.errstate(all="ignore"):
+            return {"log_alpha_bar": log_alpha_bar, "alpha_bar": np.exp(log_alpha_bar), "alpha": alpha, "sigma": sigma}
+
+    def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
+        """Return x_t."""
+        alpha, sigma = (x.reshape(-1, *(1,) * (x_0.ndim - 1)) for x in self.scales(t))
+        return np.asarray(alpha * x_0 + sigma * eps)
+
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        """Convert by way of x_0 or eps."""
+        a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
+        with np.errstate(all="ignore"):
+            if source == "v":
+                x_0, eps = a * x_t - s * value, s * x_t + a * value
+            elif source == "x_0":
+                x_0, eps = value, (x_t - a * value) / s
+            else:
+                # The inverse of score = -eps/sigma is its own: a wrong sign cancels in a round trip.
+                eps = value if source == "eps" else self.by.score(value, F(1) / s)
+                x_0 = (x_t - s * eps) / a
+            results = {"x_0": x_0, "eps": eps, "v": a * eps - s * x_0, "score": self.by.score(eps, s)}
+        return np.asarray(results[to], dtype=F)

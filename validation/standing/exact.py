@@ -1,0 +1,131 @@
+"""What the standing tests share: dtypes, times, exact values at them, and the bounds of chapter 11."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ..oracles import certified, naive
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Array: TypeAlias = npt.NDArray[Any]
+Dtype: TypeAlias = Literal["float16", "float32"]
+
+ROUNDOFF: Mapping[Dtype, float] = {"float16": 2.0**-11, "float32": 2.0**-24}
+SMALLEST: Mapping[Dtype, float] = {"float16": 2.0**-24, "float32": 2.0**-149}
+NORMAL: Mapping[Dtype, float] = {"float16": 2.0**-14, "float32": 2.0**-126}
+
+LINEAR = certified.linear(0.1, 20.0)
+COSINE = certified.cosine(0.008)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A process and right formulas for it."""
+
+    process: certified.Process
+    formulas: Mapping[str, naive.Formula]
+
+
+DEFAULTS = (Case(LINEAR, naive.LINEAR), Case(COSINE, naive.COSINE))
+OTHERS = (
+    Case(certified.linear(0.0, 2.0), naive.LINEAR),
+    Case(certified.linear(1.0, 1.0), naive.LINEAR),
+    Case(certified.linear(5.0, 60.0), naive.LINEAR),
+    Case(certified.cosine(0.0), naive.COSINE),
+    Case(certified.cosine(0.1), naive.COSINE),
+)
+
+
+@lru_cache(maxsize=None)
+def times(dtype: Dtype, count: int = 300) -> Array:
+    """Return every float16 in [0, 1], or float32s: the ends, their neighbours, and strata of t, log t and log(1 - t)."""
+    if dtype == "float16":
+        return np.arange(0x3C01, dtype=np.uint16).view(np.float16)
+    share = (np.arange(count) + 0.5) / count
+    ends = [0.0, 2.0**-149, 2.0**-126, 1 - 2.0**-24, 1.0]
+    values = np.concatenate([ends, share, 2.0 ** (-149 * share), 1 - 2.0 ** (-1 - 23 * share[::4])])
+    return np.unique(values.astype(np.float32))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The marginal at many times: binary64 of certified values, and the conditioning of each."""
+
+    t: Floats
+    alpha: Floats
+    alpha_bar: Floats
+    variance: Floats
+    k_alpha: Floats
+    """kappa(alpha)."""
+    k: Floats
+    """kappa(alpha_bar), which is kappa(sigma^2) too."""
+
+    @property
+    def sigma(self) -> Floats:
+        """sigma."""
+        return np.sqrt(self.variance)
+
+    @property
+    def log_alpha_bar(self) -> Floats:
+        """Through log1p where alpha_bar is near 1; -inf at the end of cosine."""
+        with np.errstate(divide="ignore"):
+            return np.where(self.variance < 0.5, np.log1p(-np.minimum(self.variance, 0.5)), np.log(self.alpha_bar))
+
+    @property
+    def log_snr(self) -> Floats:
+        """log alpha_bar - log sigma^2."""
+        with np.errstate(divide="ignore"):
+            return self.log_alpha_bar - np.log(self.variance)
+
+
+@lru_cache(maxsize=None)
+def exact(process: certified.Process, dtype: Dtype, count: int = 300) -> Exact:
+    """Certify sigma^2 at `times`; alpha_bar = 1 - sigma^2 keeps its digits by the residual."""
+    t = times(dtype, count).astype(np.float64)
+    found = certified.column(process, "variance", t)
+    alpha_bar = (1.0 - found.value) - found.residual
+    alpha = np.sqrt(alpha_bar)
+    # kappa(alpha) = kappa(alpha_bar)/(2 alpha), but for the end of cosine, where it is 0/0.
+    k_alpha = found.conditioning / (2.0 * np.where(alpha > 0.0, alpha, 1.0))
+    for i in np.flatnonzero(alpha == 0.0):
+        k_alpha[i] = certified.at(process, "alpha", float(t[i])).conditioning
+    return Exact(t, alpha, alpha_bar, found.value, k_alpha, found.conditioning)
+
+
+def delta(u: float, conditioning: Floats) -> Floats:
+    """Return the MUST bound NUM-1."""
+    return 4.0 * u * (1.0 + conditioning)
+
+
+def ulp(dtype: Dtype, values: Floats) -> Floats:
+    """Return the distance between floats in the binade of each value, at least the smallest subnormal."""
+    _, exponent = np.frexp(values)
+    return np.maximum(2.0 * ROUNDOFF[dtype] * np.ldexp(1.0, exponent - 1), SMALLEST[dtype])
+
+
+def rho(dtype: Dtype, values: Floats, conditioning: Floats) -> Floats:
+    """Return the SHOULD bound NUM-2: 4 ulp(y) (1 + kappa/|y|), for finite values; 0 for those that are to be exact."""
+    size = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(size > 0.0, 4.0 * ulp(dtype, values) * (1.0 + conditioning / size), 0.0)
+
+
+def wide(values: Array) -> Floats:
+    """Return the same numbers in binary64."""
+    return values.astype(np.float64)
+
+
+def worst(error: Floats, bound: Floats, t: Floats) -> str:
+    """Say where error/bound is largest, for the message of an assertion."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(error <= bound, np.where(error > 0.0, error / bound, 0.0), np.inf)
+    i = int(np.argmax(share))
+    return f"at t = {t[i]}: error {error[i]}, bound {bound[i]}"
