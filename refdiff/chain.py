@@ -50,8 +50,8 @@ class DiscreteChain:
 
     def log_decay(self, s: Times, t: Times) -> Values:
         """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1)."""
-        later = within("MAR-6", "t >= s", t, t >= s)
-        return self.log_alpha_bar(later) - self.log_alpha_bar(s)
+        decay = self.log_alpha_bar(t) - self.log_alpha_bar(s)
+        return within("MAR-6", "t >= s", decay, t >= s, got=t)
 
     def alpha_bar(self, k: Times) -> Values:
         """Return alpha_bar_k, any shape (DIS-1)."""

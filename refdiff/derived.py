@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from refdiff.numerics import Formula, log1mexp, with_slopes
 from refdiff.tensors import within
 
 
+@runtime_checkable
 class Primitives(Protocol):
     """The formulas that make a schedule what it is: float64 in, float64 out, no checks."""
 

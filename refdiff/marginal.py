@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from refdiff.errors import DomainError
+from refdiff.numerics import with_slopes
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Batch, Data, Time, Times, Values, over_event, same_shape, within
 
@@ -55,17 +56,20 @@ def transition(process: NoiseProcess, s: Times, t: Times) -> Marginal:
     """Return q(x_t | x_s) at times s <= t of one shape (MAR-6). Raises DomainError if alpha(s) = 0."""
     earlier, later = _widened(s), _widened(t)
     added = -torch.expm1(process.log_decay(earlier, later))
+    # Plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
+    sigma = with_slopes(torch.sqrt, (lambda added: 0.5 / torch.sqrt(added),), added)
     # alpha as a ratio: exp(log_decay / 2) has no derivative of its own where cosine's alpha reaches 0.
-    return Marginal(alpha=process.alpha(later) / process.alpha(earlier), sigma=torch.sqrt(added))
+    return Marginal(alpha=process.alpha(later) / process.alpha(earlier), sigma=sigma)
 
 
 def posterior(process: NoiseProcess, s: Times, t: Times) -> Posterior:
     """Return q(x_s | x_t, x_0) at times s < t of one shape (MAR-7). Raises DomainError otherwise."""
     earlier, later = _widened(s), _widened(t)
-    later = within("MAR-7", "s < t", later, later > earlier)
     start = torch.zeros_like(earlier)
     variance_s = -torch.expm1(process.log_decay(start, earlier))
     variance_t = -torch.expm1(process.log_decay(start, later))
+    # Every coefficient divides by it; the times may be indices, which hold no NaN.
+    variance_t = within("MAR-7", "s < t", variance_t, later > earlier, got=later)
     added = -torch.expm1(process.log_decay(earlier, later))
     alpha_s, alpha_t = process.alpha(earlier), process.alpha(later)
     return Posterior(
@@ -128,7 +132,8 @@ def score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
 def _standardized(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> tuple[Tensor, Tensor]:
     same_shape("MAR-9", x_t=x_t, x_0=x_0)
     q = marginal(process, t)
-    sigma = within("MAR-9", "sigma > 0", q.sigma, q.sigma > 0.0)
+    # Rounded to the dtype of the data it may be 0 where it is not in float64; it divides there.
+    sigma = within("MAR-9", "sigma > 0 in the dtype of the data", q.sigma, q.sigma.to(x_0.dtype) > 0.0)
     return sigma, (x_t - over_event(q.alpha, x_0) * x_0) / over_event(sigma, x_0)
 
 

@@ -49,15 +49,17 @@ def same_shape(clause: str, **data: Tensor) -> None:
         raise DomainError(clause, f"a floating-point {next(iter(data))}", next(iter(data.values())).dtype)
 
 
-def within(clause: str, need: str, value: Tensor, inside: Tensor) -> Tensor:
+def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor | None = None) -> Tensor:
     """Return `value` where `inside`; elsewhere raise DomainError, or give NaN where none can be raised.
+
+    value: floating, for NaN's sake; got: what the error quotes, if not the value.
 
     The check looks at values only on eager CPU tensors. Under `torch.compile`, under function
     transforms and on accelerators (where looking would wait for the device) it masks instead.
     """
     if _can_look(value):
         if not bool(inside.all()):
-            raise DomainError(clause, need, value[~inside].flatten()[0].item())
+            raise DomainError(clause, need, (value if got is None else got)[~inside].flatten()[0].item())
         return value
     return torch.where(inside, value, torch.nan)
 

@@ -64,9 +64,9 @@ def rho(process: Process, quantity: Quantity, t: Times, format: Format) -> Float
 
 
 def in_rho_domain(process: Process, t: Times, format: Format) -> npt.NDArray[np.bool_]:
-    """Say where the SHOULD bound is asked for: log alpha_bar is 0 or a normal number of the format."""
+    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the format."""
     log_alpha_bar = exact(process, "log_alpha_bar", t).value
-    return (log_alpha_bar == 0.0) | (np.abs(log_alpha_bar) >= format.smallest_normal)
+    return np.asarray((np.asarray(t) == 0) | (np.abs(log_alpha_bar) >= format.smallest_normal))
 
 
 @final

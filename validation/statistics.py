@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import ceil, sqrt
 from types import MappingProxyType
 from typing import Literal, TypeAlias, final
@@ -129,7 +129,7 @@ def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
             return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _size(law: Law, catches: float, false_alarm: float, miss: float) -> int:
     """Return the smallest n with `_missed` at most `miss`, which falls as n grows."""
     if law == "mean":

@@ -6,8 +6,10 @@ Both mark a pytest function with the clauses it speaks about; the plugin, the tr
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
 
 import pytest
@@ -50,3 +52,14 @@ def check(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a test function `(subject)` as a check of one clause, run on each process of these kinds."""
     return pytest.mark.refdiff_check(Check(clause, needs, on))
+
+
+def declared(path: Path) -> dict[str, set[str]]:
+    """Return the kinds of standing by clause that a test file declares, read from its text: nothing is imported."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "standing":
+            (kind,) = (ast.literal_eval(keyword.value) for keyword in node.keywords)
+            for clause in node.args:
+                found.setdefault(ast.literal_eval(clause), set()).add(kind)
+    return found

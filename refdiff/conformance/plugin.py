@@ -38,9 +38,9 @@ class Session:
     judge: Judge | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     declared: dict[str, set[str]] = field(default_factory=dict)
-    """Kinds of standing by clause id: what the collected tests say they show."""
+    """Kinds of standing by clause id: what tests that were left out say they show."""
     stood: dict[str, set[str]] = field(default_factory=dict)
-    """The same, of tests that ran here and passed."""
+    """The same, of tests that ran and passed."""
     broken: list[str] = field(default_factory=list)
     workers: list[Mapping[str, Any]] = field(default_factory=list)
     """What xdist's workers sent."""
@@ -86,20 +86,24 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note what was collected; leave out the standing of clauses when somebody else's code is judged."""
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the standing of clauses when somebody else's code is judged, without importing it: it needs torch."""
+    suite = collection_path.parent
+    if suite.name != "standing" or suite.parent.name not in ("validation", "refdiff_validation"):
+        return None
     session = config.stash[_SESSION]
-    session.active = any(item.get_closest_marker("refdiff_check") for item in items)
-    if not session.active:
-        return
-    evidence = [item for item in items if item.get_closest_marker("refdiff_standing")]
-    for item in evidence:
-        standing = _standing(item)
-        for clause in standing.clauses:
-            session.declared.setdefault(clause, set()).add(standing.kind)
-    if session.origin != DEFAULT_TARGET and evidence:
-        config.hook.pytest_deselected(items=evidence)
-        items[:] = [item for item in items if not item.get_closest_marker("refdiff_standing")]
+    if session.origin == DEFAULT_TARGET or collection_path.suffix != ".py":
+        return None
+    from refdiff.conformance.check import declared
+
+    for clause, kinds in declared(collection_path).items():
+        session.declared.setdefault(clause, set()).update(kinds)
+    return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note whether there is anything to do."""
+    config.stash[_SESSION].active = any(item.get_closest_marker("refdiff_check") for item in items)
 
 
 @pytest.hookimpl(tryfirst=True)

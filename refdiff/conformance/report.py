@@ -114,7 +114,8 @@ def assemble(
     clauses, known, standing = list(clauses), known or {}, standing or {}
     rows, errors = [], list(broken_standing)
     for clause in clauses:
-        own = tuple(outcome for outcome in outcomes if outcome.clause == clause.id)
+        # Sorted: xdist's workers finish in any order, and the report says the same.
+        own = tuple(sorted((o for o in outcomes if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
         status, reason = _status(clause, own)
         needed = any(clause.id == need or clause.id.startswith(f"{need}-") for need in required)
         if needed and status in ("not_claimed", "unsupported"):

@@ -105,6 +105,8 @@ class Subject:
             ratio = np.where((error > limit) & ~np.isnan(beyond), beyond, ratio)
             index = np.unravel_index(int(np.argmax(ratio)), observed.shape)
         example = int(index[0]) if index else 0
+        # The time of a chain is an index, and a reader should see which.
+        at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
         worst = Worst(
             quantity=quantity,
             process=repr(self.process),

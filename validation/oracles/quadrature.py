@@ -86,7 +86,7 @@ def moments(rate: Real, t: float) -> Moments:
     """Solve d mu/dt = -beta mu/2 and dV/dt = -beta V + beta from (1, 0).
 
     The ODE contracts, as beta >= 0, so what the steps add to the error does not grow: their sum bounds it. A step is
-    accepted if the root mean square of the two errors over their scale is below 1, each then below sqrt(2) times its own.
+    accepted if the root mean square of two errors over their scales is below 1, each then below sqrt(2) of its own.
     """
 
     def slope(time: float, y: Any) -> list[float]:
@@ -112,7 +112,7 @@ def bayes(x_t: float, earlier: Gaussian, scale: float, added: float) -> tuple[Es
     def weight(x_s: float) -> float:
         return Gaussian(scale * x_s, added).density(x_t) * earlier.density(x_s)
 
-    mass = expectation(lambda x: 1.0, weight, earlier)
+    mass = expectation(lambda _: 1.0, weight, earlier)
     mean = _ratio(expectation(lambda x: x, weight, earlier), mass)
     second = _ratio(expectation(lambda x: (x - mean.value) ** 2, weight, earlier), mass)
     return mass, mean, second

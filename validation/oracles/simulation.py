@@ -13,6 +13,7 @@ torchsde is untyped; this is the one file that touches it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
@@ -31,7 +32,7 @@ _NODES = {n: np.polynomial.legendre.leggauss(n) for n in (8, 12)}
 
 def grid(start: float, end: float, steps: int) -> Floats:
     """Return steps + 1 times. Choose them dyadic, so that adding a step is exact and torchsde takes no sliver."""
-    times = start + (end - start) / steps * np.arange(steps + 1)
+    times: Floats = start + (end - start) / steps * np.arange(steps + 1, dtype=np.float64)
     if np.any(np.diff(times) != times[1] - times[0]):
         raise ValueError(f"the grid wants exact steps, got {start=}, {end=}, {steps=}")
     return times
@@ -48,12 +49,22 @@ class Law:
 
 def euler(rate: Rate, times: Floats, x_0: float, increments: Floats) -> Floats:
     """Return where torchsde's Euler paths end, given their Brownian increments, (steps, paths)."""
-    start = torch.full((increments.shape[1], 1), x_0, dtype=torch.float64)
+    return _solve(rate, times, x_0, _Given(times, increments), increments.shape[1])
+
+
+def euler_own(rate: Rate, times: Floats, x_0: float, paths: int, seed: int) -> Floats:
+    """Return the same, on a Brownian motion of torchsde's own."""
+    size = (paths, 1)
+    own: Any = torchsde.BrownianInterval(times[0], times[-1], size=size, dtype=torch.float64, entropy=seed)
+    return _solve(rate, times, x_0, own, paths)
+
+
+def _solve(rate: Rate, times: Floats, x_0: float, motion: Any, paths: int) -> Floats:
     ends: Any = torchsde.sdeint(
         _Forward(rate),
-        start,
+        torch.full((paths, 1), x_0, dtype=torch.float64),
         torch.tensor([times[0], times[-1]], dtype=torch.float64),
-        bm=_Given(times, increments),
+        bm=motion,
         method="euler",
         dt=float(times[1] - times[0]),
     )
@@ -208,7 +219,7 @@ class _Given:
     device = torch.device("cpu")
 
     def __init__(self, times: Floats, increments: Floats) -> None:
-        self.rows = {(float(a), float(b)): i for i, (a, b) in enumerate(zip(times[:-1], times[1:], strict=True))}
+        self.rows = {(float(a), float(b)): i for i, (a, b) in enumerate(itertools.pairwise(times))}
         self.increments = torch.from_numpy(increments)
         self.shape = (increments.shape[1], 1)
 

@@ -7,7 +7,7 @@ Names are the specification's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, TypeAlias, final
 
 import sympy as sp
@@ -36,16 +36,16 @@ class Schedule:
 
     @property
     def mean(self) -> Expr:
-        """alpha."""
+        """Signal scale, alpha."""
         return sp.exp(self.log_alpha_bar / 2)
 
     @property
     def variance(self) -> Expr:
-        """sigma^2."""
+        """Noise variance, sigma^2."""
         return 1 - sp.exp(self.log_alpha_bar)
 
 
-@lru_cache(maxsize=None)
+@cache
 def schedule(name: Name) -> Schedule:
     """Return SCH-2 with SCH-3, SCH-5 with SCH-4, or an unknown rate with its integral."""
     match name:
@@ -67,7 +67,7 @@ def is_zero(residual: Expr) -> bool:
 
 
 def rate_residual(q: Schedule) -> Expr:
-    """d log alpha_bar/dt + beta."""
+    """Return d log alpha_bar/dt + beta."""
     return sp.diff(q.log_alpha_bar, t) + q.beta
 
 
@@ -77,12 +77,12 @@ def at_zero(expression: Expr) -> Expr:
 
 
 def mean_residual(q: Schedule) -> Expr:
-    """d mu/dt + beta mu/2."""
+    """Return d mu/dt + beta mu/2."""
     return sp.diff(q.mean, t) + q.beta * q.mean / 2
 
 
 def variance_residual(q: Schedule) -> Expr:
-    """dV/dt + beta V - beta."""
+    """Return dV/dt + beta V - beta."""
     return sp.diff(q.variance, t) + q.beta * q.variance - q.beta
 
 
@@ -92,21 +92,21 @@ def log_normal(at: Expr, mean: Expr, variance: Expr) -> Expr:
 
 
 def fokker_planck_residual(q: Schedule) -> Expr:
-    """(dp/dt - d(beta x p/2)/dx - beta/2 d2p/dx2)/p for the Gaussian p, by its logarithm f: p' = f' p."""
+    """Return (dp/dt - d(beta x p/2)/dx - beta/2 d2p/dx2)/p for the Gaussian p, by its logarithm f: p' = f' p."""
     f = log_normal(x, q.mean * x_0, q.variance)
     slope = sp.diff(f, x)
     return sp.diff(f, t) - q.beta / 2 - q.beta * x * slope / 2 - q.beta / 2 * (sp.diff(f, x, 2) + slope**2)
 
 
 def characteristic_residual() -> Expr:
-    """log E exp(i omega (alpha x_0 + sigma eps)) less that of N(alpha x_0, sigma^2)."""
+    """Return log E exp(i omega (alpha x_0 + sigma eps)) less that of N(alpha x_0, sigma^2)."""
     noise = sp.log(sp.integrate(sp.exp(-(eps**2) / 2 + sp.I * omega * sigma * eps), (eps, -sp.oo, sp.oo)))
     of_sample = sp.I * omega * alpha * x_0 + noise - sp.log(2 * sp.pi) / 2
     return sp.expand_log(of_sample - (sp.I * omega * alpha * x_0 - omega**2 * sigma**2 / 2), force=True)
 
 
 def density_residual() -> Expr:
-    """MAR-9 less the sum of D one-dimensional log-densities, the squares of which sum to a norm."""
+    """Return MAR-9 less the sum of D one-dimensional log-densities, the squares of which sum to a norm."""
     norm = sp.Symbol("norm", positive=True)
     clause = -norm / (2 * sigma**2) - size * sp.log(sigma) - size * sp.log(2 * sp.pi) / 2
     one = log_normal(x, x, sigma**2)
@@ -134,7 +134,7 @@ def transition() -> tuple[Expr, Expr]:
 
 
 def semigroup_residuals() -> tuple[Expr, Expr]:
-    """Two steps less one, mean and variance."""
+    """Return two steps less one, mean and variance."""
     scale, added = transition()
     return scale * alpha_s - alpha_t, scale**2 * (1 - alpha_s**2) + added - (1 - alpha_t**2)
 
@@ -147,7 +147,7 @@ def posterior() -> Posterior:
 
 
 def bayes_residuals() -> tuple[Expr, Expr]:
-    """Bayes's rule in logarithms: the exponents less one another, and the ratio of the normalisations less 1."""
+    """Return Bayes's rule in logarithms: the exponents less one another, and the ratio of the normalisations less 1."""
     scale, added = transition()
     v_s, v_t = 1 - alpha_s**2, 1 - alpha_t**2
     p = posterior()
@@ -161,14 +161,14 @@ def bayes_residuals() -> tuple[Expr, Expr]:
 
 
 def undoing_residuals() -> tuple[Expr, Expr]:
-    """MAR-8: A + B alpha_t - alpha_s, and B^2 sigma_t^2 + variance - sigma_s^2."""
+    """Return MAR-8: A + B alpha_t - alpha_s, and B^2 sigma_t^2 + variance - sigma_s^2."""
     p = posterior()
     mean = p.on_x_0 + p.on_x_t * alpha_t - alpha_s
     return mean, p.on_x_t**2 * (1 - alpha_t**2) + p.variance - (1 - alpha_s**2)
 
 
 def remainder_residual() -> Expr:
-    """The linear schedule after time u, less the one in (t - u)/(1 - u) with rates (1 - u) beta(u), (1 - u) beta_max."""
+    """Return a linear schedule after u, less that in (t - u)/(1 - u) with rates (1 - u) beta(u), (1 - u) beta_max."""
     q = schedule("linear")
     rest = q.log_alpha_bar - q.log_alpha_bar.subs(t, u)
     rates = {beta_min: (1 - u) * q.beta.subs(t, u), beta_max: (1 - u) * beta_max, t: (t - u) / (1 - u)}
@@ -203,18 +203,18 @@ def meaning(name: str) -> Expr:
 
 
 def conversion_residual(source: str, to: str) -> Expr:
-    """What the clause makes of one meaning, less the other, on the circle alpha^2 + sigma^2 = 1."""
+    """Return what the clause makes of one meaning, less the other, on the circle alpha^2 + sigma^2 = 1."""
     made = convert(source, to, meaning(source)).subs(x_t, alpha * x_0 + sigma * eps)
     return on_circle(made - meaning(to))
 
 
 def round_trip_residual(source: str, to: str) -> Expr:
-    """There and back, less the value, for any value and x_t: neither need come from data."""
+    """Return there and back, less the value, for any value and x_t: neither need come from data."""
     return on_circle(convert(to, source, convert(source, to, _value)) - _value)
 
 
 def recomposition_residual(source: str) -> Expr:
-    """PAR-6: alpha x_0 + sigma eps - x_t, for any value and x_t."""
+    """Return PAR-6: alpha x_0 + sigma eps - x_t, for any value and x_t."""
     made = {name: _value if name == source else convert(source, name, _value) for name in ("x_0", "eps")}
     return on_circle(alpha * made["x_0"] + sigma * made["eps"] - x_t)
 
@@ -232,7 +232,7 @@ def divisors(source: str, to: str) -> set[Expr]:
 
 
 def inverse_residual(name: Literal["linear", "cosine"]) -> Expr:
-    """SCH-10: log alpha_bar at t(lambda), less -log(1 + exp(-lambda)); as alpha_bar for cosine."""
+    """Return SCH-10: log alpha_bar at t(lambda), less -log(1 + exp(-lambda)); as alpha_bar for cosine."""
     if name == "linear":
         b = sp.Symbol("B", positive=True)
         slope = sp.Symbol("slope", nonnegative=True)
@@ -251,7 +251,7 @@ def log_snr(alpha_bar: Expr) -> Expr:
 
 
 def log_snr_slope_residual(q: Schedule) -> Expr:
-    """d lambda/dt + beta/sigma^2: with beta >= 0, lambda never increases."""
+    """Return d lambda/dt + beta/sigma^2: with beta >= 0, lambda never increases."""
     return sp.diff(q.log_alpha_bar - sp.log(q.variance), t) + q.beta / q.variance
 
 
@@ -269,7 +269,7 @@ def alpha_slope_at_one() -> Expr:
 
 
 def chain_step_residuals() -> tuple[Expr, Expr]:
-    """DIS-1 by induction: one step x' = sqrt(1 - beta_k) x + sqrt(beta_k) eps, less the product with one factor more."""
+    """Return one step x' = sqrt(1 - beta_k) x + sqrt(beta_k) eps, less the product with one factor more (DIS-1)."""
     alpha_bar, beta_k = sp.symbols("alpha_bar beta_k", positive=True)
     mean = sp.sqrt(1 - beta_k) * sp.sqrt(alpha_bar) - sp.sqrt(alpha_bar * (1 - beta_k))
     variance = (1 - beta_k) * (1 - alpha_bar) + beta_k - (1 - alpha_bar * (1 - beta_k))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -43,9 +43,9 @@ OTHERS = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def times(dtype: Dtype, count: int = 300) -> Array:
-    """Return every float16 in [0, 1], or float32s: the ends, their neighbours, and strata of t, log t and log(1 - t)."""
+    """Return every float16 in [0, 1], or float32s: the ends, their neighbours, strata of t, log t and log(1 - t)."""
     if dtype == "float16":
         return np.arange(0x3C01, dtype=np.uint16).view(np.float16)
     share = (np.arange(count) + 0.5) / count
@@ -64,13 +64,13 @@ class Exact:
     alpha_bar: Floats
     variance: Floats
     k_alpha: Floats
-    """kappa(alpha)."""
+    """The conditioning of alpha."""
     k: Floats
-    """kappa(alpha_bar), which is kappa(sigma^2) too."""
+    """The conditioning of alpha_bar, and of sigma^2."""
 
     @property
     def sigma(self) -> Floats:
-        """sigma."""
+        """Noise scale."""
         return np.sqrt(self.variance)
 
     @property
@@ -81,12 +81,12 @@ class Exact:
 
     @property
     def log_snr(self) -> Floats:
-        """log alpha_bar - log sigma^2."""
+        """The logarithm of alpha_bar/sigma^2."""
         with np.errstate(divide="ignore"):
             return self.log_alpha_bar - np.log(self.variance)
 
 
-@lru_cache(maxsize=None)
+@cache
 def exact(process: certified.Process, dtype: Dtype, count: int = 300) -> Exact:
     """Certify sigma^2 at `times`; alpha_bar = 1 - sigma^2 keeps its digits by the residual."""
     t = times(dtype, count).astype(np.float64)
@@ -108,7 +108,8 @@ def delta(u: float, conditioning: Floats) -> Floats:
 def ulp(dtype: Dtype, values: Floats) -> Floats:
     """Return the distance between floats in the binade of each value, at least the smallest subnormal."""
     _, exponent = np.frexp(values)
-    return np.maximum(2.0 * ROUNDOFF[dtype] * np.ldexp(1.0, exponent - 1), SMALLEST[dtype])
+    binade: Floats = np.ldexp(1.0, exponent - 1)
+    return np.maximum(2.0 * ROUNDOFF[dtype] * binade, SMALLEST[dtype])
 
 
 def rho(dtype: Dtype, values: Floats, conditioning: Floats) -> Floats:
@@ -116,6 +117,18 @@ def rho(dtype: Dtype, values: Floats, conditioning: Floats) -> Floats:
     size = np.abs(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(size > 0.0, 4.0 * ulp(dtype, values) * (1.0 + conditioning / size), 0.0)
+
+
+def rho_sigma(q: Exact, dtype: Dtype) -> Floats:
+    """Return rho(sigma): kappa(sigma) = kappa(sigma^2)/(2 sigma)."""
+    return rho(dtype, q.sigma, q.k / (2.0 * np.where(q.sigma > 0.0, q.sigma, 1.0)))
+
+
+def asks_rho(q: Exact, dtype: Dtype) -> npt.NDArray[np.bool_]:
+    """Return where rho is asked: log alpha_bar is 0 or a normal number."""
+    size = np.abs(q.log_alpha_bar)
+    asked: npt.NDArray[np.bool_] = (size == 0.0) | (size >= NORMAL[dtype])
+    return asked
 
 
 def wide(values: Array) -> Floats:

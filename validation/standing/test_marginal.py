@@ -1,4 +1,4 @@
-"""Chapter 2: is what it says of the Gaussians true? The simulations are in test_simulation.py."""
+"""Chapter 2: what it says of the Gaussians is true. The simulations are in test_simulation.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ from typing import final
 import flint
 import numpy as np
 import pytest
+
 from refdiff.conformance.check import standing
 
 from ..oracles import certified, quadrature, symbolic
 from ..oracles.quadrature import Gaussian
-from .exact import COSINE, DEFAULTS, LINEAR, ROUNDOFF, Array, Case, Dtype, Exact, Floats, delta, exact, times, wide, worst
+from .exact import (
+    COSINE,
+    DEFAULTS,
+    LINEAR,
+    ROUNDOFF,
+    Array,
+    Case,
+    Dtype,
+    Exact,
+    Floats,
+    delta,
+    exact,
+    times,
+    wide,
+    worst,
+)
 
 NAMES: tuple[symbolic.Name, ...] = ("general", "linear", "cosine")
 RATES: tuple[tuple[certified.Process, quadrature.Real], ...] = (
@@ -59,9 +75,9 @@ def numbers(process: certified.Process, s: float, t: float) -> Numbers:
 @standing("MAR-1", "MAR-2", "MAR-3", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_closed_form_solves_the_moment_equations(name: symbolic.Name) -> None:
-    """MAR-2: alpha solves dmu/dt = -beta mu/2 from 1, 1 - alpha_bar solves dV/dt = -beta V + beta from 0; both sum to 1.
+    """MAR-2: alpha solves dmu/dt = -beta mu/2 from 1, and 1 - alpha_bar solves dV/dt = -beta V + beta from 0.
 
-    Linear equations have one solution.
+    Linear equations have one solution. alpha^2 and it sum to 1.
     """
     q = symbolic.schedule(name)
     assert symbolic.is_zero(symbolic.mean_residual(q))
@@ -78,10 +94,10 @@ def test_marginal_solves_the_fokker_planck_equation() -> None:
 
 
 @standing("MAR-1", "MAR-2", "MAR-3", kind="quadrature")
-@pytest.mark.parametrize("t", (2.0**-10, 0.1, 0.5, 0.9375))
+@pytest.mark.parametrize("t", [2.0**-10, 0.1, 0.5, 0.9375])
 @pytest.mark.parametrize(("process", "rate"), RATES)
 def test_integrated_moments_are_certified(process: certified.Process, rate: quadrature.Real, t: float) -> None:
-    """MAR-2: DOP853 on the moment ODE meets Arb's alpha and sigma^2, within the sum of its tolerances over the steps."""
+    """MAR-2: DOP853 on the moment ODE meets Arb's alpha and sigma^2, within the sum of its steps' tolerances."""
     found = quadrature.moments(rate, t)
     assert found.error < 1e-9
     assert abs(found.mean - certified.at(process, "alpha", t).value) <= found.error
@@ -90,8 +106,8 @@ def test_integrated_moments_are_certified(process: certified.Process, rate: quad
 
 
 @standing("MAR-3", kind="certified")
-@pytest.mark.parametrize("t", (2.0**-1000, 0.01, 0.5, 1 - 2.0**-53))
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("t", [2.0**-1000, 0.01, 0.5, 1 - 2.0**-53])
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_certified_variance_is_preserved(process: certified.Process, t: float) -> None:
     """MAR-3: the balls of alpha and sigma, each computed by itself, have squares that sum to 1 within 2^-100."""
     with flint.ctx.workprec(2500):
@@ -109,7 +125,7 @@ def test_sample_has_the_law_of_the_marginal() -> None:
 
 
 @standing("MAR-4", kind="exhaustive")
-@pytest.mark.parametrize("dtype", ("float16", "float32"))
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_samples_meet_their_bound(case: Case, dtype: Dtype, seed: int) -> None:
     """MAR-4: in one dtype throughout, at every float16 time, x_t of a right formula is within its bound."""
@@ -143,7 +159,7 @@ def test_two_steps_are_one() -> None:
 
 @standing("MAR-6", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_transition_carries_density_to_density(process: certified.Process, s: float, t: float) -> None:
     """MAR-6: q(x_s | x_0) integrated against q(x_t | x_s) is q(x_t | x_0), at five points, within quad's estimate.
 
@@ -165,7 +181,7 @@ def test_posterior_is_bayes_rule() -> None:
 
 @standing("MAR-7", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_posterior_moments_by_integration(process: certified.Process, s: float, t: float) -> None:
     """MAR-7: evidence, mean and variance of x_s given x_t, integrated, are those of the clauses."""
     n = numbers(process, s, t)
@@ -187,7 +203,7 @@ def test_posterior_undoes_the_marginal() -> None:
 
 @standing("MAR-8", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_posterior_carries_density_back(process: certified.Process, s: float, t: float) -> None:
     """MAR-8: q(x_t | x_0) integrated against q(x_s | x_t, x_0) is q(x_s | x_0), within quad's estimate."""
     n = numbers(process, s, t)
@@ -198,7 +214,7 @@ def test_posterior_carries_density_back(process: certified.Process, s: float, t:
 
 
 @standing("MAR-7", "MAR-8", kind="property")
-@pytest.mark.parametrize("dtype", ("float16", "float32"))
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_posteriors_meet_their_bound(case: Case, dtype: Dtype, seed: int) -> None:
     """MAR-7: at random pairs of times and random data, a posterior in one dtype throughout is within its bound."""
@@ -246,8 +262,8 @@ def _log_density(x: float, y: float, alpha: float, sigma: float) -> float:
 
 
 @standing("MAR-9", kind="quadrature")
-@pytest.mark.parametrize("t", (0.0625, 0.75))
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("t", [0.0625, 0.75])
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_density_has_unit_mass(process: certified.Process, t: float) -> None:
     """MAR-9: with D = 2 its exponential integrates to 1 over the plane, within the integrator's estimate."""
     alpha, sigma = (certified.at(process, q, t).value for q in ("alpha", "sigma"))
@@ -257,12 +273,12 @@ def test_density_has_unit_mass(process: certified.Process, t: float) -> None:
 
 
 @standing("MAR-9", "PAR-4", kind="quadrature")
-@pytest.mark.parametrize("t", (0.0625, 0.75))
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("t", [0.0625, 0.75])
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_differences_of_the_density_are_its_score(process: certified.Process, t: float) -> None:
-    """MAR-9: the log-density is quadratic, so a central difference is exact, and of step sigma it loses 2^-50 |log q|/sigma.
+    """MAR-9: the log-density is quadratic, so a central difference of step sigma is exact, but for rounding.
 
-    Five roundings of 2^-53 for each of two values, over twice the step.
+    That is 2^-50 |log q|/sigma: five roundings of 2^-53 for each of two values, over twice the step.
     """
     alpha, sigma = (certified.at(process, q, t).value for q in ("alpha", "sigma"))
     for eps in (-2.0, 0.3, 1.7):

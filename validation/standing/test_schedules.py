@@ -1,7 +1,8 @@
-"""Chapter 1: is what it says of schedules true?"""
+"""Chapter 1: what it says of schedules is true."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ import flint
 import numpy as np
 import pytest
 import sympy as sp
+
 from refdiff.conformance.check import standing
 
 from ..oracles import certified, quadrature, symbolic
@@ -64,8 +66,8 @@ def test_slope_of_the_linear_logarithm_is_the_rate(t: float) -> None:
 
 
 @standing("SCH-4", "SCH-5", kind="certified")
-@pytest.mark.parametrize("t", (*TIMES, 1 - 2.0**-53))
-@pytest.mark.parametrize("s", (0.0, 0.008, 1.0))
+@pytest.mark.parametrize("t", [*TIMES, 1 - 2.0**-53])
+@pytest.mark.parametrize("s", [0.0, 0.008, 1.0])
 def test_slope_of_the_cosine_logarithm_is_the_tangent(s: float, t: float) -> None:
     """SCH-5: the ball of pi/(1 + s) tan(.) meets Arb's derivative of SCH-4, and both are thin."""
     with flint.ctx.workprec(300):
@@ -76,7 +78,7 @@ def test_slope_of_the_cosine_logarithm_is_the_tangent(s: float, t: float) -> Non
 
 
 @standing("SCH-4", kind="certified")
-@pytest.mark.parametrize("s", (0.0, 0.008, 1.0))
+@pytest.mark.parametrize("s", [0.0, 0.008, 1.0])
 def test_cosine_signal_ends_at_zero(s: float) -> None:
     """SCH-4: 0 < alpha(1 - h) <= C h for h = 2^-10 .. 2^-50, C the slope at 1, as sin x <= x: the limit is 0."""
     process = certified.cosine(s)
@@ -93,14 +95,14 @@ def test_log_snr_falls_at_the_rate_over_the_variance(name: symbolic.Name) -> Non
 
 
 @standing("SCH-6", kind="certified")
-@pytest.mark.parametrize("process", (LINEAR, COSINE, certified.cosine(0.0), certified.linear(0.0, 2.0)))
+@pytest.mark.parametrize("process", [LINEAR, COSINE, certified.cosine(0.0), certified.linear(0.0, 2.0)])
 def test_rate_is_enclosed_above_zero(process: certified.Process) -> None:
-    """SCH-6: beta(0) >= 0, and Arb encloses d beta/dt over whole intervals that cover [0, 1 - 2^-10]: always above 0."""
+    """SCH-6: beta(0) >= 0, and Arb encloses d beta/dt over intervals that cover [0, 1 - 2^-10]: always above 0."""
     parameters = tuple(map(flint.arb, process.parameters))
     start = process.log_alpha_bar(flint.arb_series([0, 1], prec=2), parameters)
     assert -start[1] >= 0
     edges = np.concatenate([np.arange(512) / 512.0, [1 - 2.0**-10]])
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         time = flint.arb_series([flint.arb((low + high) / 2, (high - low) / 2), 1], prec=3)
         slope = -2 * process.log_alpha_bar(time, parameters)[2]
         assert slope > 0, f"the rate may fall in [{low}, {high}]: {slope}"
@@ -124,17 +126,18 @@ def test_log_snr_is_the_logit_of_alpha_bar() -> None:
     """SCH-7: log(alpha^2/sigma^2) = log alpha_bar - log(1 - alpha_bar), the logistic inverts it, and its limits."""
     a = sp.Symbol("a", positive=True)
     logit = symbolic.log_snr(a / (1 + a))
-    assert symbolic.is_zero(sp.expand_log(logit - (sp.log(a / (1 + a)) - sp.log(1 - a / (1 + a))).simplify(), force=True))
+    difference = sp.log(a / (1 + a)) - sp.log(1 - a / (1 + a))
+    assert symbolic.is_zero(sp.expand_log(logit - difference.simplify(), force=True))
     assert symbolic.is_zero(1 / (1 + sp.exp(-logit)) - a / (1 + a))
     assert sp.limit(logit, a, sp.oo) == sp.oo
     assert sp.limit(logit, a, 0, "+") == -sp.oo
 
 
 @standing("SCH-7", "SCH-8", kind="certified")
-@pytest.mark.parametrize("t", (2.0**-1000, *TIMES, 1 - 2.0**-53))
-@pytest.mark.parametrize("process", (LINEAR, COSINE))
+@pytest.mark.parametrize("t", [2.0**-1000, *TIMES, 1 - 2.0**-53])
+@pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_all_quantities_are_of_one_alpha_bar(process: certified.Process, t: float) -> None:
-    """SCH-8: exp(log alpha_bar), alpha^2, 1 - sigma^2, 1 - variance and the logistic of lambda all enclose alpha_bar."""
+    """SCH-8: exp(log alpha_bar), alpha^2, 1 - sigma^2, 1 - variance, the logistic of lambda: all enclose alpha_bar."""
     with flint.ctx.workprec(2500):
         alpha_bar = ball(process, "alpha_bar", t)
         others = (
@@ -205,7 +208,7 @@ def test_right_rates_meet_their_bound() -> None:
 
 
 @standing("SCH-10", kind="symbolic")
-@pytest.mark.parametrize("name", ("linear", "cosine"))
+@pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_inverse_time_inverts(name: Any) -> None:
     """SCH-10: log alpha_bar at t(lambda) is -log(1 + exp(-lambda)), as algebra."""
     assert symbolic.is_zero(symbolic.inverse_residual(name))
@@ -225,7 +228,7 @@ def _cosine_inverse(log_snr: Any) -> Any:
 
 @standing("SCH-10", kind="certified")
 @pytest.mark.parametrize("t", TIMES)
-@pytest.mark.parametrize(("process", "inverse"), ((LINEAR, _linear_inverse), (COSINE, _cosine_inverse)))
+@pytest.mark.parametrize(("process", "inverse"), [(LINEAR, _linear_inverse), (COSINE, _cosine_inverse)])
 def test_inverse_time_returns(process: certified.Process, inverse: Callable[[Any], Any], t: float) -> None:
     """SCH-10: the ball of t(lambda(t)) contains t, and is thinner than 2^-60 of it."""
     with flint.ctx.workprec(400):

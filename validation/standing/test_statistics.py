@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import sqrt
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from ..statistics import BUDGET, SHARES, Design, Law
 
@@ -18,15 +23,24 @@ def test_shares_fit_the_budget() -> None:
 
 
 @pytest.mark.parametrize(("law", "catches"), LAWS)
-def test_size_catches_what_it_names(law: Law, catches: float, seed: int) -> None:
-    """With the discrepancy planted, a design of miss rate 1e-8 refuses its sample; without it, it does not."""
-    design = Design(name="euler-law", law=law, catches=catches, why="planted", miss=1e-8)
-    generator = np.random.default_rng(seed)
-    normal, uniform = generator.standard_normal(design.n), generator.random(design.n)
+def test_size_catches_what_it_names(law: Law, catches: float) -> None:
+    """The sample that the law predicts passes; with the discrepancy planted, it does not. Quantiles, no draws."""
+    design = Design(name="euler-law", law=law, catches=catches, why="planted")
+    uniform = (np.arange(design.n) + 0.5) / design.n
+    normal = norm.ppf(uniform)
     right = uniform if law == "law" else normal
-    planted = {"mean": normal + catches, "variance": normal * (1 + catches) ** 0.5, "law": uniform * (1 - catches)}
+    planted = {"mean": normal + catches, "variance": normal * sqrt(1 + catches), "law": uniform * (1 - catches)}
     assert design.judge(right).passed
     assert not design.judge(planted[law]).passed
+
+
+@pytest.mark.parametrize(("law", "catches"), LAWS)
+def test_size_follows_what_is_asked(law: Law, catches: float) -> None:
+    """A lower miss rate, false-alarm rate or discrepancy asks for a larger sample."""
+    design = Design(name="euler-law", law=law, catches=catches, why="planted")
+    changes: tuple[dict[str, Any], ...] = ({"miss": 1e-4}, {"samples": 10}, {"catches": catches / 2})
+    for change in changes:
+        assert replace(design, **change).n > design.n
 
 
 def test_sample_of_nan_is_refused() -> None:

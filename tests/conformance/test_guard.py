@@ -1,0 +1,137 @@
+"""Bad targets: each ends in one plain line that names clause and cause, and the other clauses still run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.formats import FORMATS
+from refdiff.conformance.guard import Built, Misbehaviour, guarded
+from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.judge import Judge, Settings
+from validation.suite import checks
+
+HERE = "tests.conformance.bad_targets"
+BAD = {
+    "missing_method": ("CON-1", "what build returned has no method perturb, which the claim promises"),
+    "wrong_shape": ("CON-2", "perturb has shape"),
+    "wrong_dtype": ("CON-2", "perturb has dtype float64, wants float32"),
+    "not_an_array": ("CON-2", "perturb is list, wants a numpy.ndarray"),
+    "raises": ("CON-5", "perturb raised KeyError: 'no such step"),
+    "exits": ("CON-5", "perturb raised SystemExit: 0"),
+    "writes": ("CON-3", "perturb writes to its input"),
+    "mutates": ("CON-3", "perturb changed its argument number 2 in place"),
+    "hangs": ("CON-5", "perturb did not return within 0.2 s"),
+}
+FAST = [(check, body) for check, body in checks() if check.clause in ("CON-1", "CON-2", "CON-3", "CON-5", "MAR-1", "MAR-4")]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_target(name: str) -> None:
+    """The rule broken fails, and so does the clause that met it; what does not touch the method passes."""
+    clause, cause = BAD[name]
+    outcomes = Judge.of(f"{HERE}:{name}", Settings(seconds=0.2)).judge(FAST)
+    rule = [o for o in outcomes if o.clause == clause and o.status == "fail"]
+    assert rule
+    assert all(cause in o.reason and "\n" not in o.reason for o in rule)
+    met = [o for o in outcomes if o.clause == "MAR-4" and o.status == "fail"]
+    assert met
+    assert all(cause in o.reason for o in met)
+    assert [o.status for o in outcomes if o.check == "test_alpha"] == ["pass"]
+
+
+def test_nan_fails_the_clause_with_its_place() -> None:
+    """NaN is within no bound."""
+    outcomes = Judge.of(f"{HERE}:gives_nan").judge(FAST)
+    failed = next(o for o in outcomes if o.clause == "MAR-4")
+    assert failed.status == "fail"
+    assert "got nan" in failed.reason
+    assert "t=" in failed.reason
+
+
+def test_own_noise_is_caught() -> None:
+    """CON-4: a call that gives another result each time."""
+    outcomes = Judge.of(f"{HERE}:random_results").judge(checks())
+    failed = [o for o in outcomes if o.clause == "CON-4" and o.status == "fail"]
+    assert failed
+    assert "gives another result when called again" in failed[0].reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "cause"),
+    [
+        ("no_such_module:target", "importing no_such_module raised ModuleNotFoundError: No module named 'no_such_module'"),
+        (f"{HERE}:nothing", f"{HERE} has no attribute 'nothing'"),
+        (f"{HERE}:HERE_IS_A_STRING", f"{HERE} has no attribute 'HERE_IS_A_STRING'"),
+        (f"{HERE}:RIGHT", f"{HERE}:RIGHT is Plain, wants a function that returns a target"),
+        (f"{HERE}:no_claim", "the target's claim is NoneType, wants refdiff's Claim"),
+        (f"{HERE}:fails_to_start", f"{HERE}:fails_to_start() raised RuntimeError: weights not found"),
+    ],
+)
+def test_target_that_does_not_load(spec: str, cause: str) -> None:
+    """CON-1 fails with the cause, and the other clauses are not run."""
+    outcomes = Judge.of(spec).judge(FAST)
+    assert {o.status for o in outcomes if o.clause == "CON-1"} == {"fail"}
+    assert {o.status for o in outcomes if o.clause != "CON-1"} == {"not_run"}
+    assert {o.reason for o in outcomes} == {cause}
+
+
+def test_a_hung_method_is_not_called_again() -> None:
+    """CON-5: a hang costs its limit once."""
+
+    class Hangs:
+        calls = 0
+
+        def perturb(self, *_: object) -> None:
+            self.calls += 1
+            while True:
+                pass
+
+    made = Hangs()
+    built = Built(made, FORMATS["float32"], 0.1, is_chain=False)
+    x = np.zeros((1, 1), np.float32)
+    for _ in range(3):
+        with pytest.raises(Misbehaviour, match=r"did not return within 0\.1 s"):
+            built.perturb(x, x, x[0])
+    assert made.calls == 1
+
+
+def test_unsupported_passes_through() -> None:
+    """A target that says so is not misbehaving."""
+
+    def refuse() -> None:
+        raise Unsupported("no such thing here")
+
+    with pytest.raises(Unsupported, match="no such thing here"):
+        guarded("refuse", 1.0, refuse)
+
+
+def test_warnings_of_the_target_are_its_own() -> None:
+    """A session that turns warnings into errors does not turn a target's into failures."""
+    assert np.isinf(guarded("divide", 1.0, lambda: np.float32(1) / np.float32(0)))
+
+
+def test_coefficients_are_named_by_the_contract() -> None:
+    """CON-2: a name outside the closed set, and beta for a chain."""
+
+    class Made:
+        def coefficients(self, t: np.ndarray) -> dict[str, np.ndarray]:
+            return {"beta": t.astype(np.float32)}
+
+    k = np.arange(1, 3)
+    with pytest.raises(Misbehaviour, match="'beta' for a chain"):
+        Built(Made(), FORMATS["float32"], 1.0, is_chain=True).coefficients(k)
+    assert set(Built(Made(), FORMATS["float32"], 1.0, is_chain=False).coefficients(k)) == {"beta"}
+
+
+def test_bfloat16_travels_as_float32_that_it_holds() -> None:
+    """CON-2: a value with more bits than the claimed dtype."""
+
+    class Made:
+        def perturb(self, x_0: np.ndarray, eps: np.ndarray, t: np.ndarray) -> np.ndarray:
+            return x_0 + np.float32(2.0**-12)
+
+    built = Built(Made(), FORMATS["bfloat16"], 1.0, is_chain=False)
+    one = np.ones((1, 1), np.float32)
+    with pytest.raises(Misbehaviour, match="not bfloat16"):
+        built.perturb(one, one, one[0])

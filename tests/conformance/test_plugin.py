@@ -1,0 +1,200 @@
+"""The plugin in real pytest sessions: options, exit codes, the report, xdist, and other people's sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET  # only reads what pytest wrote a moment ago
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "spec" / "report.schema.json").read_text())
+BAD = "tests.conformance.bad_targets"
+QUICK = ["-k", "test_conformance or test_marginal"]
+
+
+def run(folder: Path, *options: str, suite: str = str(ROOT / "validation"), **env: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest as an adopter would, in a folder of theirs."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REFDIFF", "GITHUB"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", suite, "-q", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Return the report, held to its schema."""
+    data: dict[str, Any] = json.loads((folder / "validation-report" / "report.json").read_text())
+    Draft202012Validator(SCHEMA).validate(data)
+    return data
+
+
+def status(data: dict[str, Any]) -> dict[str, str]:
+    """Return the status of each clause."""
+    return {clause["id"]: clause["status"] for clause in data["clauses"]}
+
+
+def test_right_target(tmp_path: Path) -> None:
+    """A conforming target: exit 0, a table, and a report in which what was not claimed is shown."""
+    summary = tmp_path / "summary.md"
+    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", *QUICK, GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 0, done.stdout
+    data = report(tmp_path)
+    assert data["verdict"] == "conforming"
+    assert data["target"]["name"] == "plain"
+    assert {status(data)[clause] for clause in ("MAR-1", "MAR-2", "MAR-4", "CON-1")} == {"pass"}
+    assert (status(data)["MAR-7"], status(data)["PAR-1"]) == ("not_run", "not_run")
+    assert not data["environment"]["standing_run"]
+    assert "MAR-4" in done.stdout
+    assert "plain conforms" in done.stdout
+    assert (tmp_path / "validation-report" / "report.md").read_text() == summary.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "clause", "cause"),
+    [
+        ("no_such_module:target", "CON-1", "No module named 'no_such_module'"),
+        (f"{BAD}:nothing", "CON-1", "has no attribute 'nothing'"),
+        (f"{BAD}:missing_method", "CON-1", "has no method perturb"),
+        (f"{BAD}:wrong_shape", "CON-2", "perturb has shape"),
+        (f"{BAD}:wrong_dtype", "CON-2", "perturb has dtype float64"),
+        (f"{BAD}:gives_nan", "MAR-4", "got nan"),
+        (f"{BAD}:raises", "CON-5", "perturb raised KeyError"),
+        (f"{BAD}:mutates", "CON-3", "changed its argument"),
+        (f"{BAD}:hangs", "CON-5", "did not return within 0.3 s"),
+    ],
+)
+def test_bad_target(tmp_path: Path, name: str, clause: str, cause: str) -> None:
+    """One plain line naming target, clause and cause; the report is written; the exit code is 1."""
+    done = run(tmp_path, "--refdiff-target", name, "--refdiff-timeout", "0.3", *QUICK)
+    assert done.returncode == 1
+    data = report(tmp_path)
+    assert data["verdict"] == "non-conforming"
+    assert status(data)[clause] == "fail"
+    label = name if ":nothing" in name or "no_such" in name else name.partition(":")[2]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(f"{label}: {clause}") and cause in line]
+    assert lines, done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    others = {status for other, status in status(data).items() if other in ("MAR-1", "MAR-10")}
+    assert others <= {"pass", "fail", "not_run"}
+    assert ("not_run" in others) == (label == name)
+
+
+def test_malformed_target_is_a_usage_error(tmp_path: Path) -> None:
+    """What names no factory is refused before anything runs."""
+    done = run(tmp_path, "--refdiff-target", "nonsense")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--refdiff-target wants package.module:factory, got 'nonsense'" in done.stderr
+
+
+def test_target_beside_the_session(tmp_path: Path) -> None:
+    """Bare pytest finds a module in the folder it was started in; the environment may name it."""
+    (tmp_path / "mine.py").write_text(f"from {BAD} import right as target\n")
+    done = run(tmp_path, *QUICK, REFDIFF_TARGET="mine:target")
+    assert done.returncode == 0, done.stdout
+    assert report(tmp_path)["target"]["origin"] == "mine:target"
+
+
+def test_require(tmp_path: Path) -> None:
+    """What is required and not claimed fails; a name that is none is an error."""
+    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-require", "MAR-3,PAR-1,XYZ", "-k", "PAR or test_x_0")
+    assert done.returncode == 1
+    data = report(tmp_path)
+    assert status(data)["PAR-1"] == "fail"
+    assert "required, but not claimed" in next(c["reason"] for c in data["clauses"] if c["id"] == "PAR-1")
+    assert data["errors"] == ["--refdiff-require wants ids or prefixes of clauses, got 'XYZ'"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "code", "says"),
+    [
+        ('[MAR-4]\nreason = "NaN for now"\nlink = "https://example.org/1"\n[MAR-1]\nreason = "r"\nlink = "l"', 1, "CON-1"),
+        ('[MAR-99]\nreason = "r"\nlink = "l"', 4, "'MAR-99', which is none"),
+        ('[MAR-4]\nreason = ""\nlink = "l"', 4, "a reason and a link that say something"),
+        ("not toml", 4, "wants a TOML file"),
+    ],
+)
+def test_known_failures(tmp_path: Path, listed: str, code: int, says: str) -> None:
+    """A file that does not hold together is refused before anything runs."""
+    (tmp_path / "known.toml").write_text(listed)
+    options = ("--refdiff-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK)
+    done = run(tmp_path, *options)
+    assert done.returncode == code, done.stdout
+    assert says in done.stdout + done.stderr
+
+
+def test_known_failures_are_strict(tmp_path: Path) -> None:
+    """All known: exit 0, and said so. One that passes: an error."""
+    failing = run(tmp_path, "--refdiff-target", f"{BAD}:gives_nan", *QUICK)
+    assert failing.returncode == 1
+    ids = [clause for clause, found in status(report(tmp_path)).items() if found == "fail"]
+    assert "MAR-4" in ids
+    entry = '[{}]\nreason = "perturb gives NaN"\nlink = "https://example.org/1"\n'
+    known = tmp_path / "known.toml"
+    options = ("--refdiff-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK)
+    known.write_text("".join(map(entry.format, ids)))
+    done = run(tmp_path, *options)
+    assert done.returncode == 0, done.stdout
+    assert status(report(tmp_path))["MAR-4"] == "known"
+    known.write_text("".join(map(entry.format, [*ids, "CON-1"])))
+    done = run(tmp_path, *options)
+    assert done.returncode == 1
+    assert "CON-1 is listed as a known failure, and passes: take it off the list" in done.stdout
+
+
+def test_xdist_says_the_same(tmp_path: Path) -> None:
+    """Two workers, one report."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    for folder, options in ((alone, []), (together, ["-n", "2"])):
+        folder.mkdir()
+        done = run(folder, "--refdiff-target", f"{BAD}:gives_nan", *QUICK, *options)
+        assert done.returncode == 1
+    one, two = report(alone), report(together)
+    assert status(one) == status(two)
+    assert one["target"] == two["target"]
+    assert {c["id"]: c["worst"] for c in one["clauses"]} == {c["id"]: c["worst"] for c in two["clauses"]}
+    assert {c["id"]: c["standing"] for c in one["clauses"]} == {c["id"]: c["standing"] for c in two["clauses"]}
+
+
+def test_sessions_of_others_are_left_alone(tmp_path: Path) -> None:
+    """Where no check is collected: no torch, no report; options of theirs named --seed and --target work."""
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    parser.addoption('--seed'); parser.addoption('--target')\n"
+    )
+    (tmp_path / "test_theirs.py").write_text(
+        "import sys\n"
+        "def test_theirs(pytestconfig):\n"
+        "    assert pytestconfig.getoption('--seed') == '3'\n"
+        "    assert 'torch' not in sys.modules and 'refdiff.conformance.judge' not in sys.modules\n"
+    )
+    done = run(tmp_path, "--seed", "3", "--target", "x", suite="test_theirs.py")
+    assert done.returncode == 0, done.stdout
+    assert not (tmp_path / "validation-report").exists()
+
+
+def test_junit_counts_what_the_terminal_counts(tmp_path: Path) -> None:
+    """JUnit comes from pytest's own option, and agrees."""
+    done = run(tmp_path, "--refdiff-target", f"{BAD}:wrong_dtype", *QUICK, "--junitxml", "junit.xml")
+    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]  # noqa: S314  # written by the line above
+    assert f"{suite.get('failures')} failed" in done.stdout
+
+
+def test_report_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A file where the folder should be: one sentence, and the run fails."""
+    (tmp_path / "taken").write_text("")
+    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-report", "taken", "-k", "test_conformance")
+    assert done.returncode != 0
+    assert "--refdiff-report wants a folder that can be written" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,27 @@
+"""Runtime types on the core, and how Hypothesis draws. Fixtures that switch the types off, for what refdiff itself refuses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+CORE = ("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain")
+
+settings.register_profile("refdiff", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "refdiff"))
+
+# Before anything imports the core; the modules of `conformance` are checked by mypy alone, they are called too often.
+jaxtyping.install_import_hook([f"refdiff.{name}" for name in CORE], "beartype.beartype")
+
+
+@pytest.fixture
+def unhooked() -> Iterator[None]:
+    """Switch the hook off: a user has none, so what refuses a bad shape there is refdiff's own check."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
