@@ -18,6 +18,8 @@ from .oracles.certified import Column, Floats, Quantity
 
 KNOWN = (Linear, Cosine, Chain)
 """Processes whose exact values are known; one of a library's own is judged by laws."""
+C = 6.0
+"""How many roundings the MUST bound allows (NUM-1)."""
 JUDGE_U = 2.0**-50
 """What the judge's own binary64 arithmetic may lose, relative to the terms of a sum."""
 
@@ -43,11 +45,14 @@ def exact(process: Process, quantity: Quantity, t: Times) -> Column:
 def delta(process: Process, quantity: Quantity, t: Times, format: Format) -> Floats:
     """Return the MUST bound (NUM-1); `variance` is that of sigma^2."""
     column = exact(process, quantity, t)
-    bound = 4.0 * format.u * (1.0 + column.conditioning)
+    bound = C * format.u * (1.0 + column.conditioning)
+    if isinstance(process, Cosine):
+        bound = (1.0 + 2.0 * process.s) * bound
     if isinstance(process, Chain):
-        factors = 2.0 if quantity in ("alpha_bar", "variance") else 1.0
-        scale = exact(process, "alpha_bar" if factors == 2.0 else "alpha", t).value
-        bound = bound + factors * t * format.u * scale
+        # A product of k factors; alpha is the root of it.
+        of_alpha = quantity == "alpha"
+        scale = exact(process, "alpha" if of_alpha else "alpha_bar", t).value
+        bound = bound + (0.5 if of_alpha else 1.0) * t * format.u * scale
     return bound
 
 

@@ -12,7 +12,7 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import Scales, delta, must_scales, of_variance
+from .certify import C, Scales, delta, must_scales, of_variance
 from .oracles.certified import Floats
 
 
@@ -55,7 +55,7 @@ def uncertainty(subject: Subject, t: Times) -> Floats:
     """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target."""
     if not isinstance(subject.process, Own):
         return delta(subject.process, "alpha_bar", t, subject.format)
-    return 4.0 * subject.format.u * (1.0 + _own_conditioning(subject, t))
+    return C * subject.format.u * (1.0 + _own_conditioning(subject, t))
 
 
 def scales(subject: Subject, t: Times) -> Scales:

@@ -10,7 +10,7 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import KNOWN, exact, in_rho_domain, rho
+from .certify import KNOWN, C, exact, in_rho_domain, rho
 from .grids import drawn_times, times
 from .readings import readings
 
@@ -23,7 +23,7 @@ def test_no_noise_at_the_start(subject: Subject) -> None:
     """SCH-1: at t = 0, alpha_bar is 1 by every quantity that tells it."""
     zero = np.zeros(1, dtype=subject.format.carrier)
     for reading in readings(subject, zero, ALL):
-        subject.expect(f"alpha_bar by {reading.name}", reading.alpha_bar, 1.0, 4.0 * subject.format.u, at={"t": zero})
+        subject.expect(f"alpha_bar by {reading.name}", reading.alpha_bar, 1.0, C * subject.format.u, at={"t": zero})
 
 
 def _rate(subject: Subject) -> None:

@@ -102,7 +102,7 @@ def exact(process: certified.Process, dtype: Dtype, count: int = 300) -> Exact:
 
 def delta(u: float, conditioning: Floats) -> Floats:
     """Return the MUST bound NUM-1."""
-    return 4.0 * u * (1.0 + conditioning)
+    return 6.0 * u * (1.0 + conditioning)
 
 
 def ulp(dtype: Dtype, values: Floats) -> Floats:

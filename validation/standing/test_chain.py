@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from refdiff.conformance.check import standing
 
 from ..oracles import certified, symbolic
-from .exact import ROUNDOFF, Array, Dtype, Floats, rho, wide, worst
+from .exact import ROUNDOFF, Array, Dtype, Floats, delta, rho, wide, worst
 
 N = 1000
 DDPM = tuple(np.linspace(1e-4, 0.02, N).tolist())
@@ -69,10 +69,10 @@ def _products(beta: Array) -> dict[str, Array]:
 @standing("DIS-1", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_right_products_meet_their_bound(dtype: Dtype) -> None:
-    """DIS-1: for DDPM's betas, at every k, right products and 1 less them are within 4u(1 + kappa) + 2k u alpha_bar."""
+    """DIS-1: for DDPM's betas, at every k, right products and 1 less them are within delta + k u alpha_bar."""
     wanted = certified.chain_column(DDPM, "alpha_bar", K)
     u = ROUNDOFF[dtype]
-    bound = 4 * u * (1 + wanted.conditioning) + 2 * K * u * wanted.value
+    bound = delta(u, wanted.conditioning) + K * u * wanted.value
     for name, alpha_bar in _products(np.array(DDPM, dtype=dtype)).items():
         error = np.abs(wide(alpha_bar) - wanted.value)
         assert np.all(error <= bound), f"{name} {worst(error, bound, wide(K))}"
@@ -83,10 +83,10 @@ def test_right_products_meet_their_bound(dtype: Dtype) -> None:
 @standing("DIS-1", "NUM-1", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_right_scales_meet_their_bound(dtype: Dtype) -> None:
-    """NUM-1: at every k, alpha from a right product is within 4u(1 + kappa) + k u alpha."""
+    """NUM-1: at every k, alpha from a right product is within delta + k u alpha/2."""
     wanted = certified.chain_column(DDPM, "alpha", K)
     u = ROUNDOFF[dtype]
-    bound = 4 * u * (1 + wanted.conditioning) + K * u * wanted.value
+    bound = delta(u, wanted.conditioning) + K * u * wanted.value / 2
     for name, alpha_bar in _products(np.array(DDPM, dtype=dtype)).items():
         error = np.abs(wide(np.sqrt(alpha_bar)) - wanted.value)
         assert np.all(error <= bound), f"{name} {worst(error, bound, wide(K))}"
@@ -97,7 +97,7 @@ def test_shifted_index_is_outside_the_bound() -> None:
     """DIS-1: in float32 a table read one step early misses alpha_bar_k by more than the bound, at every k."""
     u = ROUNDOFF["float32"]
     table = certified.chain_column(DDPM, "alpha_bar", range(N + 1))
-    bound = 4 * u * (1 + table.conditioning[1:]) + 2 * K * u * table.value[1:]
+    bound = delta(u, table.conditioning[1:]) + K * u * table.value[1:]
     assert np.all(table.value[:-1] - table.value[1:] > bound)
 
 

@@ -1,0 +1,60 @@
+"""The public surface: what `import refdiff` gives, and what it does not bring along."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import refdiff
+
+_PACKAGE = Path(refdiff.__file__).parent
+
+
+def _typed() -> dict[str, str]:
+    """Return name: module of the imports that a type checker sees."""
+    tree = ast.parse((_PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body)
+    for node in imports:
+        for alias in node.names:
+            assert alias.asname == alias.name, f"`X as X` is what exports: {alias.name}"
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+def test_lazy_names_are_the_names_that_a_type_checker_sees() -> None:
+    """The table of homes and the imports under TYPE_CHECKING are one list."""
+    assert {name: f"refdiff.{home}" for name, home in refdiff._HOMES.items()} == _typed()
+
+
+@pytest.mark.parametrize("name", sorted(refdiff._HOMES))
+def test_each_lazy_name_is_the_object_of_its_module(name: str) -> None:
+    """`refdiff.x` is `refdiff.home.x`, listed by dir, and its module says it is at home there."""
+    value = getattr(refdiff, name)
+    assert value is getattr(import_module(_typed()[name]), name)
+    assert name in dir(refdiff)
+    assert value.__module__ == _typed()[name]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """As of any module, so that hasattr and copy work."""
+    with pytest.raises(AttributeError, match="module 'refdiff' has no attribute 'nothing'"):
+        _ = refdiff.nothing
+
+
+@pytest.mark.parametrize("module", ["refdiff", "refdiff.errors", "refdiff.conformance.plugin"])
+def test_the_plugin_brings_neither_torch_nor_numpy(module: str) -> None:
+    """CON: the plugin is loaded in every session of whoever installs refdiff, so it must cost nothing."""
+    code = f"import sys, {module}; sys.exit(' '.join(sorted({{'torch', 'numpy', 'jaxtyping'}} & set(sys.modules))))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"import {module} brings {ran.stderr}"
+
+
+def test_the_package_is_typed() -> None:
+    """PEP 561: without the marker file, nobody's type checker looks inside."""
+    assert (_PACKAGE / "py.typed").is_file()
