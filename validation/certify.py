@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import final
 
 import numpy as np
@@ -24,7 +24,7 @@ JUDGE_U = 2.0**-50
 """What the judge's own binary64 arithmetic may lose, relative to the terms of a sum."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _continuous(process: Linear | Cosine) -> certified.Process:
     if isinstance(process, Linear):
         return certified.linear(process.beta_min, process.beta_max)
@@ -42,36 +42,36 @@ def exact(process: Process, quantity: Quantity, t: Times) -> Column:
             raise NotClaimed("a process of the library's own has no exact value")
 
 
-def delta(process: Process, quantity: Quantity, t: Times, format: Format) -> Floats:
+def delta(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
     """Return the MUST bound (NUM-1); `variance` is that of sigma^2."""
     column = exact(process, quantity, t)
-    bound = C * format.u * (1.0 + column.conditioning)
+    bound = C * fmt.u * (1.0 + column.conditioning)
     if isinstance(process, Cosine):
         bound = (1.0 + 2.0 * process.s) * bound
     if isinstance(process, Chain):
         # A product of k factors; alpha is the root of it.
         of_alpha = quantity == "alpha"
         scale = exact(process, "alpha" if of_alpha else "alpha_bar", t).value
-        bound = bound + (0.5 if of_alpha else 1.0) * t * format.u * scale
+        bound = bound + (0.5 if of_alpha else 1.0) * t * fmt.u * scale
     return bound
 
 
-def rho(process: Process, quantity: Quantity, t: Times, format: Format) -> Floats:
+def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
     """Return the SHOULD bound (NUM-2): 0 where the exact value is 0, infinite, or a 1 at an end."""
     column = exact(process, quantity, t)
     with np.errstate(all="ignore"):
-        bound = 4.0 * format.ulp(column.value) * (1.0 + column.conditioning / np.abs(column.value))
+        bound = 4.0 * fmt.ulp(column.value) * (1.0 + column.conditioning / np.abs(column.value))
     if isinstance(process, Chain):
-        bound = bound + 2.0 * t * format.ulp(column.value)
+        bound = bound + 2.0 * t * fmt.ulp(column.value)
     one = (column.value == 1.0) & (column.residual == 0.0) & (column.conditioning == 0.0)
     settled = (column.value == 0.0) | np.isinf(column.value) | one
     return np.where(settled, 0.0, bound)
 
 
-def in_rho_domain(process: Process, t: Times, format: Format) -> npt.NDArray[np.bool_]:
-    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the format."""
+def in_rho_domain(process: Process, t: Times, fmt: Format) -> npt.NDArray[np.bool_]:
+    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the fmt."""
     log_alpha_bar = exact(process, "log_alpha_bar", t).value
-    return np.asarray((np.asarray(t) == 0) | (np.abs(log_alpha_bar) >= format.smallest_normal))
+    return np.asarray((np.asarray(t) == 0) | (np.abs(log_alpha_bar) >= fmt.smallest_normal))
 
 
 @final
@@ -91,24 +91,24 @@ class Scales:
         return Scales(*fields)
 
 
-def must_scales(process: Process, t: Times, format: Format) -> Scales:
+def must_scales(process: Process, t: Times, fmt: Format) -> Scales:
     """Return alpha and sigma within delta; an error d of sigma^2 is one of min(d/sigma, sqrt(d)) in sigma."""
     sigma = exact(process, "sigma", t).value
     return Scales(
         exact(process, "alpha", t).value,
         sigma,
-        delta(process, "alpha", t, format),
-        of_variance(sigma, delta(process, "variance", t, format)),
+        delta(process, "alpha", t, fmt),
+        of_variance(sigma, delta(process, "variance", t, fmt)),
     )
 
 
-def should_scales(process: Process, t: Times, format: Format) -> Scales:
+def should_scales(process: Process, t: Times, fmt: Format) -> Scales:
     """Return alpha and sigma within rho."""
     return Scales(
         exact(process, "alpha", t).value,
         exact(process, "sigma", t).value,
-        rho(process, "alpha", t, format),
-        rho(process, "sigma", t, format),
+        rho(process, "alpha", t, fmt),
+        rho(process, "sigma", t, fmt),
     )
 
 

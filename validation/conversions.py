@@ -61,7 +61,7 @@ def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats
     return {"eps": eps, "x_0": x_0, "v": q.alpha * eps - q.sigma * x_0, "score": score}
 
 
-def converted(pair: Pair, value: Array, x_t: Array, at: Scales, format: Format) -> Converted:
+def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format) -> Converted:
     """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma.
 
     Partial derivatives are by a complex step, which has no rounding error of a difference.
@@ -78,12 +78,12 @@ def converted(pair: Pair, value: Array, x_t: Array, at: Scales, format: Format) 
             for da, ds, dv in ((step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step))
         )
         moved = by_alpha * q.d_alpha + by_sigma * q.d_sigma
-        bound = 8.0 / 7.0 * moved + (8.0 * format.u + JUDGE_U) * size + 4.0 * format.smallest
+        bound = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
         domain = np.ones(x.shape, dtype=bool)
         if pair in BY_ALPHA:
             domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
         if pair in BY_SIGMA:
             domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
         # What overflows the format is not asked for, nor what passes through an overflow.
-        domain &= (size + bound) * np.maximum(1.0, 1.0 / np.where(domain, q.sigma, 1.0)) < format.largest
+        domain &= (size + bound) * np.maximum(1.0, 1.0 / np.where(domain, q.sigma, 1.0)) < fmt.largest
     return Converted(want, bound, domain, np.asarray(by_value))

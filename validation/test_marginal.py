@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -187,16 +189,16 @@ def _split(subject: Subject, i: int, j: int) -> tuple[Times, Process, Times, Tim
         steps = len(subject.process.betas)
         if steps < 2:
             raise NotClaimed("a chain of one step has no way point")
-        s = 1 + i * (steps - 2) // 15
-        rest = Chain(betas=subject.process.betas[s:])
-        on = 1 + (j - 1) * (steps - s - 1) // 15
-        return (np.array([s]), rest, np.array([on]), np.array([s + on]))
+        step = 1 + i * (steps - 2) // 15
+        more = 1 + (j - 1) * (steps - step - 1) // 15
+        left = Chain(betas=subject.process.betas[step:])
+        return np.array([step]), left, np.array([more]), np.array([step + more])
     assert isinstance(subject.process, Linear)
-    s, on = i / 16.0, j / 16.0
+    way, on = i / 16.0, j / 16.0
     low, high = subject.process.beta_min, subject.process.beta_max
-    rest_of = Linear(beta_min=(1.0 - s) * (low + s * (high - low)), beta_max=(1.0 - s) * high)
-    shaped = [np.array([x], dtype=subject.format.carrier) for x in (s, on, s + on * (1.0 - s))]
-    return shaped[0], rest_of, shaped[1], shaped[2]
+    rest = Linear(beta_min=(1.0 - way) * (low + way * (high - low)), beta_max=(1.0 - way) * high)
+    s, r, t = (np.array([x], dtype=subject.format.carrier) for x in (way, on, way + on * (1.0 - way)))
+    return s, rest, r, t
 
 
 @check("MAR-10", "schedule", on=(Linear, Cosine))
@@ -217,7 +219,7 @@ def test_relative_accuracy_of_perturb(subject: Subject) -> None:
     _relative(subject, {"alpha": alpha, "sigma": sigma}, t)
 
 
-def _relative(subject: Subject, found: dict[str, Floats], t: Times) -> None:
+def _relative(subject: Subject, found: Mapping[str, Array | Floats], t: Times) -> None:
     asked = in_rho_domain(subject.process, t, subject.format)
     for name in ("alpha", "sigma"):
         if name in found:
@@ -235,5 +237,3 @@ def test_perturb_relative_accuracy(subject: Subject) -> None:
     bound = _noised_bound(subject, x_0, eps, at)
     bound = np.where(in_rho_domain(subject.process, t, fmt)[:, None], bound, np.inf)
     subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
-
-

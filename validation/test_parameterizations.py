@@ -32,7 +32,7 @@ def _inputs(subject: Subject, pair: Pair, t: Times, at: Scales, key: int) -> tup
     )
 
 
-def _served(subject: Subject, pairs: tuple[Pair, ...], body: Callable[[Pair], None]) -> None:
+def _served(pairs: tuple[Pair, ...], body: Callable[[Pair], None]) -> None:
     """Run `body` on each pair; Unsupported is raised only if the target serves none of them."""
     refusals = []
     for pair in pairs:
@@ -62,7 +62,7 @@ def _compare(
         got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
         subject.expect(f"{pair[1]} from {pair[0]}", got, want.want, want.bound, at={"t": t[rows]})
 
-    _served(subject, pairs, one)
+    _served(pairs, one)
 
 
 @check("PAR-1", "convert", on=KNOWN)
@@ -133,7 +133,7 @@ def test_round_trips(subject: Subject) -> None:
 
         subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
-    _served(subject, tuple(TERMS), both_ways)
+    _served(tuple(TERMS), both_ways)
 
 
 @check("PAR-6", "convert", "perturb")
@@ -156,14 +156,15 @@ def test_parts_make_the_whole(subject: Subject) -> None:
             q = at.shaped(2)
             x_0, eps = (found[to][0].astype(np.float64) for to in ("x_0", "eps"))
             slack = np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
-            for scale, (_, want) in ((q.alpha, found["x_0"]), (q.sigma, found["eps"])):
-                slack = slack + (scale * want.bound if want is not None else 0.0)
+            for scale, (_, known) in ((q.alpha, found["x_0"]), (q.sigma, found["eps"])):
+                if known is not None:
+                    slack = slack + scale * known.bound
             got = q.alpha * x_0 + q.sigma * eps
             subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, x_t.astype(np.float64), slack, at={"t": t})
 
         subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
-    _served(subject, (("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("score", "x_0")), whole)
+    _served((("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("score", "x_0")), whole)
 
 
 @check("PAR-7", "convert", on=KNOWN)
@@ -176,6 +177,8 @@ def test_no_divisor(subject: Subject) -> None:
         x_0, eps = (drawn_data(subject, t, (2,), key) for key in (1, 2))
         got = subject.built.convert(x_0, eps, t, *pair)
         want = converted(pair, x_0, eps, at, subject.format).want
-        subject.expect(f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), want, 0.0, at={"t": t})
+        subject.expect(
+            f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), want, 0.0, at={"t": t}
+        )
 
-    _served(subject, (("v", "x_0"), ("v", "eps"), ("score", "eps")), one)
+    _served((("v", "x_0"), ("v", "eps"), ("score", "eps")), one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
@@ -15,7 +16,9 @@ from .oracles.certified import Floats
 from .readings import scales, uncertainty, unit_scales
 
 
-def _clear(subject: Subject, s: Times, t: Times, alpha_bar_s: Floats, variance_t: Floats) -> tuple[Floats, Floats]:
+def _clear(
+    subject: Subject, s: Times, t: Times, alpha_bar_s: Floats, variance_t: Floats
+) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Return where MAR-7 speaks, and its bound on a coefficient."""
     d_s, d_t = (uncertainty(subject, x) for x in (s, t))
     with np.errstate(all="ignore"):
@@ -28,16 +31,19 @@ def test_posterior(subject: Subject) -> None:
     """MAR-7: mean and variance of q(x_s | x_t, x_0)."""
     t = times(subject)
     rng = subject.rng()
+    s: Times
     if isinstance(subject.process, Chain):
-        s = np.where(rng.random(len(t)) < 0.5, t - 1, rng.integers(0, t))
+        # Half of them adjacent steps, half strided, down to k = 0.
+        s = np.where(rng.random(len(t)) < 0.5, t - 1, np.floor(t * rng.random(len(t)))).astype(np.int64)
     else:
         s = subject.format.rounded(t * rng.random(len(t)))
-    ab_s, ab_t = (exact(subject.process, "alpha_bar", x).value for x in (s, t))
-    v_s, v_t = (exact(subject.process, "variance", x).value for x in (s, t))
-    clear, bound = _clear(subject, s, t, ab_s, v_t)
-    t, s, ab_s, ab_t, v_s, v_t, bound = (x[clear] for x in (t, s, ab_s, ab_t, v_s, v_t, bound))
+    known = exact(subject.process, "alpha_bar", s).value, exact(subject.process, "variance", t).value
+    clear, bound = _clear(subject, s, t, *known)
+    s, t, bound = s[clear], t[clear], bound[clear]
     if len(t) == 0:
         return
+    ab_s, ab_t = (exact(subject.process, "alpha_bar", x).value for x in (s, t))
+    v_s, v_t = (exact(subject.process, "variance", x).value for x in (s, t))
     logs = [exact(subject.process, "log_alpha_bar", x).value for x in (s, t)]
     between = -np.expm1(logs[1] - logs[0])
     x_0, x_t = (drawn_data(subject, t, (2,), key) for key in (1, 2))
@@ -55,7 +61,9 @@ def test_posterior_undoes_the_marginal(subject: Subject) -> None:
     """MAR-8: x_t from the marginal and x_s from the posterior give x_s from the marginal."""
 
     def body(t: Times, fraction: float) -> None:
-        earlier = np.floor(t * fraction).astype(np.int64) if t.dtype == np.int64 else subject.format.rounded(t * fraction)
+        earlier = (
+            np.floor(t * fraction).astype(np.int64) if t.dtype == np.int64 else subject.format.rounded(t * fraction)
+        )
         if t.dtype == np.int64 and (earlier < 1).any():
             return
         alpha_s, sigma_s = unit_scales(subject, earlier)

@@ -93,8 +93,8 @@ def test_alpha_bar_is_the_integral_of_the_rate(subject: Subject) -> None:
 def test_alpha_bar_never_rises(subject: Subject) -> None:
     """SCH-6: alpha_bar and log_snr do not increase, and fall where the exact gap exceeds the bounds."""
 
-    def body(t: Times) -> None:
-        t = np.sort(t)
+    def body(drawn: Times) -> None:
+        t = drawn[np.argsort(drawn)]
         at = {"t": t[1:], "after": t[:-1]}
         for reading in readings(subject, t, ALL):
             step = np.diff(reading.alpha_bar)
@@ -109,7 +109,7 @@ def test_alpha_bar_never_rises(subject: Subject) -> None:
                 capped = np.maximum(where, 2.0 * gap)
                 subject.expect(f"fall of alpha_bar by {reading.name}", capped, gap, bound, at=at)
 
-    subject.law(body, t=drawn_times(subject, least=2))
+    subject.law(body, drawn=drawn_times(subject, least=2))
 
 
 @check("SCH-7", "schedule")
@@ -161,5 +161,3 @@ def test_relative_accuracy(subject: Subject) -> None:
         bound = np.where(asked & (np.abs(want.value) <= subject.format.largest), bound, np.inf)
         bound = np.where(np.isinf(want.value) & asked, 0.0, bound)
         subject.expect(name, found[name], want.value, bound, at={"t": t}, residual=want.residual)
-
-

@@ -18,7 +18,9 @@ import refdiff
 from refdiff.errors import ConfigError
 
 Level: TypeAlias = Literal["MUST", "SHOULD"]
-_CLAUSE = re.compile(r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S)
+_CLAUSE = re.compile(
+    r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S
+)
 _NOTE = re.compile(r"^- \*(?P<name>Standing|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 

@@ -151,8 +151,9 @@ class Claim:
 class Target(Protocol):
     """What the suite judges."""
 
-    claim: Claim
-    """What it says of itself."""
+    @property
+    def claim(self) -> Claim:
+        """What it says of itself: an attribute will do."""
 
     def build(self, process: Process, /) -> object:
         """Return an object with the methods of the claimed capabilities. May raise Unsupported."""

@@ -203,5 +203,7 @@ class _Run:
             return self.failures[0] + more
         if self.passed:
             return ""
-        whys = self.skipped or self.unclaimed or self.unbuilt or ["the claim has no process that the clause speaks about"]
+        whys = (
+            self.skipped or self.unclaimed or self.unbuilt or ["the claim has no process that the clause speaks about"]
+        )
         return "; ".join(dict.fromkeys(whys))

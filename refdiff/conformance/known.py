@@ -1,8 +1,8 @@
 """Known failures: a TOML file in the target's repository, strict in both directions.
 
-    [MAR-2]
-    reason = "sigma is computed as sqrt(1 - alpha_bar) in half precision"
-    link = "https://example.org/issues/1"
+[MAR-2]
+reason = "sigma is computed as sqrt(1 - alpha_bar) in half precision"
+link = "https://example.org/issues/1"
 """
 
 from __future__ import annotations

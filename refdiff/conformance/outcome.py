@@ -66,9 +66,7 @@ class Worst:
         """Return what `as_json` came from."""
         floats = {name: float(data[name]) for name in ("got", "want", "error", "bound", "ulps")}
         at = {name: float(value) for name, value in data["at"].items()}
-        return Worst(
-            quantity=data["quantity"], process=data["process"], at=at, reproducer=data["reproducer"], **floats
-        )
+        return Worst(quantity=data["quantity"], process=data["process"], at=at, reproducer=data["reproducer"], **floats)
 
 
 @final

@@ -58,11 +58,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MODULE:FACTORY",
         help="what to judge: a function that returns a target (env REFDIFF_TARGET; default: refdiff itself)",
     )
-    group.addoption("--refdiff-require", metavar="IDS", default="", help="clauses or chapters (MAR,LOS) that must be claimed")
+    group.addoption(
+        "--refdiff-require", metavar="IDS", default="", help="clauses or chapters (MAR,LOS) that must be claimed"
+    )
     group.addoption("--refdiff-known-failures", metavar="FILE", help="TOML: clauses that fail for a reason, strict")
-    group.addoption("--refdiff-report", metavar="DIR", default="validation-report", help="folder for report.json and .md")
+    group.addoption(
+        "--refdiff-report", metavar="DIR", default="validation-report", help="folder for report.json and .md"
+    )
     group.addoption("--refdiff-seed", metavar="N", type=int, default=0, help="seed of every random draw (default 0)")
-    group.addoption("--refdiff-full", action="store_true", help="every float32, every index: minutes instead of seconds")
+    group.addoption(
+        "--refdiff-full", action="store_true", help="every float32, every index: minutes instead of seconds"
+    )
     group.addoption("--refdiff-strict", action="store_true", help="a SHOULD clause that fails, fails the run")
     group.addoption("--refdiff-timeout", metavar="S", type=float, default=20.0, help="limit on one call of the target")
 
@@ -197,7 +203,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     try:
         report.write(own.report, folder, render.markdown(own.report))
     except OSError as error:
-        raise pytest.UsageError(f"--refdiff-report wants a folder that can be written, got {folder} ({error})") from None
+        raise pytest.UsageError(
+            f"--refdiff-report wants a folder that can be written, got {folder} ({error})"
+        ) from None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

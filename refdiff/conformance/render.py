@@ -30,7 +30,9 @@ def table(report: Report, form: str = "simple") -> str:
 def problems(report: Report) -> list[str]:
     """Return one line for each clause that failed, is known to fail or is weak, then each error."""
     name = report.target["name"]
-    lines = [f"{name}: {row.clause.id} {row.word}: {row.reason}" for row in report.rows if row.status in ("fail", "known")]
+    lines = [
+        f"{name}: {row.clause.id} {row.word}: {row.reason}" for row in report.rows if row.status in ("fail", "known")
+    ]
     return lines + [f"{name}: error: {error}" for error in report.errors]
 
 

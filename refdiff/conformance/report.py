@@ -159,6 +159,7 @@ def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str
 
 
 def described(claim: Claim | None, origin: str) -> dict[str, Any]:
+    """Return what a report says of a target: its claim, or only where it was looked for."""
     if claim is None:
         return {"origin": origin, "name": origin, "version": "", "dtype": "", "processes": [], "capabilities": []}
     processes = [f"any {p.__name__}" if isinstance(p, type) else repr(p) for p in claim.processes]

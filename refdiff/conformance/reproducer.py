@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Call
 from refdiff.conformance.loading import Member
 
@@ -12,7 +11,7 @@ _LARGEST = 64
 """Numbers in an argument, beyond which a literal helps nobody."""
 
 
-def reproducer(origin: str, member: Member, call: Call, example: int, format: Format) -> str:
+def reproducer(origin: str, member: Member, call: Call, example: int) -> str:
     """Return code that makes the call again, with one example of its batch.
 
     The batch is cut to the example at fault: what fails only in company (a permuted batch, a shape

@@ -100,7 +100,9 @@ class Subject:
                 np.broadcast_to(np.asarray(x, dtype=np.float64), observed.shape) for x in (want, residual, bound)
             )
             error = np.where(observed == exact, np.abs(rest), np.abs((observed - exact) - rest))
-            ratio = np.where(error <= limit, np.where(limit > 0.0, error / np.where(limit > 0.0, limit, 1.0), 0.0), np.inf)
+            ratio = np.where(
+                error <= limit, np.where(limit > 0.0, error / np.where(limit > 0.0, limit, 1.0), 0.0), np.inf
+            )
             beyond = np.where(limit > 0.0, error / limit, np.inf)
             ratio = np.where((error > limit) & ~np.isnan(beyond), beyond, ratio)
             index = np.unravel_index(int(np.argmax(ratio)), observed.shape)
@@ -110,13 +112,16 @@ class Subject:
         worst = Worst(
             quantity=quantity,
             process=repr(self.process),
-            at={name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or (1,))[example]) for name, x in at.items()},
+            at={
+                name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or (1,))[example])
+                for name, x in at.items()
+            },
             got=float(observed[index]),
             want=float(exact[index]),
             error=float(error[index]),
             bound=float(limit[index]),
             ulps=float(error[index] / self.format.ulp(exact[index])),
-            reproducer=reproducer(self.origin, self.member, self.built.last, example, self.format),
+            reproducer=reproducer(self.origin, self.member, self.built.last, example),
         )
         if self._raising and worst.ratio > 1.0:
             raise Violation(worst)

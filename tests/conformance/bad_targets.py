@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,10 +124,8 @@ def hangs() -> Bad:
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         while True:
-            try:
+            with suppress(Exception):  # as careless code does
                 time.sleep(0.01)
-            except Exception:  # noqa: BLE001, S110  # as careless code does
-                pass
 
     return Bad("hangs", perturb)
 

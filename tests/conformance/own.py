@@ -62,6 +62,8 @@ class Sigmoid:
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
         """Convert by way of x_0, which may be clipped."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
+        x_0: Array
+        eps: Array
         with np.errstate(all="ignore"):
             if source == "v":
                 x_0, eps = a * x_t - s * value, s * x_t + a * value

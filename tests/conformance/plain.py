@@ -41,7 +41,22 @@ def cosine_alpha_bar(p: Cosine, t: Array) -> Array:
 
 def chain_alpha_bar(p: Chain, k: Times) -> Array:
     """Return DIS-1 by a float32 product."""
-    return np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)[k - 1]
+    return np.asarray(np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)[k - 1])
+
+
+def alpha_of(log_alpha_bar: Array) -> Array:
+    """Return MAR-1."""
+    return np.asarray(np.exp(F(0.5) * log_alpha_bar))
+
+
+def sigma_of(log_alpha_bar: Array) -> Array:
+    """Return MAR-2, without cancellation."""
+    return np.asarray(np.sqrt(-np.expm1(log_alpha_bar)))
+
+
+def score_of(eps: Array, sigma: Array) -> Array:
+    """Return PAR-4."""
+    return -eps / sigma
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,9 @@ class Formulas:
     linear_log_alpha_bar: Formula = linear_log_alpha_bar
     cosine_alpha_bar: Formula = cosine_alpha_bar
     chain_alpha_bar: Formula = chain_alpha_bar
-    alpha: Formula = staticmethod(lambda log_alpha_bar: np.exp(F(0.5) * log_alpha_bar))
-    sigma: Formula = staticmethod(lambda log_alpha_bar: np.sqrt(-np.expm1(log_alpha_bar)))
-    score: Formula = staticmethod(lambda eps, sigma: -eps / sigma)
+    alpha: Formula = alpha_of
+    sigma: Formula = sigma_of
+    score: Formula = score_of
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,8 @@ class PlainBuilt:
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
         """Convert by way of x_0 or eps."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
+        x_0: Array
+        eps: Array
         with np.errstate(all="ignore"):
             if source == "v":
                 x_0, eps = a * x_t - s * value, s * x_t + a * value

@@ -9,15 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refdiff.conformance.formats import FORMATS
+from refdiff.conformance.interface import DType
 
-NUMPY = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
-TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+NUMPY: tuple[DType, ...] = ("float16", "float32", "float64")
+TORCH: dict[DType, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_constants(name: str) -> None:
+def test_constants(name: DType) -> None:
     """Unit roundoff and the ends of the range are torch's."""
-    info, fmt = torch.finfo(TORCH[name]), FORMATS[name]  # type: ignore[index]  # the keys are the same names
+    info, fmt = torch.finfo(TORCH[name]), FORMATS[name]
     assert fmt.u == info.eps / 2
     assert fmt.smallest_normal == info.smallest_normal
     assert fmt.largest == info.max
@@ -26,10 +32,10 @@ def test_constants(name: str) -> None:
 
 @pytest.mark.parametrize("name", NUMPY)
 @given(data=st.data())
-def test_ulp_is_spacing(name: str, data: st.DataObject) -> None:
+def test_ulp_is_spacing(name: DType, data: st.DataObject) -> None:
     """An ulp is NumPy's spacing, subnormals included."""
-    fmt, dtype = FORMATS[name], NUMPY[name]  # type: ignore[index]  # the keys are the same names
-    x = dtype(data.draw(st.floats(allow_nan=False, allow_infinity=False, width=16)))
+    fmt = FORMATS[name]
+    x = fmt.carrier.type(data.draw(st.floats(allow_nan=False, allow_infinity=False, width=16)))
     assert float(fmt.ulp(float(x))) == float(np.spacing(np.abs(x)))
 
 
@@ -43,9 +49,9 @@ def test_bfloat16_rounds_as_torch_does(x: float) -> None:
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_holds(name: str) -> None:
+def test_holds(name: DType) -> None:
     """A format holds what it rounds to, and not what lies between."""
-    fmt = FORMATS[name]  # type: ignore[index]  # the keys are the same names
+    fmt = FORMATS[name]
     assert fmt.holds(fmt.rounded(np.array([0.1, np.inf, -0.0, np.nan, 1e-40])))
     if name == "bfloat16":
         assert not fmt.holds(np.array([1.0 + 2.0**-9], dtype=np.float32))

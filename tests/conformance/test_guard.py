@@ -23,7 +23,9 @@ BAD = {
     "mutates": ("CON-3", "perturb changed its argument number 2 in place"),
     "hangs": ("CON-5", "perturb did not return within 0.2 s"),
 }
-FAST = [(check, body) for check, body in checks() if check.clause in ("CON-1", "CON-2", "CON-3", "CON-5", "MAR-1", "MAR-4")]
+FAST = [
+    (check, body) for check, body in checks() if check.clause in ("CON-1", "CON-2", "CON-3", "CON-5", "MAR-1", "MAR-4")
+]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -60,7 +62,10 @@ def test_own_noise_is_caught() -> None:
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
-        ("no_such_module:target", "importing no_such_module raised ModuleNotFoundError: No module named 'no_such_module'"),
+        (
+            "no_such_module:target",
+            "importing no_such_module raised ModuleNotFoundError: No module named 'no_such_module'",
+        ),
         (f"{HERE}:nothing", f"{HERE} has no attribute 'nothing'"),
         (f"{HERE}:HERE_IS_A_STRING", f"{HERE} has no attribute 'HERE_IS_A_STRING'"),
         (f"{HERE}:RIGHT", f"{HERE}:RIGHT is Plain, wants a function that returns a target"),

@@ -45,9 +45,7 @@ WRONG = {
     ),
     "sign of the score": (LINEAR.with_fault(score=lambda eps, sigma: eps / sigma), {"PAR-4"}),
     "factor 1/2 lost": (
-        LINEAR.with_fault(
-            linear_log_alpha_bar=lambda p, t: -t * (F(p.beta_min) + F(p.beta_max - p.beta_min) * t)
-        ),
+        LINEAR.with_fault(linear_log_alpha_bar=lambda p, t: -t * (F(p.beta_min) + F(p.beta_max - p.beta_min) * t)),
         {"SCH-3"},
     ),
     "alpha and sigma swapped": (

@@ -13,7 +13,7 @@ from refdiff.errors import DomainError
 
 @given(st.floats(0.0, 1e300))
 def test_edm_sigma(sigma_edm: float) -> None:
-    """alpha and sigma are those of a variance-preserving process, and their quotient is EDM's sigma."""
+    """Scales are those of a variance-preserving process, and their quotient is EDM's sigma."""
     alpha, sigma = from_edm_sigma(np.array([sigma_edm]))
     # hypot and two quotients round once each: 3u on alpha and sigma, 6u on a sum of squares, 7u on the quotient.
     assert abs(alpha[0] ** 2 + sigma[0] ** 2 - 1) <= 6 * 2.0**-53
@@ -31,7 +31,7 @@ def test_edm_ends() -> None:
 
 
 def test_indices_and_times() -> None:
-    """k counts from 1; time runs from data to noise, to 1."""
+    """Indices count from 1; time runs from data to noise, to 1."""
     assert zero_based(np.array([1, 1000])).tolist() == [0, 999]
     with pytest.raises(DomainError, match=r"k in 1\.\.N, got 0"):
         zero_based(np.array([0]))

@@ -19,7 +19,9 @@ BAD = "tests.conformance.bad_targets"
 QUICK = ["-k", "test_conformance or test_marginal"]
 
 
-def run(folder: Path, *options: str, suite: str = str(ROOT / "validation"), **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *options: str, suite: str = str(ROOT / "validation"), **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run pytest as an adopter would, in a folder of theirs."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REFDIFF", "GITHUB"))}
     return subprocess.run(
@@ -108,7 +110,9 @@ def test_target_beside_the_session(tmp_path: Path) -> None:
 
 def test_require(tmp_path: Path) -> None:
     """What is required and not claimed fails; a name that is none is an error."""
-    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-require", "MAR-3,PAR-1,XYZ", "-k", "PAR or test_x_0")
+    done = run(
+        tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-require", "MAR-3,PAR-1,XYZ", "-k", "PAR or test_x_0"
+    )
     assert done.returncode == 1
     data = report(tmp_path)
     assert status(data)["PAR-1"] == "fail"
@@ -119,7 +123,11 @@ def test_require(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "code", "says"),
     [
-        ('[MAR-4]\nreason = "NaN for now"\nlink = "https://example.org/1"\n[MAR-1]\nreason = "r"\nlink = "l"', 1, "CON-1"),
+        (
+            '[MAR-4]\nreason = "NaN for now"\nlink = "https://example.org/1"\n[MAR-1]\nreason = "r"\nlink = "l"',
+            1,
+            "CON-1",
+        ),
         ('[MAR-99]\nreason = "r"\nlink = "l"', 4, "'MAR-99', which is none"),
         ('[MAR-4]\nreason = ""\nlink = "l"', 4, "a reason and a link that say something"),
         ("not toml", 4, "wants a TOML file"),
@@ -170,8 +178,7 @@ def test_xdist_says_the_same(tmp_path: Path) -> None:
 def test_sessions_of_others_are_left_alone(tmp_path: Path) -> None:
     """Where no check is collected: no torch, no report; options of theirs named --seed and --target work."""
     (tmp_path / "conftest.py").write_text(
-        "def pytest_addoption(parser):\n"
-        "    parser.addoption('--seed'); parser.addoption('--target')\n"
+        "def pytest_addoption(parser):\n    parser.addoption('--seed'); parser.addoption('--target')\n"
     )
     (tmp_path / "test_theirs.py").write_text(
         "import sys\n"

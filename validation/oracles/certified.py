@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from math import inf
 from typing import Any, Literal, TypeAlias, final
 
@@ -90,7 +90,7 @@ def chain_column(betas: tuple[float, ...], quantity: Quantity, steps: Iterable[i
     return _column([table[int(k)] for k in steps])
 
 
-@lru_cache(maxsize=None)
+@cache
 def at(process: Process, quantity: Quantity, t: float) -> Certified:
     """Return a quantity at one time in [0, 1]."""
     if t == 0.0 and quantity != "beta":
@@ -98,15 +98,15 @@ def at(process: Process, quantity: Quantity, t: float) -> Certified:
         return Certified(limits.get(quantity, 0.0), 0.0, 0.0)
     if t == process.ends_at:
         limits = {"log_alpha_bar": -inf, "log_snr": -inf, "beta": inf, "sigma": 1.0, "variance": 1.0}
-        slopes = {"alpha": _end_slope(process), "alpha_bar": 0.0, "variance": 0.0}
-        return Certified(limits.get(quantity, 0.0), 0.0, slopes.get(quantity, inf if quantity != "sigma" else 0.0))
+        steepness = {"alpha": _end_slope(process, t), "alpha_bar": 0.0, "variance": 0.0, "sigma": 0.0}
+        return Certified(limits.get(quantity, 0.0), 0.0, steepness.get(quantity, inf))
     ball = _proven(partial(_evaluate, process, quantity, t, None))
-    slopes = (
-        x * float(_proven(partial(_evaluate, process, quantity, t, i), 20))
+    conditioning = sum(
+        abs(x * float(_proven(partial(_evaluate, process, quantity, t, i), 20)))
         for i, x in enumerate((t, *process.parameters))
         if x != 0.0
     )
-    return _certified(ball, sum(map(abs, slopes)))
+    return _certified(ball, conditioning)
 
 
 def from_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> Ball:
@@ -157,20 +157,20 @@ def _mixed(process: Process, t: float, wanted: int) -> Ball:
     return -(second((1, 1)) - second((1, 0)) - second((0, 1)))
 
 
-def _end_slope(process: Process) -> float:
+def _end_slope(process: Process, end: float) -> float:
     """Return |d alpha/dt| where alpha reaches 0, as the quotient 2^-400 before the end."""
 
     def quotient() -> Ball:
         step = flint.arb(2) ** -400
-        log_alpha_bar = process.log_alpha_bar(process.ends_at - step, tuple(map(flint.arb, process.parameters)))
+        log_alpha_bar = process.log_alpha_bar(end - step, tuple(map(flint.arb, process.parameters)))
         return log_alpha_bar.exp().sqrt() / step
 
     return float(_proven(quotient))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
-    end = at(Process(lambda t, p: -t, ()), quantity, 0.0)
+    end = at(Process(lambda t, _: -t, ()), quantity, 0.0)
     rows = [end]
     previous = flint.ctx.prec
     flint.ctx.prec = 512
