@@ -12,6 +12,7 @@ from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.conformance.reproducer import reproducer
 from refdiff.conformance.subject import Subject
 
 Body: TypeAlias = Callable[[Subject], None]
@@ -76,7 +77,7 @@ class Judge:
         if absent := [need for need in check.needs if need not in self.target.claim.capabilities]:
             reason = f"the claim has no {', '.join(absent)}"
             return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
-        return _Run(check, name).over(self, body)
+        return _Run(check, name, self.origin).over(self, body)
 
     def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
@@ -125,13 +126,15 @@ class _Run:
 
     check: Check
     name: str
+    origin: str
     worst: Worst | None = None
     passed: int = 0
     failures: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     unbuilt: list[str] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Rules of the contract that were broken: why, and the call that did it."""
 
     def over(self, judge: Judge, body: Body) -> list[Outcome]:
         for subject in judge.subjects(self.check, self.name):
@@ -146,11 +149,12 @@ class _Run:
             status=self._status(),
             reason=self._reason(),
             worst=self.worst,
+            reproducer=next((call for _, call in self.broken.values()), ""),
             skipped=(*self.unbuilt, *self.skipped),
         )
         others = (
-            Outcome(clause=clause, check=self.name, status="fail", reason=reason)
-            for clause, reason in self.broken.items()
+            Outcome(clause=clause, check=self.name, status="fail", reason=reason, reproducer=call)
+            for clause, (reason, call) in self.broken.items()
             if clause != self.check.clause
         )
         return [own, *others]
@@ -161,7 +165,9 @@ class _Run:
             body(subject)
         except Misbehaviour as failure:
             self.failures.append(f"{label}: {failure} ({failure.clause})")
-            self.broken.setdefault(failure.clause, f"{label}: {failure}")
+            last = subject.built.last
+            call = reproducer(self.origin, subject.member, last, None) if last.method else ""
+            self.broken.setdefault(failure.clause, (f"{label}: {failure}", call))
         except Unsupported as failure:
             self.skipped.append(f"{label}: {failure}")
         except NotClaimed as absent:
@@ -184,7 +190,7 @@ class _Run:
         label = repr(member.process)
         if isinstance(failure, Misbehaviour) and self.check.clause == "CON-1":
             self.failures.append(f"{label}: {failure} ({failure.clause})")
-            self.broken.setdefault(failure.clause, f"{label}: {failure}")
+            self.broken.setdefault(failure.clause, (f"{label}: {failure}", ""))
         else:
             # One process that cannot be built fails CON-1, not every clause.
             self.unbuilt.append(f"{label}: {failure}")

@@ -35,6 +35,12 @@ class Worst:
     """The largest error that the clause allows here."""
     ulps: float
     """The error in ulp of the exact value, in the target's format."""
+    beyond: int = 0
+    """How many of the numbers compared with this one were beyond their bounds."""
+    of: int = 1
+    """How many were compared."""
+    span: tuple[float, float] = (0.0, 0.0)
+    """The first and the last time, or index, at which one was beyond its bound."""
     reproducer: str = ""
     """Python that repeats the call."""
 
@@ -50,23 +56,46 @@ class Worst:
     def sentence(self) -> str:
         """Say it in one line."""
         where = ", ".join(f"{name}={value:.9g}" for name, value in self.at.items())
+        more = ""
+        if self.beyond > 1:
+            name = next(iter(self.at), "t")
+            more = f"; {self.beyond} of {self.of} beyond their bounds, {name} from {self.span[0]:.4g} to {self.span[1]:.4g}"
         return (
             f"{self.quantity} at {where} of {self.process}: got {self.got:.9g}, want {self.want:.9g}, "
-            f"off by {self.error:.3g} (bound {self.bound:.3g}, {self.ulps:.3g} ulp)"
+            f"off by {self.error:.3g} (bound {self.bound:.3g}, {self.ulps:.3g} ulp){more}"
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
         numbers = {name: number(getattr(self, name)) for name in ("got", "want", "error", "bound", "ulps", "ratio")}
         at = {name: number(value) for name, value in self.at.items()}
-        return {"quantity": self.quantity, "process": self.process, "at": at, **numbers, "reproducer": self.reproducer}
+        return {
+            "quantity": self.quantity,
+            "process": self.process,
+            "at": at,
+            **numbers,
+            "beyond": self.beyond,
+            "of": self.of,
+            "span": [number(x) for x in self.span],
+            "reproducer": self.reproducer,
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Worst:
         """Return what `as_json` came from."""
         floats = {name: float(data[name]) for name in ("got", "want", "error", "bound", "ulps")}
         at = {name: float(value) for name, value in data["at"].items()}
-        return Worst(quantity=data["quantity"], process=data["process"], at=at, reproducer=data["reproducer"], **floats)
+        low, high = map(float, data["span"])
+        return Worst(
+            quantity=data["quantity"],
+            process=data["process"],
+            at=at,
+            beyond=data["beyond"],
+            of=data["of"],
+            span=(low, high),
+            reproducer=data["reproducer"],
+            **floats,
+        )
 
 
 @final
@@ -81,6 +110,8 @@ class Outcome:
     reason: str = ""
     """One line: why it failed, or was not judged."""
     worst: Worst | None = None
+    reproducer: str = ""
+    """Python that repeats the call that broke a rule of the contract, if one did."""
     skipped: tuple[str, ...] = field(default=())
     """Processes that the target did not serve, each with its reason."""
 

@@ -44,8 +44,8 @@ def markdown(report: Report) -> str:
     for row in report.rows:
         if row.status in ("fail", "known"):
             parts += [f"### {row.clause.id} ({row.clause.level})", f"> {' '.join(row.clause.text.split())}", row.reason]
-            if row.worst is not None:
-                parts.append(f"```python\n{row.worst.reproducer}\n```")
+            if row.reproducer:
+                parts.append(f"```python\n{row.reproducer}\n```")
     if unjudged := [row for row in report.rows if row.status in ("unsupported", "not_claimed", "not_run", "no_check")]:
         parts += ["## Not judged", "\n".join(f"- {row.clause.id} {row.word}: {row.reason}" for row in unjudged)]
     skipped = dict.fromkeys(f"{o.clause}: {line}" for row in report.rows for o in row.outcomes for line in o.skipped)

@@ -34,6 +34,8 @@ class Row:
     standing: tuple[str, ...]
     """Kinds of evidence, independent of the target, that the clause is true."""
     worst: Worst | None
+    reproducer: str
+    """Python that repeats the worst call, or the one that broke a rule of the contract."""
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -87,6 +89,7 @@ class Report:
                     "reason": row.reason,
                     "standing": list(row.standing),
                     "worst": row.worst.as_json() if row.worst else None,
+                    "reproducer": row.reproducer,
                     "checks": [outcome.as_json() for outcome in row.outcomes],
                 }
                 for row in self.rows
@@ -120,11 +123,14 @@ def assemble(
         needed = any(clause.id == need or clause.id.startswith(f"{need}-") for need in required)
         if needed and status in ("not_claimed", "unsupported"):
             status, reason = "fail", f"required, but {status.replace('_', ' ')}: {reason}"
-        if clause.id in known and status == "fail":
+        failed = status == "fail"
+        if clause.id in known and failed:
             status, reason = "known", f"{known[clause.id].reason} ({known[clause.id].link}): {reason}"
         elif clause.id in known and status == "pass":
             errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
         worst = max((o.worst for o in own if o.worst is not None), key=lambda w: w.ratio, default=None)
+        if failed and worst is not None and worst.ratio <= 1.0:
+            worst = None  # It failed for breaking a rule of the contract: what it did compare is beside the point.
         rows.append(
             Row(
                 clause=clause,
@@ -132,6 +138,7 @@ def assemble(
                 reason=reason,
                 standing=tuple(sorted(set(standing.get(clause.id, ())))),
                 worst=worst,
+                reproducer=_reproducer(worst, own),
                 outcomes=own,
             )
         )
@@ -144,6 +151,12 @@ def assemble(
         rows=tuple(rows),
         errors=tuple(errors),
     )
+
+
+def _reproducer(worst: Worst | None, outcomes: Sequence[Outcome]) -> str:
+    if worst is not None:
+        return worst.reproducer
+    return next((outcome.reproducer for outcome in outcomes if outcome.reproducer), "")
 
 
 def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str]:

@@ -11,11 +11,10 @@ _LARGEST = 64
 """Numbers in an argument, beyond which a literal helps nobody."""
 
 
-def reproducer(origin: str, member: Member, call: Call, example: int) -> str:
-    """Return code that makes the call again, with one example of its batch.
+def reproducer(origin: str, member: Member, call: Call, example: int | None) -> str:
+    """Return code that makes the call again, with one example of its batch, or with the whole of it.
 
-    The batch is cut to the example at fault: what fails only in company (a permuted batch, a shape
-    that broadcasts by luck) is printed whole if it is small.
+    What is too large to print is stood for by zeros of its shape.
     """
     module, _, attribute = origin.partition(":")
     arguments = ", ".join(_literal(x, example) for x in call.arguments)
@@ -30,10 +29,10 @@ def reproducer(origin: str, member: Member, call: Call, example: int) -> str:
     )
 
 
-def _literal(value: object, example: int) -> str:
+def _literal(value: object, example: int | None) -> str:
     if not isinstance(value, np.ndarray):
         return repr(value)
-    one = value[example : example + 1] if value.shape and example < len(value) else value
+    one = value if example is None or not value.shape else value[example : example + 1]
     if one.size > _LARGEST:
         return f"np.zeros({one.shape}, np.{one.dtype})"
     return f"np.array({one.tolist()}, np.{one.dtype})"

@@ -109,6 +109,8 @@ class Subject:
         example = int(index[0]) if index else 0
         # The time of a chain is an index, and a reader should see which.
         at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
+        rows = np.flatnonzero((ratio > 1.0).reshape(len(ratio) if ratio.ndim else 1, -1).any(axis=1))
+        when = np.broadcast_to(np.asarray(next(iter(at.values()))), observed.shape[:1] or (1,))[rows]
         worst = Worst(
             quantity=quantity,
             process=repr(self.process),
@@ -121,6 +123,9 @@ class Subject:
             error=float(error[index]),
             bound=float(limit[index]),
             ulps=float(error[index] / self.format.ulp(exact[index])),
+            beyond=int((ratio > 1.0).sum()),
+            of=observed.size,
+            span=(float(when.min()), float(when.max())) if len(when) else (0.0, 0.0),
             reproducer=reproducer(self.origin, self.member, self.built.last, example),
         )
         if self._raising and worst.ratio > 1.0:

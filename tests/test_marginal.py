@@ -1,0 +1,327 @@
+"""The three Gaussians: values, laws, densities, derivatives in time, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Normal
+from torch.func import grad, vmap
+
+from refdiff.chain import DiscreteChain
+from refdiff.errors import DomainError
+from refdiff.marginal import (
+    log_density,
+    marginal,
+    mean,
+    perturb,
+    posterior,
+    posterior_mean,
+    score,
+    std,
+    transition,
+)
+from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
+
+U = 2.0**-53
+SCHEDULES: list[NoiseProcess] = [
+    LinearSchedule(),
+    LinearSchedule(beta_min=0.0),
+    LinearSchedule(beta_min=5.0, beta_max=5.0),
+    CosineSchedule(),
+    CosineSchedule(s=0.0),
+]
+CHAIN = DiscreteChain(betas=tuple(torch.linspace(1e-4, 0.02, 50, dtype=torch.float64).tolist()))
+EVENTS = [(), (3,), (2, 3), (2, 1, 3), (1, 2, 3, 2), (0,)]
+
+of_every_schedule = pytest.mark.parametrize("process", SCHEDULES, ids=repr)
+of_every_event = pytest.mark.parametrize("event", EVENTS, ids=str)
+in_time = st.floats(2.0**-20, 1.0)
+
+
+def _wide(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@of_every_event
+@pytest.mark.parametrize("process", [*SCHEDULES, CHAIN], ids=lambda q: type(q).__name__)
+def test_each_example_is_noised_by_its_own_time(process: NoiseProcess, event: tuple[int, ...]) -> None:
+    """MAR-4, MAR-5: row by row, x_t = alpha x_0 + sigma eps, at any rank of the event; three operations, bit for bit."""
+    t = torch.tensor([0, 1, 25, 50]) if isinstance(process, DiscreteChain) else _wide(0.0, 2.0**-20, 0.5, 1.0)
+    x_0, eps = _normal(4, *event, seed=1), _normal(4, *event, seed=2)
+    got = perturb(process, x_0, eps, t)
+    for i in range(4):
+        assert torch.equal(got[i], process.alpha(t[i]) * x_0[i] + process.sigma(t[i]) * eps[i])
+    assert torch.equal(mean(process, x_0, t), perturb(process, x_0, torch.zeros_like(eps), t))
+    assert torch.equal(std(process, t), marginal(process, t).sigma)
+
+
+@of_every_schedule
+def test_a_square_batch_is_no_exception(process: NoiseProcess) -> None:
+    """MAR-5: as many examples as features, and still each row has its own time."""
+    t, x = _wide(0.1, 0.5, 0.9), torch.ones(3, 3, dtype=torch.float64)
+    assert torch.equal(mean(process, x, t), process.alpha(t)[:, None].expand(3, 3))
+
+
+@pytest.mark.parametrize("data", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("time", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_data_decides_the_dtype(time: torch.dtype, data: torch.dtype) -> None:
+    """MAR-1, MAR-2: coefficients are of the exact t, in float64, and rounded once, to the dtype of the data."""
+    q, t = LinearSchedule(), _wide(0.0, 0.1, 0.7, 1.0).to(time)
+    one, none = torch.ones(4, 2, dtype=data), torch.zeros(4, 2, dtype=data)
+    assert torch.equal(perturb(q, one, none, t), q.alpha(t.double()).to(data)[:, None].expand(4, 2))
+    assert torch.equal(perturb(q, none, one, t), q.sigma(t.double()).to(data)[:, None].expand(4, 2))
+    assert torch.equal(mean(q, one, t), perturb(q, one, none, t))
+    later = t[1:]
+    assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, score)} == {data}
+    assert posterior_mean(q, one[1:], none[1:], later, later / 2).dtype == data
+    assert (std(q, t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
+
+
+@given(in_time, in_time, st.sampled_from(SCHEDULES))
+def test_transitions_make_a_semigroup(a: float, b: float, process: NoiseProcess) -> None:
+    """MAR-6: on from s to t after 0 to s is 0 to t, in mean and variance.
+
+    alpha, sigma^2 are known to 8 u (1 + kappa), kappa <= 4 each (|x e^-x| and |x tan x cos^2 x| stay below 1, twice for
+    the parameters, twice for the square), a ratio to alpha(s) divides that by it.
+    """
+    s, t = _wide(min(a, b)), _wide(max(a, b))
+    if s == 1.0:
+        return
+    first, on, whole = marginal(process, s), transition(process, s, t), marginal(process, t)
+    bound = 3 * 40 * U / first.alpha.item() ** 2
+    assert abs((on.alpha * first.alpha - whole.alpha).item()) <= bound
+    assert abs((on.alpha**2 * first.sigma**2 + on.sigma**2 - whole.sigma**2).item()) <= bound
+    assert abs((on.alpha**2 + on.sigma**2 - 1.0).item()) <= bound
+
+
+@pytest.mark.parametrize("process", [*SCHEDULES, CHAIN], ids=repr)
+def test_a_transition_from_the_start_is_the_marginal_and_to_itself_is_nothing(process: NoiseProcess) -> None:
+    """MAR-6 at its ends: s = 0 gives q(x_t | x_0), s = t gives the identity, exactly."""
+    t = torch.tensor([1, 7, 50]) if isinstance(process, DiscreteChain) else _wide(2.0**-20, 0.5, 0.75)
+    whole, same = transition(process, torch.zeros_like(t), t), transition(process, t, t)
+    assert torch.equal(whole.alpha, process.alpha(t))
+    assert torch.equal(whole.sigma, process.sigma(t))
+    assert torch.equal(same.alpha, torch.ones(3, dtype=torch.float64))
+    assert torch.equal(same.sigma, torch.zeros(3, dtype=torch.float64))
+
+
+@given(in_time, in_time, st.floats(-3.0, 3.0), st.floats(-3.0, 3.0), st.floats(-3.0, 3.0), st.sampled_from(SCHEDULES))
+def test_bayes_rule_holds_point_by_point(
+    a: float, b: float, x_0: float, x_s: float, z: float, process: NoiseProcess
+) -> None:
+    """MAR-7: q(x_t | x_s) q(x_s | x_0) = q(x_t | x_0) q(x_s | x_t, x_0), as log-densities of torch's own Normal.
+
+    An error e of a mean or scale moves a log-density by at most (1 + z^2) e/scale for each factor; e is 40 u/alpha_s^2 as
+    in the semigroup, over the smallest scale; asked where the two times are apart, so that no scale is below 2^-14.
+    """
+    s, t = _wide(min(a, b)), _wide(max(a, b))
+    if t - s < 2.0**-8 or s > 0.99:
+        return
+    p, on, at_s, at_t = posterior(process, s, t), transition(process, s, t), marginal(process, s), marginal(process, t)
+    x_t = on.alpha * x_s + on.sigma * z
+    joint = Normal(on.alpha * x_s, on.sigma).log_prob(x_t) + Normal(at_s.alpha * x_0, at_s.sigma).log_prob(_wide(x_s))
+    back = Normal(p.on_x_0 * x_0 + p.on_x_t * x_t, p.variance.sqrt()).log_prob(_wide(x_s))
+    want = Normal(at_t.alpha * x_0, at_t.sigma).log_prob(x_t) + back
+    scale = min(at_s.sigma.item(), p.variance.sqrt().item(), on.sigma.item())
+    deviation = 1.0 + (x_s - at_s.alpha.item() * x_0) ** 2 / scale**2 + z**2
+    assert abs((joint - want).item()) <= 4 * deviation * 120 * U / (scale * at_s.alpha.item() ** 2)
+
+
+@given(in_time, in_time, st.sampled_from(SCHEDULES))
+def test_the_posterior_undoes_the_marginal(a: float, b: float, process: NoiseProcess) -> None:
+    """MAR-8: A + B alpha_t = alpha_s and B^2 sigma_t^2 + variance = sigma_s^2, within MAR-7's bound at u of float64."""
+    s, t = _wide(min(a, b)), _wide(max(a, b))
+    if s == t or s > 0.999:
+        return
+    p, at_s, at_t = posterior(process, s, t), marginal(process, s), marginal(process, t)
+    # kappa <= 4, so each delta of MAR-7 is at most 20 u.
+    bound = 4 * (40 + 40 / at_s.alpha.item() ** 2) * U / at_t.sigma.item() ** 2
+    assert abs((p.on_x_0 + p.on_x_t * at_t.alpha - at_s.alpha).item()) <= bound
+    assert abs((p.on_x_t**2 * at_t.sigma**2 + p.variance - at_s.sigma**2).item()) <= bound
+
+
+@of_every_schedule
+def test_the_posterior_at_the_start_is_the_data(process: NoiseProcess) -> None:
+    """MAR-7 at s = 0: mean x_0, variance 0, exactly."""
+    p = posterior(process, _wide(0.0, 0.0), _wide(0.5, 1.0))
+    assert (p.on_x_0.tolist(), p.on_x_t.tolist(), p.variance.tolist()) == ([1.0, 1.0], [0.0, 0.0], [0.0, 0.0])
+
+
+@of_every_event
+def test_the_posterior_mean_combines_row_by_row(event: tuple[int, ...]) -> None:
+    """MAR-7: A x_0 + B x_t with each example's own A and B."""
+    q, s, t = CosineSchedule(), _wide(0.0, 0.2, 0.5), _wide(0.3, 0.4, 1.0)
+    x_t, x_0, p = _normal(3, *event, seed=3), _normal(3, *event, seed=4), posterior(CosineSchedule(), s, t)
+    got = posterior_mean(q, x_t, x_0, t, s)
+    for i in range(3):
+        assert torch.equal(got[i], p.on_x_0[i] * x_0[i] + p.on_x_t[i] * x_t[i])
+
+
+@of_every_event
+@of_every_schedule
+def test_the_log_density_is_that_of_torchs_normal(process: NoiseProcess, event: tuple[int, ...]) -> None:
+    """MAR-9: summed over the event, one number per example; in float64, a dozen roundings of the terms' magnitudes."""
+    t, x_0 = _wide(2.0**-20, 0.5, 1.0), _normal(3, *event, seed=5)
+    x_t = perturb(process, x_0, _normal(3, *event, seed=6), t)
+    q = marginal(process, t)
+    column = (3, *(1,) * len(event))
+    terms = Normal(q.alpha.reshape(column) * x_0, q.sigma.reshape(column)).log_prob(x_t).reshape(3, -1)
+    got = log_density(process, x_t, x_0, t)
+    assert got.shape == (3,)
+    # D log sigma and the squares, where x_t - alpha x_0 is a difference: 1/sigma of u.
+    bound = U * (16 * terms.abs().sum(1) + 16 * terms.shape[1] * (5.0 + 1.0 / q.sigma))
+    assert ((got - terms.sum(1)).abs() <= bound).all()
+
+
+@of_every_event
+@of_every_schedule
+def test_the_score_is_the_gradient_of_the_log_density(process: NoiseProcess, event: tuple[int, ...]) -> None:
+    """MAR-9: by autograd; the same three operations in another order, so 8 roundings."""
+    t, x_0 = _wide(2.0**-20, 0.5, 1.0), _normal(3, *event, seed=7)
+    x_t = perturb(process, x_0, _normal(3, *event, seed=8), t).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_density(process, x_t, x_0, t).sum(), x_t)
+    assert torch.allclose(score(process, x_t, x_0, t), gradient, rtol=8 * U, atol=0.0)
+
+
+def test_the_score_is_minus_eps_over_sigma() -> None:
+    """MAR-9, PAR-4: at x_t = alpha x_0 + sigma eps; what x_t - alpha x_0 loses is u (1 + 1/sigma) of its terms."""
+    q, t = LinearSchedule(), _wide(2.0**-10, 0.5, 1.0)
+    x_0, eps = _normal(3, 4, seed=9), _normal(3, 4, seed=10)
+    sigma = q.sigma(t)[:, None]
+    got = score(q, perturb(q, x_0, eps, t), x_0, t)
+    assert ((got + eps / sigma).abs() <= 8 * U * ((x_0.abs() + eps.abs()) / sigma + eps.abs()) / sigma).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.dtype) -> None:
+    """MAR-9: at t = 0, and at a float64 t so small that sigma is 0 in the data's dtype, there is nothing to divide by."""
+    x = torch.zeros(1, 2, dtype=dtype)
+    for t in (0.0, 1e-100):
+        for f in (log_density, score):
+            with pytest.raises(DomainError, match="MAR-9 wants sigma > 0 in the dtype of the data, got 0.0|got .*e-5"):
+                f(LinearSchedule(), x, x, _wide(t))
+    tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
+    assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
+
+
+# Derivatives in t: NUM-4 carries through, never NaN.
+
+
+def _through_perturb(process: NoiseProcess, x_0: Tensor, eps: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda t: perturb(process, x_0, eps, t[None]).sum()
+
+
+@of_every_schedule
+def test_the_slope_of_a_path_without_noise_is_that_of_its_mean(process: NoiseProcess) -> None:
+    """NUM-4: with eps = 0, d x_t/dt = alpha'(t) x_0 at both ends, where sigma' is infinite or alpha' of the form 0 inf."""
+    x_0, none = _wide(1.0, 2.0)[None], torch.zeros(1, 2, dtype=torch.float64)
+    for t in (0.0, 0.5, 1.0):
+        slope = grad(_through_perturb(process, x_0, none))(torch.tensor(t, dtype=torch.float64))
+        assert slope == 3.0 * grad(lambda t: process.alpha(t))(torch.tensor(t, dtype=torch.float64))
+        assert slope.isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@of_every_schedule
+def test_no_slope_in_time_is_nan_at_the_ends(process: NoiseProcess, dtype: torch.dtype) -> None:
+    """NUM-4: reverse mode through every function of t that has a value there, noise and single zeros among it."""
+    x_0, eps = _normal(2, 3, dtype=dtype), torch.tensor([[0.0, 1.0, -1.0], [0.0, 0.0, 0.0]], dtype=dtype)
+    ends, late = torch.tensor([0.0, 1.0], dtype=dtype), torch.tensor([0.5, 1.0], dtype=dtype)
+    start = torch.zeros(2, dtype=dtype)
+    functions: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = [
+        (ends, lambda t: perturb(process, x_0, eps, t)),
+        (ends, lambda t: perturb(process, x_0, eps.flip(0), t)),
+        (ends, lambda t: mean(process, x_0, t)),
+        (late, lambda t: log_density(process, eps, x_0, t)),
+        (late, lambda t: score(process, eps, x_0, t)),
+        (late, lambda t: posterior_mean(process, eps, x_0, t, start)),
+        (late / 2, lambda s: posterior_mean(process, eps, x_0, late, s)),
+        (start, lambda s: posterior_mean(process, eps, x_0, late, s)),
+        (late, lambda t: transition(process, t / 2, t).sigma),
+    ]
+    for i, (times, f) in enumerate(functions):
+        t = times.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(f(t).sum(), t)
+        assert not slope.isnan().any(), f"function {i}: {slope}"
+
+
+def test_a_transition_of_no_length_keeps_the_slope_of_its_mean() -> None:
+    """NUM-4 at s = t: sigma' is infinite, and where eps = 0 that leaves alpha' = -beta/2 untouched (was NaN)."""
+    q, s = LinearSchedule(), _wide(0.5)
+
+    def step(t: Tensor, eps: float) -> Tensor:
+        on = transition(q, s, t[None])
+        return (on.alpha + on.sigma * eps).sum()
+
+    half = torch.tensor(0.5, dtype=torch.float64)
+    assert abs(grad(step)(half, 0.0).item() + q.beta(half).item() / 2) <= 8 * U * 10
+    assert grad(step)(half, 1.0) == torch.inf
+
+
+# What is refused.
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_mismatches_are_refused() -> None:
+    """NOT-2: shapes and dtypes of data agree, and there is one time per example."""
+    q, x, t = LinearSchedule(), torch.ones(2, 3), torch.full((2,), 0.5)
+    with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps of one shape and one dtype"):
+        perturb(q, x, torch.ones(2, 1), t)
+    with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps .* float64"):
+        perturb(q, x, x.double(), t)
+    with pytest.raises(DomainError, match="MAR-4 wants a floating-point x_0"):
+        perturb(q, x.long(), x.long(), t)
+    with pytest.raises(DomainError, match="MAR-7 wants x_t and x_0 of one shape"):
+        posterior_mean(q, x, x[:1], t, t / 2)
+    for f in (log_density, score):
+        with pytest.raises(DomainError, match="MAR-9 wants x_t and x_0 of one shape"):
+            f(q, x, x.T, t)
+    for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):
+        with pytest.raises(DomainError, match="NOT-2 wants one time per example"):
+            perturb(q, x, x, bad)
+
+
+def test_times_of_the_wrong_kind_are_refused() -> None:
+    """NOT-2: no bool, no complex; a schedule takes no index, and a chain no real time."""
+    for dtype in (torch.bool, torch.complex64):
+        with pytest.raises(DomainError, match="NOT-2 wants t of a float dtype, or an integer index"):
+            marginal(LinearSchedule(), torch.ones(1, dtype=dtype))
+    with pytest.raises(DomainError, match="MAR-1 wants floating-point t"):
+        marginal(LinearSchedule(), torch.ones(1, dtype=torch.int64))
+    with pytest.raises(DomainError, match="DIS-1 wants an integer index k"):
+        marginal(CHAIN, torch.ones(1))
+
+
+def test_times_out_of_order_are_refused() -> None:
+    """MAR-6 wants s <= t, MAR-7 s < t, of schedules and of chains; the later time is quoted."""
+    for process, s, t in ((LinearSchedule(), _wide(0.5), _wide(0.25)), (CHAIN, torch.tensor([5]), torch.tensor([3]))):
+        with pytest.raises(DomainError, match=f"MAR-6 wants .*, got {t.item()}$"):
+            transition(process, s, t)
+        with pytest.raises(DomainError, match=f"MAR-7 wants s < t, got {t.item()}$"):
+            posterior(process, s, t)
+        with pytest.raises(DomainError, match=f"MAR-7 wants s < t, got {s.item()}$"):
+            posterior(process, s, s)
+
+
+def test_a_transition_from_where_nothing_is_left_is_refused() -> None:
+    """MAR-6: alpha(s) = 0 at s = 1 of cosine, a divisor."""
+    with pytest.raises(DomainError, match="MAR-6 wants s in"):
+        transition(CosineSchedule(), _wide(1.0), _wide(1.0))
+
+
+def test_indices_out_of_order_are_nan_where_nobody_can_raise() -> None:
+    """NUM-3: under vmap a chain masks as a schedule does, though an index itself holds no NaN."""
+    k, j = torch.tensor([3, 7]), torch.tensor([5, 5])
+    got = vmap(lambda s, t: posterior(CHAIN, s, t).variance)(j, k)
+    assert got.isnan().tolist() == [True, False]
+    assert got[1] == posterior(CHAIN, j[1], k[1]).variance
+    assert vmap(lambda s, t: transition(CHAIN, s, t).sigma)(j, k).isnan().tolist() == [True, False]

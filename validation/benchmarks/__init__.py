@@ -1,0 +1,1 @@
+"""Measurements that the README quotes. Not tests: nothing here can fail."""
