@@ -35,9 +35,10 @@ class DiscreteChain:
         for k, beta in enumerate(self.betas, start=1):
             if not 0.0 < beta < 1.0:
                 raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
-        logs = [log1p(-beta) for beta in self.betas]
-        table = torch.tensor([fsum(logs[:k]) for k in range(len(logs) + 1)], dtype=torch.float64)
-        object.__setattr__(self, "_log_alpha_bar", table)
+        integral = [-log1p(-beta) for beta in self.betas]
+        table = torch.tensor([fsum(integral[:k]) for k in range(len(integral) + 1)], dtype=torch.float64)
+        # Negated last: log alpha_bar_0 is -0.0, and sigma_0 = sqrt(-expm1(-0.0)) is 0.0, not -0.0.
+        object.__setattr__(self, "_log_alpha_bar", -table)
 
     def log_alpha_bar(self, k: Times) -> Values:
         """Return log alpha_bar_k, k int64 in 0..N, any shape (DIS-1). Raises DomainError outside."""
@@ -46,11 +47,13 @@ class DiscreteChain:
         steps = len(self.betas)
         inside = (k >= 0) & (k <= steps)
         looked_up = self._log_alpha_bar.to(k.device)[k.clamp(0, steps).long()]
-        return within("DIS-1", f"k in 0..{steps}", torch.where(inside, looked_up, torch.nan), inside)
+        return within("DIS-1", f"k in 0..{steps}", looked_up, inside, got=k)
 
     def log_decay(self, s: Times, t: Times) -> Values:
         """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1)."""
-        decay = self.log_alpha_bar(t) - self.log_alpha_bar(s)
+        if s.shape != t.shape:
+            raise DomainError("MAR-6", "s and t of one shape", f"s {tuple(s.shape)}, t {tuple(t.shape)}")
+        decay = -(self.log_alpha_bar(s) - self.log_alpha_bar(t))
         return within("MAR-6", "t >= s", decay, t >= s, got=t)
 
     def alpha_bar(self, k: Times) -> Values:

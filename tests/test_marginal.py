@@ -207,7 +207,7 @@ def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.d
     x = torch.zeros(1, 2, dtype=dtype)
     for t in (0.0, 1e-100):
         for f in (log_density, score):
-            with pytest.raises(DomainError, match="MAR-9 wants sigma > 0 in the dtype of the data, got 0.0|got .*e-5"):
+            with pytest.raises(DomainError, match=r"MAR-9 wants sigma > 0 in the dtype of the data, got (0\.0|3.*e-51)$"):
                 f(LinearSchedule(), x, x, _wide(t))
     tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
     assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
@@ -276,7 +276,7 @@ def test_mismatches_are_refused() -> None:
     q, x, t = LinearSchedule(), torch.ones(2, 3), torch.full((2,), 0.5)
     with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps of one shape and one dtype"):
         perturb(q, x, torch.ones(2, 1), t)
-    with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps .* float64"):
+    with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps .*float64"):
         perturb(q, x, x.double(), t)
     with pytest.raises(DomainError, match="MAR-4 wants a floating-point x_0"):
         perturb(q, x.long(), x.long(), t)

@@ -59,7 +59,8 @@ class Worst:
         more = ""
         if self.beyond > 1:
             name = next(iter(self.at), "t")
-            more = f"; {self.beyond} of {self.of} beyond their bounds, {name} from {self.span[0]:.4g} to {self.span[1]:.4g}"
+            first, last = self.span
+            more = f"; {self.beyond} of {self.of} beyond their bounds, {name} from {first:.4g} to {last:.4g}"
         return (
             f"{self.quantity} at {where} of {self.process}: got {self.got:.9g}, want {self.want:.9g}, "
             f"off by {self.error:.3g} (bound {self.bound:.3g}, {self.ulps:.3g} ulp){more}"

@@ -1,0 +1,55 @@
+"""A claim that does not hold together is refused in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Own
+from refdiff.conformance.loading import members
+from refdiff.errors import ConfigError
+
+RIGHT: dict[str, Any] = {
+    "name": "n",
+    "version": "1",
+    "dtype": "float32",
+    "processes": (Linear, Cosine(s=0.008)),
+    "capabilities": frozenset({"perturb"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"dtype": "float8"}, "a dtype of float16, bfloat16, float32, float64, got 'float8'"),
+        ({"capabilities": frozenset({"perturbs"})}, "got perturbs"),
+        ({"processes": ()}, "at least one process"),
+        ({"processes": ("linear",)}, "processes that are Linear, Cosine, Chain or Own, got 'linear'"),
+        ({"processes": (Own,)}, "processes that are Linear, Cosine, Chain or Own"),
+        ({"reduction": "sum"}, "a reduction of none, batch_mean, all_mean, got 'sum'"),
+    ],
+)
+def test_claim(wrong: dict[str, Any], says: str) -> None:
+    """CON-1: what a claim may say."""
+    with pytest.raises(ConfigError) as caught:
+        Claim(**{**RIGHT, **wrong})
+    assert says in str(caught.value)
+
+
+def test_members_of_types_are_drawn_and_instances_kept() -> None:
+    """Of a type the suite draws, by the seed; an instance is judged as claimed, and once."""
+    claim = Claim(**{**RIGHT, "processes": (Linear, Linear(beta_min=0.1, beta_max=20.0), Chain, Own(label="mine"))})
+    first, again, other = (members(claim, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert len({member.process for member in first}) == len(first)
+    assert Own(label="mine") in {member.process for member in first}
+    for member in first:
+        names = {"Linear": Linear, "Chain": Chain, "Own": Own, "np": __import__("numpy")}
+        assert eval(member.expression, names) == member.process  # noqa: S307  # the text under test
+
+
+def test_a_long_chain_is_shown_by_its_ends() -> None:
+    """A report prints the process."""
+    assert repr(Chain(betas=(0.1,) * 1000)) == "Chain(N=1000, betas=0.1..0.1)"

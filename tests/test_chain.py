@@ -1,0 +1,154 @@
+"""The discrete chain against exact products of fractions, at every index."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from math import copysign, inf, nan
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import vmap
+
+from refdiff.chain import DiscreteChain
+from refdiff.errors import DomainError
+from refdiff.schedule import NoiseProcess
+from validation.oracles import certified
+from validation.oracles.certified import Quantity
+
+U = 2.0**-53
+DDPM = tuple(np.linspace(1e-4, 0.02, 1000).tolist())
+QUANTITIES: tuple[Quantity, ...] = ("log_alpha_bar", "alpha_bar", "alpha", "sigma", "log_snr")
+
+
+@lru_cache(maxsize=None)
+def _ddpm() -> DiscreteChain:
+    return DiscreteChain(betas=DDPM)
+
+
+def _at(chain: DiscreteChain, quantity: str, k: Tensor) -> Tensor:
+    result: Tensor = getattr(chain, quantity)(k)
+    return result
+
+
+def _products(betas: tuple[float, ...]) -> list[Fraction]:
+    """Return alpha_bar_k for k = 0..N, exactly."""
+    products = [Fraction(1)]
+    for beta in betas:
+        products.append(products[-1] * (1 - Fraction(beta)))
+    return products
+
+
+def _judge(chain: DiscreteChain) -> None:
+    """Hold a chain to the exact product at every index.
+
+    log alpha_bar: each log1p to an ulp (2 u), of one sign, fsum rounds once: 3 u |log|. exp adds 2 u; alpha halves the
+    first; 1 - alpha_bar moves by no more than log alpha_bar, relatively, expm1 adds 2 u, and sigma^2 doubles its root's u.
+    """
+    k = torch.arange(len(chain.betas) + 1)
+    log, bar, alpha, sigma = (_at(chain, name, k).tolist() for name in ("log_alpha_bar", "alpha_bar", "alpha", "sigma"))
+    for i, exact in enumerate(_products(chain.betas)):
+        drift = 3 * U * abs(log[i])
+        assert abs(Fraction(bar[i]) - exact) <= exact * Fraction(drift + 2 * U), f"alpha_bar at k = {i}"
+        assert abs(Fraction(alpha[i]) ** 2 - exact) <= exact * Fraction(drift + 6 * U), f"alpha at k = {i}"
+        assert abs(Fraction(sigma[i]) ** 2 - (1 - exact)) <= (1 - exact) * Fraction(10 * U), f"sigma at k = {i}"
+
+
+def test_every_index_of_ddpm_is_the_product() -> None:
+    """DIS-1: alpha_bar_k = prod (1 - beta_i), i = 1..k, beta_k included, for all k in 0..1000."""
+    _judge(_ddpm())
+
+
+@given(st.lists(st.floats(2.0**-60, 1.0 - 2.0**-20), min_size=1, max_size=12))
+def test_every_index_of_any_chain_is_the_product(betas: list[float]) -> None:
+    """DIS-1 for any steps, tiny and nearly total."""
+    _judge(DiscreteChain(betas=tuple(betas)))
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_every_index_of_ddpm_is_that_of_arb(quantity: Quantity) -> None:
+    """DIS-2, SCH-7: relative, within rho of float64: 4 ulp (1 + kappa/|y|), and 2 k ulp for the product."""
+    want = certified.chain_column(DDPM, quantity, range(1, 1001))
+    got = _at(_ddpm(), quantity, torch.arange(1, 1001)).numpy()
+    bound = np.spacing(np.abs(want.value)) * (4 + 4 * want.conditioning / np.abs(want.value))
+    assert (np.abs((got - want.value) - want.residual) <= bound).all(), "without the 2 k ulp that NUM-2 would allow"
+
+
+def test_before_the_first_step_is_the_data() -> None:
+    """SCH-1 at k = 0, exactly; and log_snr is +inf there."""
+    k = torch.zeros((), dtype=torch.int64)
+    assert {name: _at(_ddpm(), name, k).item() for name in QUANTITIES} == {
+        "log_alpha_bar": 0.0,
+        "alpha_bar": 1.0,
+        "alpha": 1.0,
+        "sigma": 0.0,
+        "log_snr": inf,
+    }
+    assert copysign(1.0, _ddpm().sigma(k).item()) == 1.0, "1/-0.0 would be an infinity of the wrong sign"
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_log_decay_is_what_the_steps_between_add(a: int, b: int) -> None:
+    """MAR-6: log(alpha_bar_t/alpha_bar_s) = sum of log(1 - beta_i), s < i <= t; a difference of two, each to 3 u."""
+    s, t = min(a, b), max(a, b)
+    got = _ddpm().log_decay(torch.tensor([s]), torch.tensor([t])).item()
+    want = sum(np.log1p(-np.array(DDPM[s:t], dtype=np.longdouble)))
+    assert abs(got - float(want)) <= 8 * U * abs(_ddpm().log_alpha_bar(torch.tensor(t)).item())
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16], ids=str)
+def test_any_shape_of_index_gives_float64(dtype: torch.dtype) -> None:
+    """0-d and empty included; signed integers of any width."""
+    for shape in ((), (0,), (3,), (2, 3)):
+        k = torch.full(shape, 7, dtype=dtype)
+        for quantity in QUANTITIES:
+            got = _at(_ddpm(), quantity, k)
+            assert (got.shape, got.dtype) == (k.shape, torch.float64)
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, 1.5, nan, inf])
+def test_a_beta_outside_is_refused(bad: float) -> None:
+    """DIS-1: each in (0, 1), both ends excluded; the message counts from 1."""
+    with pytest.raises(DomainError, match=rf"DIS-1 wants every beta_k in \(0, 1\), got beta_2 = {bad}"):
+        DiscreteChain(betas=(0.5, bad, 0.5))
+
+
+def test_an_empty_chain_is_refused() -> None:
+    """DIS-1: N >= 1."""
+    with pytest.raises(DomainError, match="DIS-1 wants at least one beta, got none"):
+        DiscreteChain(betas=())
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+@pytest.mark.parametrize("k", [-1, 4, -1000])
+def test_an_index_outside_is_refused(quantity: Quantity, k: int) -> None:
+    """DIS-1: k in 0..N; -1 is not the last step. Under vmap it is NaN."""
+    chain = DiscreteChain(betas=(0.1, 0.2, 0.3))
+    with pytest.raises(DomainError, match=rf"DIS-1 wants k in 0\.\.3, got {k}$"):
+        _at(chain, quantity, torch.tensor([1, k]))
+    masked = vmap(lambda k: _at(chain, quantity, k))(torch.tensor([1, k]))
+    assert masked.isnan().tolist() == [False, True]
+    assert masked[0] == _at(chain, quantity, torch.tensor(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bool, torch.complex64], ids=str)
+def test_an_index_that_is_no_integer_is_refused(dtype: torch.dtype) -> None:
+    """DIS-1: k = 1.0 would be a time, the end of it; a bool is a mask."""
+    with pytest.raises(DomainError, match=rf"DIS-1 wants an integer index k .* got {dtype}"):
+        _ddpm().alpha(torch.ones(2, dtype=dtype))
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_log_decay_refuses_two_shapes() -> None:
+    """MAR-6: one s for each t, nothing is broadcast."""
+    with pytest.raises(DomainError, match=r"MAR-6 wants s and t of one shape, got s \(1,\), t \(2,\)"):
+        _ddpm().log_decay(torch.tensor([1]), torch.tensor([2, 3]))
+
+
+def test_a_chain_is_what_the_marginal_asks_for() -> None:
+    """The protocol of chapter 2."""
+    assert isinstance(_ddpm(), NoiseProcess)
