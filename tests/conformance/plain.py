@@ -36,7 +36,7 @@ def cosine_alpha_bar(p: Cosine, t: Array) -> Array:
     """Return SCH-4, each operation in float32."""
     half_pi, s = F(np.pi / 2), F(p.s)
     start = np.cos(half_pi * (s / (F(1) + s)))
-    return (np.cos(half_pi * ((t + s) / (F(1) + s))) / start) ** 2
+    return np.asarray((np.cos(half_pi * ((t + s) / (F(1) + s))) / start) ** 2)
 
 
 def chain_alpha_bar(p: Chain, k: Times) -> Array:

@@ -12,24 +12,28 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from refdiff.conformance import render, report
-from refdiff.conformance.clauses import Clause, spec_folder
+from refdiff.conformance.clauses import Clause, Level, spec_folder
 from refdiff.conformance.known import KnownFailure, read
 from refdiff.conformance.outcome import Outcome, Status, Worst
 from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
 
 SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="utf-8"))
-MUST, SHOULD = (
-    Clause(id=name, level=level, chapter="1 X", text="A sentence.", code=("x",), standing_note="", check_note="")
-    for name, level in (("ABC-1", "MUST"), ("ABC-2", "SHOULD"))
-)
+ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False)
+
+
+def clause(name: str, level: Level) -> Clause:
+    """Return a clause of no chapter."""
+    return Clause(id=name, level=level, chapter="1 X", text="Text.", code=("x",), standing_note="", check_note="")
+
+
+MUST, SHOULD = clause("ABC-1", "MUST"), clause("ABC-2", "SHOULD")
 
 
 def made(*statuses: tuple[str, Status], **options: object) -> Report:
     """Return the report on two clauses with these outcomes."""
     outcomes = [
-        Outcome(clause=clause, check=f"c{i}", status=status, reason="why")
-        for i, (clause, status) in enumerate(statuses)
+        Outcome(clause=name, check=f"c{i}", status=status, reason="why") for i, (name, status) in enumerate(statuses)
     ]
     return assemble([MUST, SHOULD], outcomes, claim=None, origin="m:f", **options)  # type: ignore[arg-type]  # options are those of assemble
 
@@ -102,9 +106,7 @@ def test_ratio() -> None:
 
 def test_written_report_meets_its_schema(tmp_path: Path) -> None:
     """report.json is valid and whole, report.md is there, and no temporary file is left."""
-    found = made(
-        ("ABC-1", "fail"), ("ABC-2", "fail"), environment=report.environment(seed=0, full=False, standing_run=False)
-    )
+    found = made(("ABC-1", "fail"), ("ABC-2", "fail"), environment=ENVIRONMENT)
     report.write(found, tmp_path, render.markdown(found))
     Draft202012Validator(SCHEMA).validate(json.loads((tmp_path / "report.json").read_text()))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
@@ -112,7 +114,7 @@ def test_written_report_meets_its_schema(tmp_path: Path) -> None:
 
 def test_schema_refuses() -> None:
     """The schema can say no."""
-    data = made(("ABC-1", "pass"), environment=report.environment(seed=0, full=False, standing_run=False)).as_json()
+    data = made(("ABC-1", "pass"), environment=ENVIRONMENT).as_json()
     validator = Draft202012Validator(SCHEMA)
     assert validator.is_valid(data)
     assert not validator.is_valid({**data, "verdict": "fine"})

@@ -14,12 +14,13 @@ import numpy as np
 from tabulate import tabulate
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.conformance.interface import Array, Chain, Linear, Process, Target, Times
+from refdiff.conformance.interface import Array, Chain, Linear, Process, Quantity, Target, Times
 from refdiff.conformance.loading import build, load
 
 from ..certify import exact
 from ..grids import within_format
 
+QUANTITIES: tuple[Quantity, ...] = ("alpha", "sigma")
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
 ROWS: tuple[tuple[str, str, Process], ...] = (
@@ -30,7 +31,7 @@ ROWS: tuple[tuple[str, str, Process], ...] = (
 )
 
 
-def worst_ulps(target: Target, process: Process) -> Mapping[str, tuple[float, float]]:
+def worst_ulps(target: Target, process: Process) -> Mapping[Quantity, tuple[float, float]]:
     """Return the worst error of alpha and sigma, and where, for what the target offers of them."""
     t = _times(process)
     built = build(target, process, seconds=60.0)
@@ -39,10 +40,10 @@ def worst_ulps(target: Target, process: Process) -> Mapping[str, tuple[float, fl
         one = np.ones((len(t), 1), np.float32)
         found["alpha"] = built.perturb(one, 0 * one, t)[:, 0]
         found["sigma"] = built.perturb(0 * one, one, t)[:, 0]
-    worst = {}
-    for name in ("alpha", "sigma"):
+    worst: dict[Quantity, tuple[float, float]] = {}
+    for name in QUANTITIES:
         if name in found:
-            want = exact(process, name, t)  # type: ignore[arg-type]  # the two names are quantities
+            want = exact(process, name, t)
             error = np.abs((found[name].astype(np.float64) - want.value) - want.residual)
             ulps = error / FORMATS["float32"].ulp(want.value)
             worst[name] = (float(ulps.max()), float(t[ulps.argmax()]))
@@ -62,7 +63,7 @@ def main() -> None:
     rows = []
     for label, origin, process in ROWS:
         worst = worst_ulps(load(origin, seconds=60.0), process)
-        cells = [f"{worst[q][0]:.3g} (at {worst[q][1]:.3g})" if q in worst else "" for q in ("alpha", "sigma")]
+        cells = [f"{worst[q][0]:.3g} (at {worst[q][1]:.3g})" if q in worst else "" for q in QUANTITIES]
         rows.append((label, repr(process), *cells))
     print(tabulate(rows, ("float32", "process", "alpha, ulp", "sigma, ulp"), tablefmt="github"))
 
