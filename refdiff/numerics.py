@@ -29,7 +29,7 @@ def log1mexp(x: Tensor) -> Tensor:
 
 
 def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
-    """Return value(*times) whose derivative in the i-th time is slopes[i](*times) (NUM-4).
+    """Return value(*times), times of one shape, whose derivative in the i-th time is slopes[i](*times) (NUM-4).
 
     The chain rule multiplies inf by 0 where a square root or a logarithm reaches the end of its
     domain, and returns NaN for d sigma/dt at t = 0 or d alpha/dt at t = 1 (cosine). Here the
@@ -38,7 +38,8 @@ def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> 
     """
     # Dynamo cannot trace a Function that has a jvp; only eager code can ask for forward mode.
     rule = _Sloped if torch.compiler.is_compiling() else _SlopedBothModes
-    result: Tensor = rule.apply(value, slopes, *times)  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
+    # Stacked: dynamo counts the parameters of `forward` to see whether it takes a ctx, and `*times` misleads it.
+    result: Tensor = rule.apply(value, slopes, torch.stack(times))  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
     return result
 
 
@@ -51,28 +52,24 @@ class _Sloped(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
-        return value(*times)
+    def forward(value: Formula, slopes: tuple[Formula, ...], times: Tensor) -> Tensor:
+        return value(*times.unbind())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.slopes, *times = inputs
-        ctx.save_for_backward(*times)
-        ctx.save_for_forward(*times)
+        _, ctx.slopes, times = inputs
+        ctx.save_for_backward(times)
+        ctx.save_for_forward(times)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), times = gradients, ctx.saved_tensors
-        return None, None, *(_times(slope(*times), gradient) for slope in ctx.slopes)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
+        (gradient,), (times,) = gradients, ctx.saved_tensors
+        return None, None, torch.stack([_times(slope(*times.unbind()), gradient) for slope in ctx.slopes])
 
 
 class _SlopedBothModes(_Sloped):
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        times = ctx.saved_tensors
-        parts = [
-            _times(slope(*times), tangent)
-            for slope, tangent in zip(ctx.slopes, tangents[2:], strict=True)
-            if tangent is not None
-        ]
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        (times,), (_, _, moved) = ctx.saved_tensors, tangents
+        parts = [_times(slope(*times.unbind()), by) for slope, by in zip(ctx.slopes, moved.unbind(), strict=True)]
         return torch.stack(parts).sum(0)
