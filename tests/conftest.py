@@ -12,7 +12,8 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-CORE = [f"refdiff.{name}" for name in "schedule derived tensors numerics marginal parameterization chain".split()]
+NAMES = ("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain")
+CORE = [f"refdiff.{name}" for name in NAMES]
 
 settings.register_profile("refdiff", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
@@ -23,7 +24,7 @@ jaxtyping.install_import_hook(CORE, "beartype.beartype")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let two warnings pass that torch gives about itself: dynamo makes a Function object, forward mode scripts a graph."""
+    """Let pass what torch warns of itself: dynamo makes a Function object, forward mode and inductor script."""
     for text in (".*Function'> should not be instantiated", "`torch.jit.script(_method)?` is deprecated"):
         config.addinivalue_line("filterwarnings", f"ignore:{text}:DeprecationWarning")
 
@@ -54,5 +55,5 @@ def _bare(member: Any) -> Any:
     return inspect.unwrap(member) if inspect.isfunction(member) else member
 
 
-def _left_alone(*, typechecker: object) -> Callable[[object], object]:  # noqa: ARG001
+def _left_alone(*, typechecker: object) -> Callable[[object], object]:
     return lambda function: function

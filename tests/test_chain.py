@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from math import copysign, inf, nan
 
 import numpy as np
@@ -25,7 +25,7 @@ DDPM = tuple(np.linspace(1e-4, 0.02, 1000).tolist())
 QUANTITIES: tuple[Quantity, ...] = ("log_alpha_bar", "alpha_bar", "alpha", "sigma", "log_snr")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ddpm() -> DiscreteChain:
     return DiscreteChain(betas=DDPM)
 
@@ -46,8 +46,9 @@ def _products(betas: tuple[float, ...]) -> list[Fraction]:
 def _judge(chain: DiscreteChain) -> None:
     """Hold a chain to the exact product at every index.
 
-    log alpha_bar: each log1p to an ulp (2 u), of one sign, fsum rounds once: 3 u |log|. exp adds 2 u; alpha halves the
-    first; 1 - alpha_bar moves by no more than log alpha_bar, relatively, expm1 adds 2 u, and sigma^2 doubles its root's u.
+    log alpha_bar: each log1p to an ulp (2 u), of one sign, fsum rounds once: 3 u |log|. exp adds 2 u; alpha halves
+    the first; 1 - alpha_bar moves by no more than log alpha_bar, relatively, expm1 adds 2 u, and squaring sigma
+    doubles the u of its root.
     """
     k = torch.arange(len(chain.betas) + 1)
     log, bar, alpha, sigma = (_at(chain, name, k).tolist() for name in ("log_alpha_bar", "alpha_bar", "alpha", "sigma"))

@@ -52,7 +52,7 @@ def _slopes(f: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _close(got: Tensor, want: Tensor) -> None:
-    """Ask for the same to 32 roundings: another exp, sin and order of sums than eager torch's; infinities as they are."""
+    """Ask for the same to 32 roundings: exp, sin and the order of sums may differ from eager; infinities may not."""
     assert torch.allclose(got, want, rtol=32 * U, atol=32 * U), f"{got} wants {want}"
 
 
@@ -61,10 +61,10 @@ def test_inductor_compiles_perturb_and_its_slope_in_time() -> None:
     x_0, eps = _data(1), _data(2)
     eps[0] = 0.0  # sigma' is infinite at t = 0
 
-    def both(t: Tensor) -> Tensor:
-        return perturb(LINEAR, x_0, eps, t) + perturb(COSINE, x_0, eps, t)
+    def noised(t: Tensor) -> Tensor:
+        return perturb(COSINE, x_0, eps, t)
 
-    for got, want in zip(_slopes(_compiled(both, "inductor"), ENDS), _slopes(both, ENDS), strict=True):
+    for got, want in zip(_slopes(_compiled(noised, "inductor"), ENDS), _slopes(noised, ENDS), strict=True):
         _close(got, want)
 
 

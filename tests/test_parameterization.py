@@ -186,7 +186,7 @@ def test_mismatches_are_refused() -> None:
     for to in NAMES:
         with pytest.raises(DomainError, match="PAR-1 wants value and x_t of one shape"):
             convert(q, x, x.T, t, source="eps", to=to)
-        with pytest.raises(DomainError, match="PAR-1 wants value and x_t .*float64"):
+        with pytest.raises(DomainError, match=r"PAR-1 wants value and x_t .*float64"):
             convert(q, x, x.double(), t, source="eps", to=to)
         with pytest.raises(DomainError, match="NOT-2 wants one time per example"):
             convert(q, x, x, t[:1], source="eps", to=to)
@@ -199,8 +199,8 @@ def test_mismatches_are_refused() -> None:
 def test_the_data_decides_the_dtype(source: Parameterization, to: Parameterization, dtype: torch.dtype) -> None:
     """Coefficients of a float64 time are rounded to the dtype of the data; then at most 8 roundings of each term.
 
-    At t = 1/4, alpha and sigma are between 1/2 and 1, so S <= 3/(1/4)^2 for values of 1: two for its terms, one for alpha
-    and sigma themselves.
+    At t = 1/4, alpha and sigma are between 1/2 and 1, so S <= 3/(1/4)^2 for values of 1: two for its terms, one for
+    alpha and sigma themselves.
     """
     ones, t = torch.ones(1, 2, dtype=dtype), _one(0.25)
     got = convert(LinearSchedule(), ones, ones, t, source=source, to=to)

@@ -76,12 +76,12 @@ def test_eager_on_the_cpu_a_bad_value_is_named() -> None:
     """The first value outside is quoted; one inside is returned untouched, the very tensor."""
     good = torch.tensor([1.0, 2.0])
     assert _positive(good) is good
-    with pytest.raises(DomainError, match="NUM-3 wants x > 0, got -2.0"):
+    with pytest.raises(DomainError, match=r"NUM-3 wants x > 0, got -2\.0"):
         _positive(torch.tensor([[1.0, -2.0], [-3.0, 4.0]]))
     with pytest.raises(DomainError, match="got nan"):
         _positive(torch.tensor(torch.nan))
     parameter = torch.nn.Parameter(torch.tensor([-1.0]))
-    with pytest.raises(DomainError, match="got -1.0"):
+    with pytest.raises(DomainError, match=r"got -1\.0"):
         _positive(parameter)
 
 
