@@ -8,7 +8,7 @@ import numpy as np
 
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Cosine, Linear
+from refdiff.conformance.interface import Array, Cosine, Linear, Process
 from refdiff.conformance.subject import Subject
 
 from .certify import in_rho_domain
@@ -61,16 +61,8 @@ def _times(subject: Subject) -> Iterator[Array]:
 
 
 def _wanted(subject: Subject, name: str, t: Floats) -> tuple[Floats, Floats]:
-    """Return the exact value and its conditioning, the latter by central differences."""
-    process = subject.process
-    formula: Callable[..., Floats]
-    if isinstance(process, Linear):
-        formula = exhaustive.linear_alpha if name == "alpha" else exhaustive.linear_sigma
-        parameters = [process.beta_min, process.beta_max]
-    else:
-        assert isinstance(process, Cosine)
-        formula = exhaustive.cosine_alpha if name == "alpha" else exhaustive.cosine_sigma
-        parameters = [process.s]
+    """Return the exact value and its conditioning, the latter by differences."""
+    formula, parameters = _formula(subject.process, name)
     high, low = 1.0 + STEP, 1.0 - STEP
     # Backwards from t: beyond 1 there is no schedule.
     moved = np.abs(formula(*parameters, t) - formula(*parameters, t * low)) / STEP
@@ -78,3 +70,11 @@ def _wanted(subject: Subject, name: str, t: Floats) -> tuple[Floats, Floats]:
         up, down = ([*parameters[:i], parameter * x, *parameters[i + 1 :]] for x in (high, low))
         moved = moved + np.abs(formula(*up, t) - formula(*down, t)) / (2.0 * STEP)
     return formula(*parameters, t), moved
+
+
+def _formula(process: Process, name: str) -> tuple[Callable[..., Floats], list[float]]:
+    if isinstance(process, Linear):
+        of_linear = exhaustive.linear_alpha if name == "alpha" else exhaustive.linear_sigma
+        return of_linear, [process.beta_min, process.beta_max]
+    assert isinstance(process, Cosine)
+    return (exhaustive.cosine_alpha if name == "alpha" else exhaustive.cosine_sigma), [process.s]
