@@ -36,18 +36,21 @@ def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
 
 
 def _keeps(subject: Subject, *rules: str) -> None:
-    """Exercise every capability, and raise only what breaks one of these rules."""
-    for call in _calls(subject).values():
+    """Exercise every capability, and raise only what breaks one of these rules, or that no call was served."""
+    calls, refusals = _calls(subject), []
+    for call in calls.values():
         try:
             call()
         except Misbehaviour as failure:
             if failure.clause in rules:
                 raise
-        except Unsupported:
-            continue
+        except Unsupported as refusal:
+            refusals.append(str(refusal))
+    if calls and len(refusals) == len(calls):
+        raise Unsupported("; ".join(dict.fromkeys(refusals)))
 
 
-@check("CON-1")
+@check("CON-1", compares=False)
 def test_methods_are_there(subject: Subject) -> None:
     """CON-1: what `build` returns has the methods of every claimed capability."""
     for capability in sorted(subject.capabilities):
@@ -56,19 +59,19 @@ def test_methods_are_there(subject: Subject) -> None:
                 raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
 
 
-@check("CON-2")
+@check("CON-2", compares=False)
 def test_shapes_and_dtypes(subject: Subject) -> None:
     """CON-2: results have the dtype claimed and the shape that the call defines."""
     _keeps(subject, "CON-2")
 
 
-@check("CON-3")
+@check("CON-3", compares=False)
 def test_inputs_untouched(subject: Subject) -> None:
     """CON-3: a call leaves its inputs as they were."""
     _keeps(subject, "CON-3")
 
 
-@check("CON-4")
+@check("CON-4", compares=False)
 def test_same_call_same_result(subject: Subject) -> None:
     """CON-4: the same call gives the same result, to the bit."""
     for name, call in _calls(subject).items():
@@ -80,7 +83,7 @@ def test_same_call_same_result(subject: Subject) -> None:
             raise Misbehaviour("CON-4", f"{METHODS[name][0]} gives another result when called again")  # type: ignore[index]  # the keys of _calls are capabilities
 
 
-@check("CON-5")
+@check("CON-5", compares=False)
 def test_calls_return(subject: Subject) -> None:
     """CON-5: a call on valid input returns in time and does not raise."""
     _keeps(subject, "CON-5")

@@ -40,6 +40,8 @@ class Check:
     """Capabilities without which the clause is not claimed."""
     on: tuple[type, ...]
     """The kinds of process that the clause speaks about."""
+    compares: bool
+    """Whether to have compared nothing is no pass: false for rules, which are kept or broken."""
 
 
 def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -48,10 +50,10 @@ def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P
 
 
 def check(
-    clause: str, *needs: Capability, on: tuple[type, ...] = (Linear, Cosine, Chain, Own)
+    clause: str, *needs: Capability, on: tuple[type, ...] = (Linear, Cosine, Chain, Own), compares: bool = True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a test function `(subject)` as a check of one clause, run on each process of these kinds."""
-    return pytest.mark.refdiff_check(Check(clause, needs, on))
+    return pytest.mark.refdiff_check(Check(clause, needs, on, compares))
 
 
 def declared(path: Path) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,10 +35,18 @@ class NotClaimed(RefdiffError):
     """The target does not say that it has this."""
 
 
+_LONGEST = 300
+"""Characters of somebody else's message that a line of ours repeats."""
+
+
 def one_line(error: BaseException) -> str:
     """Return the kind of an exception and the first line of what it says."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    try:
+        text = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001  # an exception that cannot say what it is
+        text = []
+    line = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "CON-5") -> Any:
@@ -46,18 +55,29 @@ def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "C
     Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's floating-point errors are the
     target's affair, whatever the filters of the session are.
     """
+    started = time.monotonic()
+    late = Misbehaviour("CON-5", f"{what} did not return within {seconds:g} s")
     try:
         with deadline(seconds), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            return call()
-    except (Unsupported, KeyboardInterrupt):
+            result = call()
+    except KeyboardInterrupt:
         raise
+    except Unsupported as refusal:
+        raise Unsupported(one_line(refusal).removeprefix("Unsupported: ")) from None
     except Overrun:
-        raise Misbehaviour("CON-5", f"{what} did not return within {seconds:g} s") from None
+        raise late from None
     except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
-        if isinstance(error, ValueError) and "read-only" in str(error):
+        if isinstance(error, ValueError) and str(error) in _READ_ONLY:
             raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
         raise Misbehaviour(clause, f"{what} raised {one_line(error)}") from None
+    if time.monotonic() - started > seconds + 1.0:
+        raise late  # It swallowed the alarm, and came back in its own time.
+    return result
+
+
+_READ_ONLY = ("assignment destination is read-only", "output array is read-only")
+"""What NumPy says to who writes to a locked array."""
 
 
 @final
@@ -80,12 +100,18 @@ class Built:
     is_chain: bool
     last: Call = field(default_factory=Call)
     _hung: dict[str, str] = field(default_factory=dict)
+    _names: frozenset[str] = frozenset()
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Return the quantities that the target has at t, each shaped as t."""
-        result = self.call("coefficients", t)
-        if not isinstance(result, Mapping):
+        result = self.call("coefficients", t, then=lambda made: dict(made) if isinstance(made, Mapping) else made)
+        if not isinstance(result, dict):
             raise Misbehaviour("CON-2", f"coefficients returned {type(result).__name__}, wants a mapping")
+        if not result:
+            raise Misbehaviour("CON-2", "coefficients is empty, although the claim has schedule")
+        if (names := frozenset(map(str, result))) != (self._names or names):
+            raise Misbehaviour("CON-2", f"coefficients has {sorted(names)}, and had {sorted(self._names)} before")
+        self._names = names
         if unknown := [name for name in result if name not in get_args(Quantity)]:
             raise Misbehaviour(
                 "CON-2", f"coefficients has {unknown[0]!r}, which is none of {', '.join(get_args(Quantity))}"
@@ -119,8 +145,11 @@ class Built:
             self._array("posterior variance", result[1], t.shape),
         )
 
-    def call(self, method: str, *arguments: object) -> Any:
-        """Call a method on copies, and see that it returns in time and leaves them alone."""
+    def call(self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made) -> Any:
+        """Call a method on copies, and see that it returns in time and leaves them alone.
+
+        then: what to make of the result while the guard still stands.
+        """
         if method in self._hung:
             raise Misbehaviour("CON-5", f"{self._hung[method]}, and is not called again")
         function = getattr(self.made, method, None)
@@ -129,7 +158,7 @@ class Built:
         self.last = Call(method, arguments)
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         try:
-            result = guarded(method, self.seconds, lambda: function(*sent))
+            result = guarded(method, self.seconds, lambda: then(function(*sent)))
         except Misbehaviour as error:
             if "did not return" in str(error):
                 self._hung[method] = str(error)
@@ -148,7 +177,7 @@ class Built:
             raise Misbehaviour("CON-2", f"{what} has dtype {value.dtype}, wants {self.format.carrier}")
         if not self.format.holds(value):
             raise Misbehaviour("CON-2", f"{what} has values that are not {self.format.name}")
-        return value.copy()
+        return np.array(value, subok=False)
 
 
 def _locked(array: AnyArray) -> AnyArray:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, Protocol, TypeAlias, final, get_args, runtime_checkable
 
 import numpy as np
@@ -76,6 +77,13 @@ class Linear:
     beta_max: float
     """Noise rate at t = 1, per unit of time."""
 
+    def __post_init__(self) -> None:
+        """Take numbers of any kind as binary64, and refuse what SCH-2 excludes."""
+        object.__setattr__(self, "beta_min", float(self.beta_min))
+        object.__setattr__(self, "beta_max", float(self.beta_max))
+        if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
+            raise ConfigError(f"SCH-2 wants 0 <= beta_min <= beta_max, finite, and beta_max > 0, got {self}")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,12 @@ class Cosine:
     s: float
     """Offset, in units of time."""
 
+    def __post_init__(self) -> None:
+        """Take a number of any kind as binary64, and refuse what SCH-4 excludes."""
+        object.__setattr__(self, "s", float(self.s))
+        if not 0.0 <= self.s < inf:
+            raise ConfigError(f"SCH-4 wants 0 <= s, finite, got {self}")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +107,13 @@ class Chain:
 
     betas: tuple[float, ...]
     """Per-step variances, k = 1..N."""
+
+    def __post_init__(self) -> None:
+        """Take any sequence of numbers, as binary64, and refuse what DIS-1 excludes."""
+        object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
+        wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(self.betas, start=1) if not 0.0 < beta < 1.0]
+        if wrong or not self.betas:
+            raise ConfigError(f"DIS-1 wants betas in (0, 1), one at least, got {wrong[0] if wrong else 'none'}")
 
     def __repr__(self) -> str:
         """Show a long chain by its ends: a report prints this."""
@@ -133,6 +154,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         """Refuse names outside the contract."""
+        object.__setattr__(self, "name", " ".join(str(self.name).split()))
+        object.__setattr__(self, "version", " ".join(str(self.version).split()))
+        object.__setattr__(self, "processes", tuple(self.processes))
+        object.__setattr__(self, "capabilities", frozenset(self.capabilities))
         if self.dtype not in get_args(DType):
             raise ConfigError(f"CON-1 wants a dtype of {', '.join(get_args(DType))}, got {self.dtype!r}")
         if unknown := sorted(map(str, set(self.capabilities) - set(METHODS))):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, final
 
 from refdiff.conformance.check import Check
-from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
+from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed, one_line
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status, Worst
@@ -37,6 +37,8 @@ class Judge:
     """A target under judgement. Processes are built once, when a check first needs them."""
 
     target: Target | None
+    claim: Claim | None
+    """What the target claims, read once, if it loaded."""
     origin: str
     settings: Settings
     load_failure: Misbehaviour | None = None
@@ -51,15 +53,10 @@ class Judge:
         chosen = settings or Settings()
         origin = target if isinstance(target, str) else ""
         try:
-            made = load(target, chosen.seconds, folder) if isinstance(target, str) else checked(target)
+            made = load(target, chosen.seconds, folder) if isinstance(target, str) else checked(target, chosen.seconds)
         except Misbehaviour as failure:
-            return Judge(None, origin, chosen, failure)
-        return Judge(made, origin, chosen)
-
-    @property
-    def claim(self) -> Claim | None:
-        """What the target claims, if it loaded."""
-        return self.target.claim if self.target is not None else None
+            return Judge(None, None, origin, chosen, failure)
+        return Judge(*made, origin, chosen)
 
     def judge(self, checks: Iterable[tuple[Check, Body]]) -> list[Outcome]:
         """Run checks, and return all that they found."""
@@ -71,18 +68,18 @@ class Judge:
         Returns its outcome first, and then one for each rule of the contract that was broken on the way.
         """
         name = getattr(body, "__name__", str(body))
-        if self.target is None:
+        if self.claim is None:
             status: Status = "fail" if check.clause == "CON-1" else "not_run"
             return [Outcome(clause=check.clause, check=name, status=status, reason=str(self.load_failure))]
-        if absent := [need for need in check.needs if need not in self.target.claim.capabilities]:
+        if absent := [need for need in check.needs if need not in self.claim.capabilities]:
             reason = f"the claim has no {', '.join(absent)}"
             return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
-        return _Run(check, name, self.origin).over(self, body)
+        return _Run(check, name, self).over(body)
 
     def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
-        assert self.target is not None
-        for member in members(self.target.claim, self.settings.seed):
+        assert self.claim is not None
+        for member in members(self.claim, self.settings.seed):
             if not isinstance(member.process, check.on):
                 continue
             built = self._build(member)
@@ -94,15 +91,15 @@ class Judge:
                 built=built,
                 origin=self.origin,
                 name=name,
-                capabilities=self.target.claim.capabilities,
+                capabilities=self.claim.capabilities,
                 others=self._other,
                 seed=self.settings.seed,
                 full=self.settings.full,
             )
 
     def _other(self, process: Process) -> Built:
-        assert self.target is not None
-        if type(process) not in self.target.claim.processes:
+        assert self.claim is not None
+        if type(process) not in self.claim.processes:
             raise NotClaimed(f"the claim does not cover every {type(process).__name__}")
         built = self._build(Member(process=process, expression=repr(process)))
         if isinstance(built, Built):
@@ -112,8 +109,9 @@ class Judge:
     def _build(self, member: Member) -> Built | Misbehaviour | Unsupported:
         if member not in self._built:
             assert self.target is not None
+            assert self.claim is not None
             try:
-                self._built[member] = build(self.target, member.process, self.settings.seconds)
+                self._built[member] = build(self.target, self.claim, member.process, self.settings.seconds)
             except (Misbehaviour, Unsupported) as failure:
                 self._built[member] = failure
         return self._built[member]
@@ -126,7 +124,7 @@ class _Run:
 
     check: Check
     name: str
-    origin: str
+    judge: Judge
     worst: Worst | None = None
     passed: int = 0
     failures: list[str] = field(default_factory=list)
@@ -136,8 +134,8 @@ class _Run:
     broken: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Rules of the contract that were broken: why, and the call that did it."""
 
-    def over(self, judge: Judge, body: Body) -> list[Outcome]:
-        for subject in judge.subjects(self.check, self.name):
+    def over(self, body: Body) -> list[Outcome]:
+        for subject in self.judge.subjects(self.check, self.name):
             if isinstance(subject, Subject):
                 self._one(subject, body)
             else:
@@ -166,12 +164,17 @@ class _Run:
         except Misbehaviour as failure:
             self.failures.append(f"{label}: {failure} ({failure.clause})")
             last = subject.built.last
-            call = reproducer(self.origin, subject.member, last, None) if last.method else ""
+            call = reproducer(self.judge.origin, subject.member, last, None) if last.method else ""
             self.broken.setdefault(failure.clause, (f"{label}: {failure}", call))
         except Unsupported as failure:
             self.skipped.append(f"{label}: {failure}")
+            if not subject.inner and not subject.built.is_chain:
+                # It may serve all but the ends: the rest is judged, and the refusal is shown.
+                self._one(replace(subject, inner=True, worst=None), body)
         except NotClaimed as absent:
             self.unclaimed.append(str(absent))
+        except Exception as error:  # noqa: BLE001  # a fault of the suite must fail a run, and never read as conforming
+            self.failures.append(f"{label}: the suite itself failed, with {one_line(error)}")
         else:
             self._compared(subject.worst, label)
         if subject.worst is not None and subject.worst.ratio > 1.0:
@@ -180,7 +183,7 @@ class _Run:
             self.worst = subject.worst
 
     def _compared(self, worst: Worst | None, label: str) -> None:
-        if worst is None and not self.check.clause.startswith("CON"):
+        if worst is None and self.check.compares:
             # A check that compared nothing is no evidence, whatever it returned.
             self.skipped.append(f"{label}: nothing lies in the domain of the clause in this dtype")
         elif worst is None or worst.ratio <= 1.0:

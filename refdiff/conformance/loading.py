@@ -12,11 +12,8 @@ import numpy as np
 
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built, Misbehaviour, guarded
-from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target
+from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported
 from refdiff.errors import ConfigError
-
-DEFAULT = "refdiff.conformance.reference:target"
-"""refdiff is just one more target."""
 
 
 @final
@@ -28,7 +25,7 @@ class Member:
     expression: str
 
 
-def load(spec: str, seconds: float, folder: Path | None = None) -> Target:
+def load(spec: str, seconds: float, folder: Path | None = None) -> tuple[Target, Claim]:
     """Import the module, call the factory, and check the claim.
 
     folder: put on sys.path first, as `python -m pytest` would do. Raises ConfigError if `spec` is no
@@ -45,24 +42,27 @@ def load(spec: str, seconds: float, folder: Path | None = None) -> Target:
         raise Misbehaviour("CON-1", f"{module_name} has no attribute {attribute!r}")
     if not callable(factory):
         raise Misbehaviour("CON-1", f"{spec} is {type(factory).__name__}, wants a function that returns a target")
-    made = guarded(f"{spec}()", seconds, factory, "CON-1")
-    return checked(made)
+    try:
+        made = guarded(f"{spec}()", seconds, factory, "CON-1")
+    except Unsupported as refusal:
+        raise Misbehaviour("CON-1", f"{spec}() raised Unsupported: {refusal}") from None
+    return checked(made, seconds)
 
 
-def checked(target: Any) -> Target:
-    """Return the object as a target, or raise Misbehaviour (CON-1)."""
-    claim = getattr(target, "claim", None)
+def checked(target: Any, seconds: float) -> tuple[Target, Claim]:
+    """Return the object as a target with its claim, read once, or raise Misbehaviour (CON-1)."""
+    claim = guarded("reading the claim", seconds, lambda: getattr(target, "claim", None), "CON-1")
     if not isinstance(claim, Claim):
         raise Misbehaviour("CON-1", f"the target's claim is {type(claim).__name__}, wants refdiff's Claim")
     if not callable(getattr(target, "build", None)):
         raise Misbehaviour("CON-1", "the target has no method build")
-    return target  # type: ignore[no-any-return]  # both members of the protocol were just looked at
+    return target, claim
 
 
-def build(target: Target, process: Process, seconds: float) -> Built:
+def build(target: Target, claim: Claim, process: Process, seconds: float) -> Built:
     """Build one process behind the guard. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
     made = guarded(f"build({process!r})", seconds, lambda: target.build(process), "CON-1")
-    return Built(made, FORMATS[target.claim.dtype], seconds, isinstance(process, Chain))
+    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain))
 
 
 def members(claim: Claim, seed: int) -> list[Member]:

@@ -45,6 +45,8 @@ class Session:
     workers: list[Mapping[str, Any]] = field(default_factory=list)
     """What xdist's workers sent."""
     report: Report | None = None
+    unwritten: str = ""
+    """Why the report could not be written."""
 
 
 _SESSION = pytest.StashKey[Session]()
@@ -79,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "refdiff_standing(standing): evidence that a clause is true; set by refdiff")
     origin = config.getoption("refdiff_target") or os.environ.get("REFDIFF_TARGET") or DEFAULT_TARGET
     session = config.stash[_SESSION] = Session(origin)
+    if config.getoption("refdiff_seed") < 0:
+        raise pytest.UsageError(f"--refdiff-seed wants a number from 0, got {config.getoption('refdiff_seed')}")
     if not all(origin.partition(":")):
         raise pytest.UsageError(f"--refdiff-target wants package.module:factory, got {origin!r}")
     if path := config.getoption("refdiff_known_failures"):
@@ -109,7 +113,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note whether there is anything to do."""
-    config.stash[_SESSION].active = any(item.get_closest_marker("refdiff_check") for item in items)
+    found = any(item.get_closest_marker("refdiff_check") for item in items)
+    config.stash[_SESSION].active = found and not config.option.collectonly
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -128,13 +133,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     pyfuncitem.user_properties.append(("refdiff", found))
     name = session.judge.claim.name if session.judge and session.judge.claim else session.origin
     line = f"{name}: {own.clause}: {own.reason}"
-    if own.status == "fail":
-        if own.clause in session.known:
-            pytest.xfail(f"known: {session.known[own.clause].reason}")
-        if clauses()[own.clause].level == "SHOULD" and not config.getoption("refdiff_strict"):
-            pytest.xfail(f"weak: {line}")
+    weak = clauses()[own.clause].level == "SHOULD" and not config.getoption("refdiff_strict")
+    # Under --runxfail an xfail returns, and the report, not the item, says what is known or weak.
+    if own.status == "fail" and own.clause in session.known:
+        pytest.xfail(f"known: {session.known[own.clause].reason}")
+    elif own.status == "fail" and weak:
+        pytest.xfail(f"weak: {line}")
+    elif own.status == "fail":
         pytest.fail(line, pytrace=False)
-    if own.status != "pass":
+    elif own.status != "pass":
         pytest.skip(f"{own.status.replace('_', ' ')}: {line}")
     return True
 
@@ -152,7 +159,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Collect what checks and standing tests found; under xdist this runs where the report is written."""
-    for name, value in report.user_properties if _CURRENT else ():
+    if not _CURRENT:
+        return
+    found = [name for name, _ in report.user_properties]
+    if report.failed and "refdiff_check" in report.keywords and "refdiff" not in found:
+        _CURRENT[0].broken.append(f"{report.nodeid}: the suite itself failed, with a traceback above")
+    for name, value in report.user_properties:
         if name == "refdiff" and report.when == "call":
             from refdiff.conformance.outcome import Outcome
 
@@ -190,7 +202,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         own.active = True
         for clause, kinds in sent["declared"].items():
             own.declared.setdefault(clause, set()).update(kinds)
-    if not own.active:
+    if not own.active or not (own.outcomes or own.broken):
         return
     from refdiff.conformance import render, report
 
@@ -221,7 +233,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for line in render.problems(own.report):
         terminalreporter.write_line(line, red=" weak:" not in line, yellow=" weak:" in line)
     terminalreporter.write_line(render.verdict(own.report), bold=True)
-    terminalreporter.write_line(f"report: {config.getoption('refdiff_report')}/report.json, report.md")
+    where = own.unwritten or f"report: {config.getoption('refdiff_report')}/report.json, report.md"
+    terminalreporter.write_line(where, red=bool(own.unwritten))
 
 
 def _judge(config: pytest.Config) -> Judge:
@@ -265,17 +278,15 @@ def _sent(own: Session) -> dict[str, Any]:
 
 
 def _report(config: pytest.Config, own: Session) -> Report:
-    from dataclasses import replace
-
     from refdiff.conformance.clauses import clauses
-    from refdiff.conformance.report import assemble, environment
+    from refdiff.conformance.report import assemble, described, environment
 
     ran = own.origin == DEFAULT_TARGET
-    made = assemble(
+    loaded = [sent["target"] for sent in own.workers if sent["target"]["dtype"]]
+    return assemble(
         clauses().values(),
         own.outcomes,
-        claim=own.judge.claim if own.judge else None,
-        origin=own.origin,
+        target=loaded[0] if loaded else described(own.judge.claim if own.judge else None, own.origin),
         environment=environment(
             seed=config.getoption("refdiff_seed"), full=config.getoption("refdiff_full"), standing_run=ran
         ),
@@ -284,5 +295,3 @@ def _report(config: pytest.Config, own: Session) -> Report:
         known=own.known,
         required=[need.strip() for need in config.getoption("refdiff_require").split(",") if need.strip()],
     )
-    loaded = [sent["target"] for sent in own.workers if sent["target"]["dtype"]]
-    return replace(made, target=loaded[0]) if loaded else made

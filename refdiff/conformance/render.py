@@ -18,7 +18,8 @@ def title(report: Report) -> str:
 def verdict(report: Report) -> str:
     """Return one line: what the run says."""
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items())
-    return f"{report.target['name']} {_TITLES[report.verdict]}: {counts}"
+    partly = "" if report.complete else " (of a part of the clauses)"
+    return f"{report.target['name']} {_TITLES[report.verdict]}{partly}: {counts}"
 
 
 def table(report: Report, form: str = "simple") -> str:

@@ -59,6 +59,11 @@ class Report:
     """What makes a run fail beside the clauses: a stale known failure, evidence that broke."""
 
     @property
+    def complete(self) -> bool:
+        """Say whether every clause that has a check was looked at."""
+        return not any(row.status == "not_run" for row in self.rows)
+
+    @property
     def verdict(self) -> Verdict:
         """Return what the run says of the target."""
         if self.errors or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows):
@@ -76,7 +81,7 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "refdiff": {"version": __version__},
             "target": dict(self.target),
-            "environment": dict(self.environment),
+            "environment": dict(self.environment) | {"complete": self.complete},
             "verdict": self.verdict,
             "errors": list(self.errors),
             "clauses": [
@@ -101,8 +106,7 @@ def assemble(
     clauses: Iterable[Clause],
     outcomes: Sequence[Outcome],
     *,
-    claim: Claim | None,
-    origin: str,
+    target: Mapping[str, Any],
     environment: Mapping[str, Any] | None = None,
     standing: Mapping[str, Iterable[str]] | None = None,
     broken_standing: Sequence[str] = (),
@@ -111,6 +115,7 @@ def assemble(
 ) -> Report:
     """Aggregate outcomes into one row for each clause.
 
+    target: as `described` gives it;
     standing: kinds of evidence by clause id; broken_standing: sentences about evidence that failed;
     required: ids, or prefixes of ids, that must be claimed.
     """
@@ -142,11 +147,16 @@ def assemble(
                 outcomes=own,
             )
         )
+    if not target["dtype"] and outcomes:
+        errors.append(f"the target did not load: {outcomes[0].reason}")
+    mathematical = [o.status for o in outcomes if not o.clause.startswith("CON")]
+    if mathematical and not {"pass", "fail", "not_run"} & set(mathematical):
+        errors.append("nothing was judged: no clause but those of the contract itself was claimed and served")
     for need in required:
         if not any(clause.id == need or clause.id.startswith(f"{need}-") for clause in clauses):
             errors.append(f"--refdiff-require wants ids or prefixes of clauses, got {need!r}")
     return Report(
-        target=described(claim, origin),
+        target=target,
         environment=environment or {},
         rows=tuple(rows),
         errors=tuple(errors),
@@ -200,14 +210,15 @@ def environment(**more: Any) -> dict[str, Any]:
 def write(report: Report, folder: Path, markdown: str) -> None:
     """Write report.json and report.md into a folder, each atomically; append to GitHub's step summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n")
     _replace(folder / "report.md", markdown)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as stream:
+        with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(markdown)
 
 
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content, encoding="utf-8")
+    # A message of a target's may hold what UTF-8 cannot: half of a surrogate pair.
+    temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)

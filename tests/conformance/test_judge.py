@@ -10,7 +10,7 @@ import pytest
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.interface import Chain, Cosine, Linear, Target
 from refdiff.conformance.judge import Judge, Settings
-from refdiff.conformance.report import Report, assemble
+from refdiff.conformance.report import Report, assemble, described
 from tests.conformance.plain import F, Plain, chain_alpha_bar, cosine_alpha_bar, linear_log_alpha_bar
 from validation.suite import checks
 
@@ -23,7 +23,7 @@ def judged(target: Target | str, seed: int = 0) -> Report:
     """Return the report on a target, judged in this process."""
     judge = Judge.of(target, Settings(seed=seed))
     outcomes = judge.judge(checks())
-    return assemble(clauses().values(), outcomes, claim=judge.claim, origin=judge.origin)
+    return assemble(clauses().values(), outcomes, target=described(judge.claim, judge.origin))
 
 
 def failing(report: Report, level: str) -> set[str]:

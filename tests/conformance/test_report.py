@@ -22,6 +22,9 @@ SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="u
 ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False)
 
 
+TARGET = {"name": "n", "origin": "m:f", "version": "1", "dtype": "float32", "processes": [], "capabilities": []}
+
+
 def clause(name: str, level: Level) -> Clause:
     """Return a clause of no chapter."""
     return Clause(id=name, level=level, chapter="1 X", text="Text.", code=("x",), standing_note="", check_note="")
@@ -35,7 +38,7 @@ def made(*statuses: tuple[str, Status], **options: object) -> Report:
     outcomes = [
         Outcome(clause=name, check=f"c{i}", status=status, reason="why") for i, (name, status) in enumerate(statuses)
     ]
-    return assemble([MUST, SHOULD], outcomes, claim=None, origin="m:f", **options)  # type: ignore[arg-type]  # options are those of assemble
+    return assemble([MUST, SHOULD], outcomes, target=TARGET, **options)  # type: ignore[arg-type]  # options are those of assemble
 
 
 def statuses(found: Report) -> Sequence[str]:
