@@ -78,6 +78,9 @@ def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format) -> 
             for da, ds, dv in ((step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step))
         )
         moved = by_alpha * q.d_alpha + by_sigma * q.d_sigma
+        if pair == ("score", "x_0"):
+            # sigma^2 without a divisor: where sigma is smaller than its uncertainty, the square of that counts.
+            moved = moved + np.abs(v) / q.alpha * q.d_sigma**2
         bound = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
         domain = np.ones(x.shape, dtype=bool)
         if pair in BY_ALPHA:

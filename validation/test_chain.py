@@ -17,7 +17,8 @@ from .readings import readings, uncertainty, unit_scales
 
 def _parts(subject: Subject) -> list[Times]:
     """Return every index but the last, and the last: a table read one step late runs out there, and only there."""
-    k = times(subject)
+    drawn = times(subject)
+    k = drawn[np.argsort(drawn)]
     return [part for part in (k[:-1], k[-1:]) if len(part)]
 
 

@@ -63,7 +63,7 @@ def test_sigma_of_perturb(subject: Subject) -> None:
 
 def _preserved(subject: Subject, alpha: Array | Floats, sigma: Array | Floats, t: Times) -> None:
     power = alpha.astype(np.float64) ** 2 + sigma.astype(np.float64) ** 2
-    # uncertainty is 4u(1 + kappa), and for a chain the cost of its product: both halves share it.
+    # delta is for the alpha_bar that both halves share, 4u for taking the roots and squaring them here.
     bound = 4.0 * subject.format.u + uncertainty(subject, t)
     subject.expect("alpha^2 + sigma^2", power, 1.0, bound, at={"t": t})
 

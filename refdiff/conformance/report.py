@@ -149,8 +149,8 @@ def assemble(
         )
     if not target["dtype"] and outcomes:
         errors.append(f"the target did not load: {outcomes[0].reason}")
-    mathematical = [o.status for o in outcomes if not o.clause.startswith("CON")]
-    if mathematical and not {"pass", "fail", "not_run"} & set(mathematical):
+    judged = {row.status for row in rows if not row.clause.id.startswith("CON")}
+    if not judged & {"pass", "fail", "known", "not_run"}:
         errors.append("nothing was judged: no clause but those of the contract itself was claimed and served")
     for need in required:
         if not any(clause.id == need or clause.id.startswith(f"{need}-") for clause in clauses):

@@ -1,0 +1,97 @@
+"""Chapter 0: does a target treat each example by itself, in every capability (NOT-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from refdiff.conformance.check import check
+from refdiff.conformance.interface import Array, Chain, Own, Times
+from refdiff.conformance.subject import Subject
+
+from .grids import drawn_data
+from .readings import scales
+from .serving import served
+
+BATCH = 5
+EVENTS = ((), (3,), (BATCH,), (2, 1, 2), (1, 3, 2, 2))
+"""No event, one of the batch's size, and others of any rank."""
+
+
+def _times(subject: Subject) -> tuple[Times, Times]:
+    """Return times from the middle of the process, in no order, and an earlier one for each."""
+    share = np.array([0.5, 0.3125, 0.6875, 0.4375, 0.5625])
+    if isinstance(subject.process, Chain):
+        t: Times = 1 + np.floor(share * len(subject.process.betas)).astype(np.int64)
+        return t, t - 1
+    return subject.format.rounded(share), subject.format.rounded(share / 2.0)
+
+
+def _tolerance(subject: Subject, t: Times) -> float:
+    """Return what one number may differ by from itself, computed in other company, for inputs of unit scale.
+
+    The same formula on the same input: 64 roundings, enlarged by the divisors alpha and sigma, squared for
+    a score or a posterior.
+    """
+    if isinstance(subject.process, Own) and "perturb" not in subject.capabilities:
+        return 2.0**12 * subject.format.u
+    at = scales(subject, t)
+    return float(64.0 * subject.format.u / np.min(at.alpha * at.sigma) ** 2)
+
+
+@check("NOT-2", "schedule")
+def test_times_by_themselves(subject: Subject) -> None:
+    """NOT-2: a quantity at t is that at t, whatever other times stand beside it, in whatever order."""
+    t, _ = _times(subject)
+    together = subject.built.coefficients(t)
+    for i in range(len(t)):
+        alone = subject.built.coefficients(t[i : i + 1])
+        for name, values in together.items():
+            want = float(alone[name][0])
+            bound = _tolerance(subject, t) * max(1.0, abs(want))
+            subject.expect(f"{name}, alone", values[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+
+
+@check("NOT-2", "perturb")
+def test_perturb_example_by_example(subject: Subject) -> None:
+    """NOT-2: an example is noised as it would be alone, and its event is a list of numbers, whatever its shape."""
+    _by_example(subject, {"x_t": lambda x, y, t, s: subject.built.perturb(x, y, t)})
+
+
+@check("NOT-2", "convert")
+def test_convert_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of conversions."""
+    _by_example(
+        subject,
+        {
+            "x_0 from eps": lambda x, y, t, s: subject.built.convert(x, y, t, "eps", "x_0"),
+            "eps from x_0": lambda x, y, t, s: subject.built.convert(x, y, t, "x_0", "eps"),
+            "x_0 from v": lambda x, y, t, s: subject.built.convert(x, y, t, "v", "x_0"),
+            "score from eps": lambda x, y, t, s: subject.built.convert(x, y, t, "eps", "score"),
+        },
+    )
+
+
+@check("NOT-2", "posterior")
+def test_posterior_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of the posterior's mean."""
+    _by_example(subject, {"posterior mean": lambda x, y, t, s: subject.built.posterior(x, y, t, s)[0]})
+
+
+def _by_example(subject: Subject, calls: Mapping[str, Callable[[Array, Array, Times, Times], Array]]) -> None:
+    t, s = _times(subject)
+
+    def one(name: str) -> None:
+        for event in EVENTS:
+            x, y = (drawn_data(subject, t, event, key) for key in (1, 2))
+            together = calls[name](x, y, t, s).reshape(BATCH, -1)
+            for i in range(BATCH):
+                row = slice(i, i + 1)
+                want = calls[name](x[row].reshape(1, -1), y[row].reshape(1, -1), t[row], s[row]).astype(np.float64)
+                size = max(1.0, float(np.abs(x[i]).max()), float(np.abs(y[i]).max()))
+                bound = _tolerance(subject, t) * size
+                what = f"{name}, event of shape {event}, against the example alone"
+                subject.expect(what, together[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+
+    served(tuple(calls), one)
