@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias, final
 
 from refdiff.conformance.check import Check
-from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed, one_line
+from refdiff.conformance.guard import Built, Call, Misbehaviour, NotClaimed, one_line
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status, Worst
@@ -159,6 +159,7 @@ class _Run:
 
     def _one(self, subject: Subject, body: Body) -> None:
         label = repr(subject.process)
+        subject.built.last = Call()  # A reproducer never shows the call of an earlier check.
         try:
             body(subject)
         except Misbehaviour as failure:
