@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.subject import Subject
 
 Kind = TypeVar("Kind")
 
 
-def served(kinds: Sequence[Kind], body: Callable[[Kind], None]) -> None:
-    """Run `body` on each kind; Unsupported is raised only if the target serves none of them."""
+def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None]) -> None:
+    """Run `body` on each kind, and note what is refused; Unsupported is raised only if all are."""
     refusals = []
     for kind in kinds:
         try:
             body(kind)
         except Unsupported as refusal:
-            refusals.append(f"{kind}: {refusal}")
+            what = " to ".join(kind) if isinstance(kind, tuple) else str(kind)
+            refusals.append(f"{what}: {refusal}")
     if len(refusals) == len(kinds):
         raise Unsupported("; ".join(refusals))
+    subject.refusals += refusals

@@ -53,7 +53,7 @@ def _compare(
         got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
         subject.expect(f"{pair[1]} from {pair[0]}", got, want.want, want.bound, at={"t": t[rows]})
 
-    served(pairs, one)
+    served(subject, pairs, one)
 
 
 @check("PAR-1", "convert", on=KNOWN)
@@ -124,7 +124,7 @@ def test_round_trips(subject: Subject) -> None:
 
         subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
-    served(tuple(TERMS), both_ways)
+    served(subject, tuple(TERMS), both_ways)
 
 
 @check("PAR-6", "convert", "perturb")
@@ -155,7 +155,7 @@ def test_parts_make_the_whole(subject: Subject) -> None:
 
         subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
-    served(SOURCES, whole)
+    served(subject, SOURCES, whole)
 
 
 @check("PAR-7", "convert", on=KNOWN)
@@ -172,4 +172,4 @@ def test_no_divisor(subject: Subject) -> None:
             f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), want, 0.0, at={"t": t}
         )
 
-    served(NO_DIVISOR, one)
+    served(subject, NO_DIVISOR, one)

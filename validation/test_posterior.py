@@ -64,7 +64,9 @@ def test_posterior(subject: Subject) -> None:
         _compare(subject, strided, t)
         return
     # Apart: a library may serve adjacent steps only.
-    served(("adjacent", "strided"), lambda kind: _compare(subject, t - 1 if kind == "adjacent" else strided, t))
+    served(
+        subject, ("adjacent", "strided"), lambda kind: _compare(subject, t - 1 if kind == "adjacent" else strided, t)
+    )
 
 
 def _compare(subject: Subject, s: Times, t: Times) -> None:
@@ -92,7 +94,7 @@ def _compare(subject: Subject, s: Times, t: Times) -> None:
 def test_posterior_undoes_the_marginal(subject: Subject) -> None:
     """MAR-8: x_t from the marginal and x_s from the posterior give x_s from the marginal."""
     adjacent = isinstance(subject.process, Chain)
-    served(("adjacent", "strided") if adjacent else ("strided",), lambda kind: _undoes(subject, kind))
+    served(subject, ("adjacent", "strided") if adjacent else ("strided",), lambda kind: _undoes(subject, kind))
 
 
 def _undoes(subject: Subject, kind: str) -> None:

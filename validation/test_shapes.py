@@ -94,4 +94,4 @@ def _by_example(subject: Subject, calls: Mapping[str, Callable[[Array, Array, Ti
                 what = f"{name}, event of shape {event}, against the example alone"
                 subject.expect(what, together[i : i + 1], want, bound, at={"t": t[i : i + 1]})
 
-    served(tuple(calls), one)
+    served(subject, tuple(calls), one)

@@ -70,7 +70,8 @@ def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "C
     except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
         if isinstance(error, ValueError) and str(error) in _READ_ONLY:
             raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
-        raise Misbehaviour(clause, f"{what} raised {one_line(error)}") from None
+        hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
+        raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
     if time.monotonic() - started > seconds + 1.0:
         raise late  # It swallowed the alarm, and came back in its own time.
     return result

@@ -100,7 +100,8 @@ class Judge:
     def _other(self, process: Process) -> Built:
         assert self.claim is not None
         if type(process) not in self.claim.processes:
-            raise NotClaimed(f"the claim does not cover every {type(process).__name__}")
+            name = type(process).__name__
+            raise NotClaimed(f"the claim does not cover every {name}: to be judged, claim the type {name}")
         built = self._build(Member(process=process, expression=repr(process)))
         if isinstance(built, Built):
             return built
@@ -171,13 +172,14 @@ class _Run:
             self.skipped.append(f"{label}: {failure}")
             if not subject.inner and not subject.built.is_chain:
                 # It may serve all but the ends: the rest is judged, and the refusal is shown.
-                self._one(replace(subject, inner=True, worst=None), body)
+                self._one(replace(subject, inner=True, worst=None, refusals=[]), body)
         except NotClaimed as absent:
             self.unclaimed.append(str(absent))
         except Exception as error:  # noqa: BLE001  # a fault of the suite must fail a run, and never read as conforming
             self.failures.append(f"{label}: the suite itself failed, with {one_line(error)}")
         else:
             self._compared(subject.worst, label)
+        self.skipped += [f"{label}: {refusal}" for refusal in subject.refusals]
         if subject.worst is not None and subject.worst.ratio > 1.0:
             self.failures.append(subject.worst.sentence())
         if subject.worst is not None and (self.worst is None or subject.worst.ratio > self.worst.ratio):
@@ -209,8 +211,11 @@ class _Run:
 
     def _reason(self) -> str:
         if self.failures:
-            more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
-            return self.failures[0] + more
+            # The worst comparison speaks for all, but for a broken rule: that comes first.
+            worst = self.worst.sentence() if self.worst is not None else ""
+            first = worst if worst in self.failures and not self.broken else self.failures[0]
+            more = f" (and {len(self.failures) - 1} more failures)" if len(self.failures) > 1 else ""
+            return first + more
         if self.passed:
             return ""
         whys = (

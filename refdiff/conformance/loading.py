@@ -15,6 +15,9 @@ from refdiff.conformance.guard import Built, Misbehaviour, guarded
 from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported
 from refdiff.errors import ConfigError
 
+_IMPORT = 60.0
+"""Least limit, in seconds, on importing an adapter and making its target."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,8 @@ def load(spec: str, seconds: float, folder: Path | None = None) -> tuple[Target,
         raise ConfigError(f"--refdiff-target wants package.module:factory, got {spec!r}")
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    # Importing a framework is no call of the library, and takes its time.
+    seconds = max(seconds, _IMPORT)
     module = guarded(f"importing {module_name}", seconds, lambda: import_module(module_name), "CON-1")
     factory = getattr(module, attribute, None)
     if factory is None:

@@ -18,7 +18,7 @@ def title(report: Report) -> str:
 def verdict(report: Report) -> str:
     """Return one line: what the run says."""
     counts = ", ".join(f"{count} {word}" for word, count in report.counts().items())
-    partly = "" if report.complete else " (of a part of the clauses)"
+    partly = "" if report.complete else " (judged in part)"
     return f"{report.target['name']} {_TITLES[report.verdict]}{partly}: {counts}"
 
 
@@ -46,7 +46,7 @@ def markdown(report: Report) -> str:
         if row.status in ("fail", "known"):
             parts += [f"### {row.clause.id} ({row.clause.level})", f"> {' '.join(row.clause.text.split())}", row.reason]
             if row.reproducer:
-                parts.append(f"```python\n{row.reproducer}\n```")
+                parts.append(f"In the folder of the adapter:\n\n```python\n{row.reproducer}\n```")
     if unjudged := [row for row in report.rows if row.status in ("unsupported", "not_claimed", "not_run", "no_check")]:
         parts += ["## Not judged", "\n".join(f"- {row.clause.id} {row.word}: {row.reason}" for row in unjudged)]
     skipped = dict.fromkeys(f"{o.clause}: {line}" for row in report.rows for o in row.outcomes for line in o.skipped)

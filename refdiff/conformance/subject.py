@@ -62,6 +62,8 @@ class Subject:
     """Whether to spend minutes: every float32, every index."""
     inner: bool = False
     """Whether to leave out the ends t = 0 and t = 1, which the target does not serve."""
+    refusals: list[str] = field(default_factory=list)
+    """Calls that the target did not serve, while it served others."""
     worst: Worst | None = None
     """The worst comparison so far."""
     _raising: bool = field(default=False)

@@ -207,3 +207,17 @@ def test_expect(got: list[float], want: list[float], bound: list[float], *, fail
     assert made.worst is not None
     assert (made.worst.ratio > 1.0) == fails
     assert (made.worst.beyond > 0) == fails
+
+
+def test_a_refusal_is_shown_though_others_are_served() -> None:
+    """A pair that is not served is in the report, beside the pass of those that are."""
+
+    def no_score(right: Any, value: Array, x_t: Array, t: Times, source: str, to: Parameterization) -> Any:
+        if source == "score":
+            raise Unsupported("no score here")
+        return right.convert(value, x_t, t, source, to)
+
+    report = judged(altered(LINEAR, "convert", no_score, "convert"))
+    (row,) = (row for row in report.rows if row.clause.id == "PAR-4")
+    assert row.status == "pass"
+    assert any("score to x_0: no score here" in line for outcome in row.outcomes for line in outcome.skipped)
