@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refdiff.conformance.interface import Array, Claim, Own, Parameterization, Process, Quantity, Times
+from tests.conformance.plain import both_parts
 
 F = np.float32
 
@@ -62,16 +63,8 @@ class Sigmoid:
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
         """Convert by way of x_0, which may be clipped."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
-        x_0: Array
-        eps: Array
         with np.errstate(all="ignore"):
-            if source == "v":
-                x_0, eps = a * x_t - s * value, s * x_t + a * value
-            elif source == "x_0":
-                x_0, eps = value, (x_t - a * value) / s
-            else:
-                eps = value if source == "eps" else -s * value
-                x_0 = (x_t - s * eps) / a
+            x_0, eps = both_parts(value, x_t, (a, s), source)
             if self.fault == "clipped":
                 x_0 = np.clip(x_0, -1, 1)
             return np.asarray({"x_0": x_0, "eps": eps, "v": a * eps - s * x_0, "score": -eps / s}[to], dtype=F)

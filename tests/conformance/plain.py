@@ -146,16 +146,21 @@ class PlainBuilt:
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
         """Convert by way of x_0 or eps."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
-        x_0: Array
-        eps: Array
         with np.errstate(all="ignore"):
-            if source == "v":
-                x_0, eps = a * x_t - s * value, s * x_t + a * value
-            elif source == "x_0":
-                x_0, eps = value, (x_t - a * value) / s
-            else:
-                # The inverse of score = -eps/sigma is its own: a wrong sign cancels in a round trip.
-                eps = value if source == "eps" else self.by.score(value, F(1) / s)
-                x_0 = (x_t - s * eps) / a
+            x_0, eps = both_parts(value, x_t, (a, s), source, self.by.score)
             results = {"x_0": x_0, "eps": eps, "v": a * eps - s * x_0, "score": self.by.score(eps, s)}
         return np.asarray(results[to], dtype=F)
+
+
+def both_parts(
+    value: Array, x_t: Array, scales: tuple[Array, Array], source: Parameterization, score: Formula = score_of
+) -> tuple[Array, Array]:
+    """Return the x_0 and the eps that follow from a value."""
+    a, s = scales
+    if source == "v":
+        return a * x_t - s * value, s * x_t + a * value
+    if source == "x_0":
+        return value, (x_t - a * value) / s
+    # The inverse of score = -eps/sigma is its own: a wrong sign cancels in a round trip.
+    eps = value if source == "eps" else score(value, F(1) / s)
+    return np.asarray((x_t - s * eps) / a), eps
