@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from refdiff.errors import ConfigError as ConfigError
     from refdiff.errors import DomainError as DomainError
     from refdiff.errors import RefdiffError as RefdiffError
+    from refdiff.loss import Objective as Objective
     from refdiff.marginal import log_density as log_density
     from refdiff.marginal import perturb as perturb
     from refdiff.marginal import posterior as posterior
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from refdiff.marginal import score as score
     from refdiff.marginal import transition as transition
     from refdiff.parameterization import convert as convert
+    from refdiff.sampling import sample as sample
     from refdiff.schedule import CosineSchedule as CosineSchedule
     from refdiff.schedule import LinearSchedule as LinearSchedule
     from refdiff.schedule import NoiseProcess as NoiseProcess
     from refdiff.schedule import Schedule as Schedule
+    from refdiff.sde import diffusion as diffusion
+    from refdiff.sde import drift as drift
+    from refdiff.sde import flow as flow
+    from refdiff.sde import reverse_drift as reverse_drift
 
 __version__ = "0.1.0"
 
@@ -35,13 +41,19 @@ _HOMES = {
     "DomainError": "errors",
     "LinearSchedule": "schedule",
     "NoiseProcess": "schedule",
+    "Objective": "loss",
     "RefdiffError": "errors",
     "Schedule": "schedule",
     "convert": "parameterization",
+    "diffusion": "sde",
+    "drift": "sde",
+    "flow": "sde",
     "log_density": "marginal",
     "perturb": "marginal",
     "posterior": "marginal",
     "posterior_mean": "marginal",
+    "reverse_drift": "sde",
+    "sample": "sampling",
     "score": "marginal",
     "transition": "marginal",
 }

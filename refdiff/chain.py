@@ -8,7 +8,7 @@ The product is a sum of log1p(-beta_i) in float64. Times are the indices k, int6
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import fsum, log1p
+from math import fsum, log1p, sqrt
 from typing import final
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refdiff.errors import DomainError
 from refdiff.numerics import log1mexp
+from refdiff.schedule import CosineSchedule, Schedule
 from refdiff.tensors import Times, Values, within
 
 
@@ -39,6 +40,32 @@ class DiscreteChain:
         table = torch.tensor([fsum(integral[:k]) for k in range(len(integral) + 1)], dtype=torch.float64)
         # Negated last: log alpha_bar_0 is -0.0, and sigma_0 = sqrt(-expm1(-0.0)) is 0.0, not -0.0.
         object.__setattr__(self, "_log_alpha_bar", -table)
+
+    @staticmethod
+    def linear(steps: int, *, beta_min: float = 0.1, beta_max: float = 20.0) -> DiscreteChain:
+        """Return DDPM's chain: N beta_k runs evenly from beta_min to beta_max (DIS-3); at N = 1000, 1e-4 to 0.02."""
+        return DiscreteChain(betas=tuple(rate / steps for rate in _evenly(beta_min, beta_max, steps)))
+
+    @staticmethod
+    def scaled_linear(steps: int, *, beta_min: float = 0.85, beta_max: float = 12.0) -> DiscreteChain:
+        """Return the chain whose sqrt(N beta_k) runs evenly (DIS-3); at N = 1000, 8.5e-4 to 0.012."""
+        roots = _evenly(sqrt(beta_min), sqrt(beta_max), steps)
+        return DiscreteChain(betas=tuple(root * root / steps for root in roots))
+
+    @staticmethod
+    def cosine(steps: int, *, s: float = 0.008, cap: float = 0.999) -> DiscreteChain:
+        """Return the cosine schedule's chain with its betas capped (DIS-3); Nichol & Dhariwal 2021."""
+        return DiscreteChain.sampled(CosineSchedule(s=s), steps, cap=cap)
+
+    @staticmethod
+    def sampled(schedule: Schedule, steps: int, *, cap: float = 1.0) -> DiscreteChain:
+        """Return the chain that meets a schedule at every k/N, beta_k = 1 - alpha_bar(k/N)/alpha_bar((k-1)/N) (DIS-3).
+
+        cap: the largest beta_k; where it bites, the chain leaves the schedule. A schedule with alpha(1) = 0 needs one.
+        """
+        ends = torch.arange(_counted(steps) + 1, dtype=torch.float64) / steps
+        betas = -torch.expm1(schedule.log_decay(ends[:-1], ends[1:]))
+        return DiscreteChain(betas=tuple(betas.clamp(max=cap).tolist()))
 
     def log_alpha_bar(self, k: Times) -> Values:
         """Return log alpha_bar_k, k int64 in 0..N, any shape (DIS-1). Raises DomainError outside."""
@@ -72,3 +99,15 @@ class DiscreteChain:
         """Return log(alpha_k^2 / sigma_k^2), any shape; +inf at k = 0 (SCH-7)."""
         log_alpha_bar = self.log_alpha_bar(k)
         return log_alpha_bar - log1mexp(log_alpha_bar)
+
+
+def _counted(steps: int) -> int:
+    if steps < 1:
+        raise DomainError("DIS-3", "N >= 1", steps)
+    return steps
+
+
+def _evenly(first: float, last: float, steps: int) -> list[float]:
+    """Return `steps` numbers from first to last, both included; of one step, the first."""
+    gaps = max(_counted(steps) - 1, 1)
+    return [(first * (gaps - i) + last * i) / gaps for i in range(steps)]

@@ -1,0 +1,173 @@
+"""Loss weights, each with the base loss that it multiplies (spec chapter 5).
+
+The squared errors of the four predictions are one error seen through four scales, SNR = alpha^2/sigma^2:
+
+    |x_0_hat - x_0|^2 = |eps_hat - eps|^2 / SNR,    |v_hat - v|^2 = (SNR + 1) / SNR |eps_hat - eps|^2,
+    |s_hat - s|^2 = |eps_hat - eps|^2 / sigma^2
+
+so a weight is stated once, and `weight.of(process, t, prediction)` is what multiplies the squared error of that
+prediction (LOS-5). Each is written so that it is finite wherever its limit is (LOS-9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, assert_never, final, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from refdiff.errors import DomainError
+from refdiff.marginal import marginal
+from refdiff.parameterization import Parameterization
+from refdiff.schedule import NoiseProcess, Schedule
+from refdiff.tensors import Times, Values
+
+
+@runtime_checkable
+class Weight(Protocol):
+    """A weight of time, for any prediction."""
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization, /) -> Values:
+        """Return what multiplies the squared error of `prediction` at t, float64, shaped as t."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """1 on the squared error of whatever is predicted (LOS-6); on eps, DDPM's simple loss."""
+
+    def of(self, process: NoiseProcess, t: Times, _: Parameterization) -> Values:
+        """Return 1, shaped as t, whatever the prediction."""
+        return torch.ones_like(marginal(process, t).alpha)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InverseSNR:
+    """1/SNR on the squared error of eps, which is 1 on that of x_0 (LOS-7).
+
+    On eps it has no bound: 2.3e4 at t = 1 of the linear default, infinite at t = 1 of cosine.
+    """
+
+    clip: float = inf
+    """The largest weight on the squared error of eps."""
+
+    def __post_init__(self) -> None:
+        """Refuse a clip that is not above 0."""
+        if not self.clip > 0.0:
+            raise DomainError("LOS-7", "clip > 0", self.clip)
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return min(1/SNR, clip) on eps, and what that is on another prediction, shaped as t."""
+
+        def on_x_0(snr: Tensor) -> Tensor:
+            # clip * SNR would be inf * 0 at SNR = 0 of an unclipped weight.
+            return torch.ones_like(snr) if self.clip == inf else torch.clamp(self.clip * snr, max=1.0)
+
+        return _seen_from(process, t, prediction, on_x_0, lambda snr: torch.clamp(1.0 / snr, max=self.clip))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinSNR:
+    """min(SNR, gamma) on the squared error of x_0 (LOS-8); Hang et al. 2023."""
+
+    gamma: float = 5.0
+    """Where the signal is called strong enough."""
+
+    def __post_init__(self) -> None:
+        """Refuse a gamma that is not in (0, inf)."""
+        if not 0.0 < self.gamma < inf:
+            raise DomainError("LOS-8", "gamma in (0, inf)", self.gamma)
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return min(SNR, gamma)/SNR on eps, min(SNR, gamma) on x_0, min(SNR, gamma)/(SNR + 1) on v; shaped as t."""
+        return _seen_from(
+            process,
+            t,
+            prediction,
+            lambda snr: torch.clamp(snr, max=self.gamma),
+            lambda snr: torch.clamp(self.gamma / snr, max=1.0),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """beta(t) on the squared error of the score (LOS-10); Song, Durkan, Murray, Ermon 2021. Schedules only.
+
+    Half of its mean bounds the negative log-likelihood up to a constant. On eps it is beta/sigma^2, which is
+    infinite at t = 0: the objective owns its t_min.
+    """
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return beta(t) on score, and what that is on another prediction, shaped as t."""
+        if not isinstance(process, Schedule):
+            raise DomainError("LOS-10", "a schedule: a chain has no rate", type(process).__name__)
+        beta, q = process.beta(t.double()), marginal(process, t)
+        if prediction == "score":
+            return beta
+        # beta alpha_bar = -d alpha_bar/dt, which is 0 where cosine ends, and inf * 0 there.
+        signal = torch.where(q.alpha == 0.0, 0.0, beta * q.alpha**2)
+        # beta(0) may be 0, and so is sigma(0): the limit is infinite all the same.
+        noise = q.sigma**2
+        match prediction:
+            case "eps":
+                return torch.where(noise == 0.0, inf, beta / noise)
+            case "x_0":
+                return torch.where(noise == 0.0, inf, signal / noise**2)
+            case "v":
+                return torch.where(noise == 0.0, inf, signal / noise)
+            case _:
+                assert_never(prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Custom:
+    """A weight of one's own, on the squared error of one prediction, carried over to the others (LOS-5)."""
+
+    function: Callable[[Times], Values]
+    """Maps t, or k, of any shape to non-negative weights of that shape."""
+    on: Parameterization = "eps"
+    """The prediction whose squared error it multiplies."""
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return the function's value times a ratio of scales, shaped as t."""
+        value = self.function(t).double()
+        if value.shape != t.shape:
+            raise DomainError("LOS-5", f"weights of the shape of t, {tuple(t.shape)}", tuple(value.shape))
+        if prediction == self.on:
+            return value
+        q, (a_to, b_to), (a_from, b_from) = marginal(process, t), _SCALES[prediction], _SCALES[self.on]
+        return value * q.alpha ** (a_to - a_from) * q.sigma ** (b_to - b_from)
+
+
+_SCALES: Mapping[Parameterization, tuple[int, int]] = {"eps": (0, 0), "x_0": (2, -2), "v": (2, 0), "score": (0, 2)}
+"""alpha^a sigma^b times the squared error of a prediction is that of eps. Powers, since their ratios never are 0/0."""
+
+
+def _seen_from(
+    process: NoiseProcess,
+    t: Times,
+    prediction: Parameterization,
+    on_x_0: Callable[[Tensor], Tensor],
+    over_snr: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return a weight f(SNR) on x_0's error on that of `prediction`; over_snr is f(SNR)/SNR without 0/0."""
+    q = marginal(process, t)
+    snr = (q.alpha / q.sigma) ** 2
+    match prediction:
+        case "x_0":
+            return on_x_0(snr)
+        case "eps":
+            return over_snr(snr)
+        case "v":
+            return on_x_0(snr) * q.sigma**2
+        case "score":
+            return over_snr(snr) * q.sigma**2
+        case _:
+            assert_never(prediction)
