@@ -45,7 +45,10 @@ def exact(process: Process, quantity: Quantity, t: Times) -> Column:
 def delta(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
     """Return the MUST bound (NUM-1); `variance` is that of sigma^2."""
     column = exact(process, quantity, t)
-    bound = C * fmt.u * (1.0 + column.conditioning)
+    conditioning = column.conditioning
+    if isinstance(process, Cosine) and quantity == "beta":
+        conditioning = conditioning + _in_the_rest(process, t)
+    bound = C * fmt.u * (1.0 + conditioning)
     if isinstance(process, Cosine):
         bound = (1.0 + 2.0 * process.s) * bound
     if isinstance(process, Chain):
@@ -54,6 +57,14 @@ def delta(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats
         scale = exact(process, "alpha" if of_alpha else "alpha_bar", t).value
         bound = bound + (0.5 if of_alpha else 1.0) * t * fmt.u * scale
     return bound
+
+
+def _in_the_rest(process: Cosine, t: Times) -> Floats:
+    """Return (1 - t) d beta/dt of a cosine schedule: the conditioning of its rate in 1 - t (SCH-5)."""
+    speed = 0.5 * np.pi / (1.0 + process.s)
+    rest = 1.0 - t.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(rest > 0.0, rest * 2.0 * (speed / np.sin(speed * rest)) ** 2, np.inf))
 
 
 def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import Misbehaviour
 from refdiff.conformance.interface import METHODS, Array, Chain, Times, Unsupported
+from refdiff.conformance.reproducer import Predicts
 from refdiff.conformance.subject import Subject
 
 
@@ -30,9 +32,18 @@ def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "schedule": lambda: tuple(subject.built.coefficients(t).values()),
         "perturb": lambda: (subject.built.perturb(x, y, t),),
         "convert": lambda: (subject.built.convert(x, y, t, "eps", "x_0"),),
+        "sde": lambda: (subject.built.drift(x, t), subject.built.diffusion(t)),
+        "loss": lambda: (subject.built.loss(Predicts(y), "eps", x, y, t, "uniform"),),
+        "times": lambda: _untyped(*subject.built.times(5, subject.seed)),
+        "step": lambda: (subject.built.step(x, y, t, before, x, "ddim"),),
         "posterior": lambda: subject.built.posterior(x, y, t, before),
     }
     return {name: call for name, call in known.items() if name in subject.capabilities}
+
+
+def _untyped(*arrays: Any) -> tuple[Array, ...]:
+    """Return the arrays: those of a chain's times are int64."""
+    return arrays
 
 
 def _keeps(subject: Subject, *rules: str) -> None:

@@ -13,7 +13,17 @@ import numpy.typing as npt
 
 from refdiff.conformance.deadline import Overrun, deadline
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Array, Parameterization, Quantity, Times, Unsupported
+from refdiff.conformance.interface import (
+    Array,
+    Denoiser,
+    Parameterization,
+    Quantity,
+    Reduction,
+    Rule,
+    Times,
+    Unsupported,
+    Weighting,
+)
 from refdiff.errors import RefdiffError
 
 AnyArray = npt.NDArray[Any]
@@ -99,6 +109,7 @@ class Built:
     format: Format
     seconds: float
     is_chain: bool
+    reduction: Reduction = "none"
     last: Call = field(default_factory=Call)
     _hung: dict[str, str] = field(default_factory=dict)
     _names: frozenset[str] = frozenset()
@@ -145,6 +156,44 @@ class Built:
             self._array("posterior mean", result[0], x_0.shape),
             self._array("posterior variance", result[1], t.shape),
         )
+
+    def drift(self, x: Array, t: Times) -> Array:
+        """Return f(x, t), shaped as x."""
+        return self._array("drift", self.call("drift", x, t), x.shape)
+
+    def diffusion(self, t: Times) -> Array:
+        """Return g(t), shaped as t."""
+        return self._array("diffusion", self.call("diffusion", t), t.shape)
+
+    def loss(
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+    ) -> Array:
+        """Return the loss, reduced as the claim says: (batch,) sums over the event, or one number."""
+        result = self.call("loss", denoiser, prediction, x_0, eps, t, weight)
+        if isinstance(result, np.generic):
+            result = np.asarray(result)
+        if self.reduction != "none":
+            return self._array("loss", result, ())
+        if getattr(result, "shape", None) == x_0.shape:
+            return np.asarray(self._array("loss", result, x_0.shape).astype(np.float64).reshape(len(t), -1).sum(1))
+        return self._array("loss", result, t.shape)
+
+    def times(self, n: int, seed: int) -> tuple[Times, Array]:
+        """Return n times, or indices, and n weights."""
+        result = self.call("times", n, seed)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise Misbehaviour("CON-2", f"times returned {_described(result)}, wants (t, weight)")
+        if not self.is_chain:
+            return self._array("times", result[0], (n,)), self._array("weight", result[1], (n,))
+        k = result[0]
+        if not isinstance(k, np.ndarray) or k.shape != (n,) or k.dtype != np.int64:
+            got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else _described(k)
+            raise Misbehaviour("CON-2", f"times of a chain is {got}, wants int64 {(n,)}")
+        return k.copy(), self._array("weight", result[1], (n,))
+
+    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
+        """Return x_s, shaped as x_t."""
+        return self._array("step", self.call("step", x_t, eps_hat, t, s, noise, rule), x_t.shape)
 
     def call(self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.

@@ -13,21 +13,24 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | perturb   | `perturb(x_0, eps, t)` -> x_t |
 | sde       | `drift(x, t)`, `diffusion(t)` |
 | convert   | `convert(value, x_t, t, source, to)` -> value; source and to are of `Parameterization` |
-| loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` |
-| times     | `times(n, seed)` -> (t, weight) |
-| step      | `step(x_t, eps_hat, t, s, noise, rule)` |
+| loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` -> as `reduction` says; weight is of `Weighting` |
+| times     | `times(n, seed)` -> (t, weight), both (n,) |
+| step      | `step(x_t, eps_hat, t, s, noise, rule)` -> x_s; rule is of `Rule` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
 | ema       | `ema(decay, history)` -> history |
 | fit       | `fit(data, seed, seconds)` -> denoiser |
 
 Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
-(s may be 0). A method that cannot serve one process, or one pair of parameterisations, raises
-`Unsupported`. Arguments are passed by position.
+(s may be 0). A method that cannot serve one process, one pair of parameterisations, one weighting or one rule,
+raises `Unsupported`. Arguments are passed by position.
+
+`denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
+calls it once. Weightings and what they multiply: the table of spec chapter 5; min_snr has gamma = 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, Protocol, TypeAlias, final, get_args, runtime_checkable
@@ -46,6 +49,10 @@ Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
 DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
 Reduction: TypeAlias = Literal["none", "batch_mean", "all_mean"]
+"""none: (batch,), sums over the event, or the squares (batch, *event); batch_mean: of those sums; all_mean: of all."""
+Weighting: TypeAlias = Literal["uniform", "inverse_snr", "min_snr", "likelihood"]
+Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode"]
+Denoiser: TypeAlias = Callable[[Array, Times], Array]
 
 METHODS: Mapping[Capability, tuple[str, ...]] = {
     "schedule": ("coefficients",),

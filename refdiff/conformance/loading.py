@@ -67,7 +67,7 @@ def checked(target: Any, seconds: float) -> tuple[Target, Claim]:
 def build(target: Target, claim: Claim, process: Process, seconds: float) -> Built:
     """Build one process behind the guard. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
     made = guarded(f"build({process!r})", seconds, lambda: target.build(process), "CON-1")
-    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain))
+    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain), claim.reduction)
 
 
 def members(claim: Claim, seed: int) -> list[Member]:

@@ -18,24 +18,39 @@ from refdiff.conformance.interface import (
     Chain,
     Claim,
     Cosine,
+    Denoiser,
     DType,
     Linear,
     Own,
     Parameterization,
     Process,
     Quantity,
+    Rule,
     Times,
     Unsupported,
+    Weighting,
 )
+from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
+from refdiff.sampling import ancestral_step, ddim_step, euler_maruyama_step, flow_step
 from refdiff.schedule import CosineSchedule, LinearSchedule
+from refdiff.sde import diffusion, drift
+from refdiff.times import Continuous, Discrete, Stratified
+from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
 
 _TORCH: dict[DType, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
     "float64": torch.float64,
+}
+
+_WEIGHTS: dict[Weighting, Weight] = {
+    "uniform": Uniform(),
+    "inverse_snr": InverseSNR(),
+    "min_snr": MinSNR(),
+    "likelihood": Likelihood(),
 }
 
 
@@ -47,7 +62,7 @@ def target(dtype: DType = "float32") -> Reference:
             version=__version__,
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
-            capabilities=frozenset({"schedule", "perturb", "convert", "posterior"}),
+            capabilities=frozenset({"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior"}),
         )
     )
 
@@ -102,6 +117,53 @@ class _Built:
         later, earlier = self._tensor(t), self._tensor(s)
         mean = posterior_mean(self.process, self._tensor(x_t), self._tensor(x_0), later, earlier)
         return self._array(mean), self._array(posterior(self.process, earlier, later).variance)
+
+    def drift(self, x: Array, t: Times) -> Array:
+        return self._array(drift(self._schedule(), self._tensor(x), self._tensor(t)))
+
+    def diffusion(self, t: Times) -> Array:
+        return self._array(diffusion(self._schedule(), self._tensor(t)))
+
+    def loss(
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+    ) -> Array:
+        if weight == "likelihood":
+            self._schedule()
+        objective = Objective(process=self.process, prediction=prediction, weight=_WEIGHTS[weight])
+
+        def asked(x_t: Tensor, time: Tensor) -> Tensor:
+            return self._tensor(
+                denoiser(self._array(x_t), self._array(time) if time.is_floating_point() else time.numpy())
+            )
+
+        return self._array(objective(asked, self._tensor(x_0), self._tensor(eps), self._tensor(t)))
+
+    def times(self, n: int, seed: int) -> tuple[Times, Array]:
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(self.process, DiscreteChain):
+            k, weight = Discrete(steps=len(self.process.betas), sampler=Stratified())(n, generator=generator)
+            return k.numpy(), self._array(weight)
+        t, weight = Continuous(sampler=Stratified(), t_min=1e-5, dtype=_TORCH[self.dtype])(n, generator=generator)
+        return self._array(t), self._array(weight)
+
+    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
+        x, e, later, earlier, z = (self._tensor(array) for array in (x_t, eps_hat, t, s, noise))
+        match rule:
+            case "em":
+                return self._array(euler_maruyama_step(self._schedule(), x, e, later, earlier, z))
+            case "ddpm":
+                return self._array(ancestral_step(self.process, x, e, later, earlier, z))
+            case "ddim":
+                return self._array(ddim_step(self.process, x, e, later, earlier))
+            case "ode":
+                return self._array(flow_step(self._schedule(), x, e, later, earlier))
+            case _:
+                assert_never(rule)
+
+    def _schedule(self) -> LinearSchedule | CosineSchedule:
+        if isinstance(self.process, DiscreteChain):
+            raise Unsupported("a chain has no rate")
+        return self.process
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
         # A copy: torch cannot mark a tensor read-only.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import final
+
 import numpy as np
 
 from refdiff.conformance.guard import Call
+from refdiff.conformance.interface import Array, Times
 from refdiff.conformance.loading import Member
 
 _LARGEST = 64
@@ -29,7 +33,24 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
     )
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicts:
+    """A denoiser that predicts what it is told, remembers what it is asked, and can be printed."""
+
+    prediction: Array
+    asked: list[tuple[Array, Times]] = field(default_factory=list)
+    """The (x_t, t) of every call."""
+
+    def __call__(self, x_t: Array, t: Times) -> Array:
+        """Return the prediction, whatever x_t is."""
+        self.asked.append((np.array(x_t), np.array(t)))
+        return self.prediction.copy()
+
+
 def _literal(value: object, example: int | None) -> str:
+    if isinstance(value, Predicts):
+        return f"lambda x_t, t: {_literal(value.prediction, example)}"
     if not isinstance(value, np.ndarray):
         return repr(value)
     one = value if example is None or not value.shape else value[example : example + 1]

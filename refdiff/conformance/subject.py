@@ -109,16 +109,18 @@ class Subject:
             share = np.where((error > 0.0) & (limit < np.inf), error / limit, 0.0)
             ratio = np.where(error <= limit, share, np.where(np.isnan(share + error + limit), np.inf, share))
             index = np.unravel_index(int(np.argmax(ratio)), observed.shape)
-        example = int(index[0]) if index else 0
+        # One number stands for the whole batch: no example of it repeats the call.
+        example = int(index[0]) if index else None
         # The time of a chain is an index, and a reader should see which.
         at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
         rows = np.flatnonzero((ratio > 1.0).reshape(len(ratio) if ratio.ndim else 1, -1).any(axis=1))
-        when = np.broadcast_to(np.asarray(next(iter(at.values()))), observed.shape[:1] or (1,))[rows]
+        first = np.asarray(next(iter(at.values())))
+        when = np.broadcast_to(first, observed.shape[:1] or first.shape or (1,))[rows]
         worst = Worst(
             quantity=quantity,
             process=repr(self.process),
             at={
-                name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or (1,))[example])
+                name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or np.shape(x) or (1,))[example or 0])
                 for name, x in at.items()
             },
             got=float(observed[index]),

@@ -1,0 +1,199 @@
+"""What a loss should be, and how far a right one may be off (chapter 5): the table of weights, in binary64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.guard import Misbehaviour, NotClaimed
+from refdiff.conformance.interface import Array, Cosine, Linear, Parameterization, Times, Weighting
+from refdiff.conformance.reproducer import Predicts
+from refdiff.conformance.subject import Subject
+
+from .certify import JUDGE_U, Scales, delta, exact
+from .oracles.certified import Floats
+from .readings import scales
+
+GAMMA = 5.0
+"""Of min_snr."""
+Formula: TypeAlias = Callable[[Any, Any, Any], Any]
+Kind: TypeAlias = tuple[Parameterization, Weighting]
+"""What is predicted, and the weight on its squared error."""
+
+
+def _snr(a: Any, s: Any) -> Any:
+    return (a / s) ** 2
+
+
+WEIGHTS: Mapping[Kind, Formula] = {
+    ("eps", "inverse_snr"): lambda a, s, b: _snr(s, a),
+    ("x_0", "inverse_snr"): lambda a, s, b: np.ones_like(a),
+    ("v", "inverse_snr"): lambda a, s, b: s * s,
+    ("score", "inverse_snr"): lambda a, s, b: s * s * _snr(s, a),
+    ("eps", "min_snr"): lambda a, s, b: np.minimum(1.0, GAMMA * _snr(s, a)),
+    ("x_0", "min_snr"): lambda a, s, b: np.minimum(_snr(a, s), GAMMA),
+    ("v", "min_snr"): lambda a, s, b: np.minimum(a * a, GAMMA * s * s),
+    ("score", "min_snr"): lambda a, s, b: s * s * np.minimum(1.0, GAMMA * _snr(s, a)),
+    ("eps", "likelihood"): lambda a, s, b: b / (s * s),
+    ("x_0", "likelihood"): lambda a, s, b: b * _snr(a, s * s),
+    ("v", "likelihood"): lambda a, s, b: b * _snr(a, s),
+    ("score", "likelihood"): lambda a, s, b: b * np.ones_like(a),
+}
+"""The table of chapter 5, from alpha, sigma and beta; min_snr without 0/0. `uniform` is 1, whatever the prediction."""
+
+_BY_ALPHA = {("eps", "inverse_snr"), ("score", "inverse_snr")}
+_BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a loss is asked about: what the denoiser predicts, and the arguments; all with n examples."""
+
+    predicted: Array
+    x_0: Array
+    eps: Array
+    t: Times
+
+    def rows(self, index: npt.NDArray[np.intp]) -> Batch:
+        """Return some of the examples, in the order given."""
+        return Batch(self.predicted[index], self.x_0[index], self.eps[index], self.t[index])
+
+    @property
+    def size(self) -> int:
+        """Numbers in one example."""
+        return int(np.prod(self.x_0.shape[1:]))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The scales of a process at some times, (n,), each with its uncertainty; beta is 0 where nothing needs it."""
+
+    at: Scales
+    beta: Floats
+    d_beta: Floats
+
+    @staticmethod
+    def of(subject: Subject, t: Times, weight: Weighting) -> Known:
+        """Look them up. Raises NotClaimed for the likelihood weight of a process without a known rate."""
+        if weight != "likelihood":
+            return Known(scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
+        if not isinstance(subject.process, (Linear, Cosine)):
+            raise NotClaimed("the likelihood weight is judged where the rate is known")
+        beta = exact(subject.process, "beta", t).value
+        return Known(scales(subject, t), beta, delta(subject.process, "beta", t, subject.format))
+
+
+def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Return the weight, how far it may be off, and where it is asked for.
+
+    Weights are monotone in each scale, so the largest change is at a corner of what is not known.
+    """
+    q = known.at
+    if kind[1] == "uniform":
+        return np.ones(len(q.alpha)), np.zeros(len(q.alpha)), np.ones(len(q.alpha), dtype=bool)
+    formula = WEIGHTS[kind]
+    domain = np.isfinite(known.beta)
+    if kind in _BY_ALPHA:
+        domain &= (q.alpha > 0.0) & (8.0 * q.d_alpha <= q.alpha)
+    if kind in _BY_SIGMA:
+        domain &= (q.sigma > 0.0) & (8.0 * q.d_sigma <= q.sigma)
+    with np.errstate(all="ignore"):
+        want = np.asarray(formula(q.alpha, q.sigma, known.beta))
+        off = np.zeros(len(want))
+        for a, s, b in product((-1.0, 1.0), repeat=3):
+            corner = formula(
+                np.maximum(q.alpha + a * q.d_alpha, 0.0),
+                np.maximum(q.sigma + s * q.d_sigma, 0.0),
+                np.maximum(known.beta + b * known.d_beta, 0.0),
+            )
+            off = np.fmax(off, np.abs(corner - want))
+        bound = 8.0 / 7.0 * off + 8.0 * fmt.u * np.abs(want)
+    return want, bound, domain & np.isfinite(want) & np.isfinite(bound)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The target of a prediction, how far it may be off, and where it is asked for, example by example."""
+
+    value: Floats
+    off: Floats
+    domain: npt.NDArray[np.bool_]
+
+
+def wanted(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Wanted:
+    """Return eps, x_0, v or the conditional score."""
+    x, e, q = batch.x_0.astype(np.float64), batch.eps.astype(np.float64), at.shaped(batch.x_0.ndim)
+    everywhere = np.ones(len(x), dtype=bool)
+    if prediction in ("eps", "x_0"):
+        value = e if prediction == "eps" else x
+        return Wanted(value, np.zeros_like(value), everywhere)
+    u = 4.0 * fmt.u + JUDGE_U
+    if prediction == "v":
+        size = q.alpha * np.abs(e) + q.sigma * np.abs(x)
+        off = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
+        return Wanted(q.alpha * e - q.sigma * x, off, everywhere)
+    domain = (at.sigma > 0.0) & (8.0 * at.d_sigma <= at.sigma)
+    with np.errstate(all="ignore"):
+        score = -e / q.sigma
+        return Wanted(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """One number for each example, and how far a right loss may be off."""
+
+    value: Floats
+    off: Floats
+    domain: npt.NDArray[np.bool_]
+
+    def rows(self, index: npt.NDArray[np.intp]) -> Losses:
+        """Return some of the examples, in the order given."""
+        return Losses(self.value[index], self.off[index], self.domain[index])
+
+
+def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
+    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns."""
+    w, d_w, of_weight = weighed(kind, known, fmt)
+    y, size = wanted(kind[0], batch, known.at, fmt), batch.size
+    with np.errstate(all="ignore"):
+        r = np.abs(batch.predicted.astype(np.float64) - y.value)
+        d_r = y.off + 4.0 * fmt.u * r
+        squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
+        off = w * moved + d_w * (squares + moved) + (size + 8) * fmt.u * w * squares + size * fmt.smallest
+        value = w * squares
+        largest = np.maximum(np.abs(value + off), np.abs(squares + moved))
+        inside = largest < fmt.largest
+    return Losses(value, off, of_weight & y.domain & inside & np.isfinite(off))
+
+
+def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
+    """Return the loss of a batch as the claim reduces it, and its bound."""
+    if subject.built.reduction == "none":
+        return found.value, found.off
+    share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
+    value, off = share * found.value.sum(), share * found.off.sum()
+    more = (len(found.value) + 8) * subject.format.u * np.abs(value)
+    return np.asarray(value), np.asarray(off + more + subject.format.smallest)
+
+
+def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
+    """Call the target's loss with a denoiser that predicts what it is told; it must be called once, with t."""
+    denoiser = Predicts(batch.predicted)
+    got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
+    calls = denoiser.asked
+    if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
+        shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
+        raise Misbehaviour("CON-2", f"loss wants one call of the denoiser, with x_t {batch.x_0.shape}, made {shapes}")
+    if not np.array_equal(calls[0][1], batch.t):
+        raise Misbehaviour("CON-2", "loss wants to call the denoiser with the times it was given, and gave others")
+    return got, denoiser

@@ -1,0 +1,109 @@
+"""Chapter 3: does a target's SDE obey SDE-1 to SDE-4."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy.integrate import romb
+
+from refdiff.conformance.check import check
+from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
+from refdiff.conformance.subject import Subject
+
+from .certify import JUDGE_U, delta, exact
+from .grids import drawn_data, drawn_times, times
+from .oracles.certified import Floats
+from .readings import readings, uncertainty, unit_scales
+
+CONTINUOUS = (Linear, Cosine, Own)
+ALL: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
+KEYS = st.integers(0, 2**16)
+
+
+def _rate(subject: Subject, count: int = 96) -> tuple[Times, Floats, Floats]:
+    """Return times with a finite rate, the rate, and how far it may be off."""
+    t = times(subject, count)
+    t = t[np.isfinite(exact(subject.process, "beta", t).value)]
+    return t, exact(subject.process, "beta", t).value, delta(subject.process, "beta", t, subject.format)
+
+
+@check("SDE-1", "sde", on=(Linear, Cosine))
+def test_drift(subject: Subject) -> None:
+    """SDE-1: f(x, t) = -1/2 beta(t) x."""
+    t, beta, off = _rate(subject)
+    x = drawn_data(subject, t, (2,), 1)
+    size = np.abs(x.astype(np.float64))
+    want = -0.5 * beta[:, None] * x.astype(np.float64)
+    bound = 0.5 * size * off[:, None] + (4.0 * subject.format.u + JUDGE_U) * np.abs(want) + subject.format.smallest
+    subject.expect("drift", subject.built.drift(x, t), want, _in_range(subject, bound, want), at={"t": t})
+
+
+@check("SDE-2", "sde", on=(Linear, Cosine))
+def test_diffusion(subject: Subject) -> None:
+    """SDE-2: g(t) = sqrt(beta(t)) >= 0."""
+    t, beta, off = _rate(subject)
+    wide = subject.built.diffusion(t).astype(np.float64)
+    # The clause bounds g^2; reported as an error of g, which is what the target gave. A g below 0 has none.
+    limit = off + (4.0 * subject.format.u + JUDGE_U) * beta + subject.format.smallest
+    with np.errstate(all="ignore"):
+        bound = np.where(wide >= 0.0, limit / np.where(wide + np.sqrt(beta) > 0.0, wide + np.sqrt(beta), 1.0), 0.0)
+    subject.expect("diffusion", wide, np.sqrt(beta), _in_range(subject, bound, beta), at={"t": t})
+
+
+@check("SDE-3", "sde")
+def test_variance_is_preserved(subject: Subject) -> None:
+    """SDE-3: f(x, t) = -1/2 g(t)^2 x: the drift takes out of the variance what the noise brings in."""
+
+    def body(t: Times, key: int) -> None:
+        if not isinstance(subject.process, Own):
+            t = t[np.isfinite(exact(subject.process, "beta", t).value)]
+        if len(t) == 0:
+            return
+        x = drawn_data(subject, t, (2,), key)
+        g = subject.built.diffusion(t).astype(np.float64)[:, None]
+        got = subject.built.drift(x, t)
+        if not (np.isfinite(g).all() and np.isfinite(got).all()):
+            return
+        want = -0.5 * g**2 * x.astype(np.float64)
+        bound = 8.0 * subject.format.u * np.abs(want) + 4.0 * subject.format.smallest
+        if not isinstance(subject.process, Own):
+            off = delta(subject.process, "beta", t, subject.format)
+            bound = bound + np.abs(x.astype(np.float64)) * off[:, None]
+        subject.expect("drift against -1/2 g^2 x", got, want, _in_range(subject, bound, want), at={"t": t})
+
+    subject.law(body, t=drawn_times(subject), key=KEYS)
+
+
+@check("SDE-4", "sde", on=CONTINUOUS)
+def test_rate_is_that_of_the_marginal(subject: Subject) -> None:
+    """SDE-4: log alpha_bar falls by the integral of g^2.
+
+    Romberg's rule on nodes i/128 of [0, 1/2], which every format holds exactly; its error is estimated by the same
+    rule on every other node.
+    """
+    nodes = np.arange(65) / 128.0
+    g = subject.built.diffusion(subject.format.rounded(nodes)).astype(np.float64)
+    cuts = np.array([16, 32, 64])
+    integral = np.array([romb(g[: k + 1] ** 2, dx=1.0 / 128.0) for k in cuts])
+    coarse = np.array([romb(g[: k + 1 : 2] ** 2, dx=2.0 / 128.0) for k in cuts])
+    t = subject.format.rounded(nodes[cuts])
+    # A rate within its bound at every node is an integral within the mean of the bounds; 8u for g^2 of an Own.
+    loose = 8.0 * subject.format.u * integral
+    if not isinstance(subject.process, Own):
+        off = delta(subject.process, "beta", subject.format.rounded(nodes), subject.format)
+        loose = loose + np.array([off[: k + 1].max() for k in cuts]) * nodes[cuts]
+    want = np.exp(-integral)
+    slack = want * np.expm1(np.abs(integral - coarse) + loose)
+    if "schedule" in subject.capabilities:
+        for reading in readings(subject, t, ALL):
+            name = f"alpha_bar by {reading.name} against exp(-int g^2)"
+            subject.expect(name, reading.alpha_bar, want, reading.bound + slack, at={"t": t})
+    else:
+        alpha, _ = unit_scales(subject, t)
+        bound = uncertainty(subject, t) + 8.0 * subject.format.u + slack
+        subject.expect("alpha^2 of perturb against exp(-int g^2)", alpha**2, want, bound, at={"t": t})
+
+
+def _in_range(subject: Subject, bound: Floats, size: Floats) -> Floats:
+    """Return the bound where the result is inside the range of the format, else none."""
+    return np.where(np.abs(size) + bound < subject.format.largest, bound, np.inf)
