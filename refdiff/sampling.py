@@ -56,13 +56,16 @@ def ddim_step(
     if noise is None and eta > 0.0:
         raise DomainError("SMP-3", "noise, where eta > 0", "none")
     same_shape("SMP-3", x_t=x_t, eps_hat=eps_hat, noise=x_t if noise is None else noise)
-    variance = posterior(process, s, t).variance
-    q = marginal(process, s)
-    # sigma_s^2 - eta^2 variance as a sum of what is not negative: at eta = 1 the difference cancels.
-    rest = q.sigma**2 * ((1.0 - eta**2) + eta**2 * _kept(process, s, t))
     x_0_hat = convert(process, eps_hat, x_t, t, source="eps", to="x_0")
-    mean = over_event(q.alpha, x_t) * x_0_hat + over_event(torch.sqrt(rest), x_t) * eps_hat
-    return mean if noise is None else mean + over_event(eta * torch.sqrt(variance), x_t) * noise
+    q = marginal(process, s)
+    alpha_s = within("SMP-3", "s < t", q.alpha, s < t, got=s)
+    if noise is None or eta == 0.0:
+        return over_event(alpha_s, x_t) * x_0_hat + over_event(q.sigma, x_t) * eps_hat
+    # sigma_s^2 - eta^2 variance as a sum of what is not negative: at eta = 1 the difference cancels.
+    rest = q.sigma * torch.sqrt((1.0 - eta**2) + eta**2 * _kept(process, s, t))
+    spread = eta * torch.sqrt(posterior(process, s, t).variance)
+    mean = over_event(alpha_s, x_t) * x_0_hat + over_event(rest, x_t) * eps_hat
+    return mean + over_event(spread, x_t) * noise
 
 
 def _kept(process: NoiseProcess, s: Time, t: Time) -> Tensor:

@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
-import numpy.typing as npt
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import KNOWN, exact
+from .certify import KNOWN
 from .grids import drawn_data, drawn_times, times
-from .oracles.certified import Floats, Quantity
+from .posteriors import bounds, coefficients, scales_of
 from .readings import scales, uncertainty, unit_scales
 from .serving import served
-
-SCALES: tuple[Quantity, Quantity] = ("alpha", "variance")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Where MAR-7 speaks, and its bounds on the variance, and on a coefficient of the mean."""
-
-    clear: npt.NDArray[np.bool_]
-    variance: Floats
-    coefficient: Floats
-
-
-def _bounds(
-    subject: Subject, s: Times, t: Times, alphas: tuple[Floats, Floats], variances: tuple[Floats, Floats]
-) -> Bounds:
-    (a_s, a_t), (v_s, v_t), u = alphas, variances, subject.format.u
-    d_s, d_t = (uncertainty(subject, x) for x in (s, t))
-    with np.errstate(all="ignore"):
-        e = d_s + d_t + (d_t + d_s) / a_s**2
-        ratio = a_t / a_s
-        between = v_t - ratio**2 * v_s
-        variance, on_x_t = between * v_s / v_t, ratio * v_s / v_t
-        by_root = np.fmin(e / (on_x_t * v_t), np.sqrt(e / v_t))
-        return Bounds(
-            (8.0 * e <= v_t) & (s < t),
-            2.0 * e * (between + v_s + variance) / v_t + 4.0 * u * variance,
-            (4.0 * e / v_t + by_root) / ratio,
-        )
 
 
 @check("MAR-7", "posterior", on=KNOWN)
@@ -70,24 +37,18 @@ def test_posterior(subject: Subject) -> None:
 
 
 def _compare(subject: Subject, s: Times, t: Times) -> None:
-    alphas, variances = (
-        (exact(subject.process, name, s).value, exact(subject.process, name, t).value) for name in SCALES
-    )
-    bounds = _bounds(subject, s, t, alphas, variances)
-    s, t = s[bounds.clear], t[bounds.clear]
+    limits = bounds(subject, s, t, *scales_of(subject, s, t))
+    s, t = s[limits.clear], t[limits.clear]
     if len(t) == 0:
         return
-    (a_s, a_t), (v_s, v_t) = (tuple(x[bounds.clear] for x in pair) for pair in (alphas, variances))
-    logs = [exact(subject.process, "log_alpha_bar", x).value for x in (s, t)]
-    between = -np.expm1(logs[1] - logs[0])
+    q = coefficients(subject, s, t)
     x_0, x_t = (drawn_data(subject, t, (2,), key) for key in (1, 2))
     mean, variance = subject.built.posterior(x_t, x_0, t, s)
-    on_x_0, on_x_t = a_s * between / v_t, a_t / a_s * v_s / v_t
-    want = on_x_0[:, None] * x_0.astype(np.float64) + on_x_t[:, None] * x_t.astype(np.float64)
+    want = q.on_x_0[:, None] * x_0.astype(np.float64) + q.on_x_t[:, None] * x_t.astype(np.float64)
     size = np.abs(x_0.astype(np.float64)) + np.abs(x_t.astype(np.float64))
     at = {"t": t, "s": s}
-    subject.expect("posterior variance", variance, between * v_s / v_t, bounds.variance[bounds.clear], at=at)
-    subject.expect("posterior mean", mean, want, bounds.coefficient[bounds.clear][:, None] * size, at=at)
+    subject.expect("posterior variance", variance, q.variance, limits.variance[limits.clear], at=at)
+    subject.expect("posterior mean", mean, want, limits.coefficient[limits.clear][:, None] * size, at=at)
 
 
 @check("MAR-8", "posterior", "perturb")
@@ -109,22 +70,35 @@ def _undoes(subject: Subject, kind: str) -> None:
             return
         alpha_s, sigma_s = unit_scales(subject, earlier)
         alpha_t, sigma_t = unit_scales(subject, t)
-        bounds = _bounds(subject, earlier, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
-        if not bounds.clear.all():
+        limits = bounds(subject, earlier, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
+        if not limits.clear.all():
             return
         one = np.ones((len(t), 1), dtype=subject.format.carrier)
         on_x_0, variance = subject.built.posterior(np.zeros_like(one), one, t, earlier)
         on_x_t, again = subject.built.posterior(one, np.zeros_like(one), t, earlier)
         a, b = (x[:, 0].astype(np.float64) for x in (on_x_0, on_x_t))
         at = {"t": t, "s": earlier}
-        known, bound = [scales(subject, x) for x in (earlier, t)], bounds.coefficient
+        known, bound = [scales(subject, x) for x in (earlier, t)], limits.coefficient
         slack = known[0].d_alpha + np.abs(b) * known[1].d_alpha
         subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, alpha_s, 2.0 * bound + slack, at=at)
         power = b**2 * sigma_t**2 + variance.astype(np.float64)
-        loss = bounds.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, earlier)
+        loss = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, earlier)
         limit = loss + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound
         subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, sigma_s**2, limit, at=at)
         first = variance.astype(np.float64)
-        subject.expect("variance, whatever x is", again, first, 2.0 * bounds.variance, at=at)
+        subject.expect("variance, whatever x is", again, first, 2.0 * limits.variance, at=at)
 
     subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
+
+
+@check("DIS-4", "posterior", on=(Chain,))
+def test_every_index(subject: Subject) -> None:
+    """DIS-4: at every k, the posterior of the adjacent step, and of one that strides over a tenth of the chain."""
+    assert isinstance(subject.process, Chain)
+    steps = len(subject.process.betas)
+    k, stride = np.arange(2, steps + 1), max(steps // 10, 2)
+    if steps < 2:
+        raise NotClaimed("a chain of one step has the posterior at s = 0 alone")
+    strided = np.arange(stride + 1, steps + 1)
+    pairs = {"adjacent": (k - 1, k), "strided": (strided - stride, strided)}
+    served(subject, tuple(pairs), lambda kind: _compare(subject, *pairs[kind]))

@@ -50,7 +50,7 @@ def test_diffusion(subject: Subject) -> None:
     subject.expect("diffusion", wide, np.sqrt(beta), _in_range(subject, bound, beta), at={"t": t})
 
 
-@check("SDE-3", "sde")
+@check("SDE-3", "sde", on=CONTINUOUS)
 def test_variance_is_preserved(subject: Subject) -> None:
     """SDE-3: f(x, t) = -1/2 g(t)^2 x: the drift takes out of the variance what the noise brings in."""
 
