@@ -107,7 +107,6 @@ def test_reduction(subject: Subject) -> None:
 @check("LOS-3", "loss")
 def test_perfect_prediction_costs_nothing(subject: Subject) -> None:
     """LOS-3: the truth has loss 0 under every weight; exactly 0 for eps and x_0."""
-
     t = times(subject, count=16)
 
     def one(kind: Kind) -> None:
