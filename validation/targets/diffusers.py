@@ -2,7 +2,7 @@
 
 | factory | library class | dtype | judged through |
 |---|---|---|---|
-| `ddpm` | `DDPMScheduler` | float32 | `alphas_cumprod`, `add_noise`, `step`, `get_velocity` |
+| `ddpm` | `DDPMScheduler`, `DDIMScheduler` | float32 | those below, `alphas_cumprod`, `compute_snr` |
 | `ddpm_bfloat16`, `ddpm_float16` | the same, called on half tensors | half | `add_noise`, `step`, `get_velocity` |
 | `score_sde_vp` | `ScoreSdeVpScheduler` (deprecated) | float32 | `step_pred` |
 
@@ -18,11 +18,15 @@ from fractions import Fraction
 from importlib.metadata import version
 from math import cos, pi, sin, sqrt
 from typing import Any, final
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from diffusers.schedulers import scheduling_ddpm
 from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.training_utils import compute_snr
 
 from refdiff.conformance.interface import (
     Array,
@@ -33,6 +37,7 @@ from refdiff.conformance.interface import (
     Linear,
     Parameterization,
     Process,
+    Rule,
     Target,
     Times,
     Unsupported,
@@ -78,17 +83,17 @@ class _Library:
 
 def ddpm() -> Target:
     """Return DDPMScheduler in float32."""
-    return _ddpm("float32", "schedule", "perturb", "convert")
+    return _ddpm("float32", "schedule", "perturb", "convert", "posterior", "step")
 
 
 def ddpm_bfloat16() -> Target:
     """Return DDPMScheduler called on bfloat16 tensors. Its own table is float32: no `schedule` is claimed."""
-    return _ddpm("bfloat16", "perturb", "convert")
+    return _ddpm("bfloat16", "perturb", "convert", "posterior", "step")
 
 
 def ddpm_float16() -> Target:
     """Return DDPMScheduler called on float16 tensors. Its own table is float32: no `schedule` is claimed."""
-    return _ddpm("float16", "perturb", "convert")
+    return _ddpm("float16", "perturb", "convert", "posterior", "step")
 
 
 def score_sde_vp() -> Target:
@@ -127,10 +132,12 @@ class _Ddpm:
             for source, name in _PREDICTION_TYPES.items()
         }
         self._any = self._schedulers["eps"]
+        self._ddim = DDIMScheduler(len(process.betas), clip_sample=False, **betas)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
-        """Read the table `alphas_cumprod`, of which alone the class keeps a copy."""
-        return {"alpha_bar": _array(self._any.alphas_cumprod[_index(t)])}
+        """Read the table `alphas_cumprod`, of which alone the class keeps a copy, and call `compute_snr`."""
+        snr = compute_snr(self._any, _index(t))
+        return {"alpha_bar": _array(self._any.alphas_cumprod[_index(t)]), "log_snr": _array(torch.log(snr))}
 
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Call `add_noise`, which casts the table to the dtype of x_0."""
@@ -154,6 +161,60 @@ class _Ddpm:
         scheduler, generator = self._schedulers[source], torch.Generator().manual_seed(0)
         examples = zip(value[:, None, None], k.tolist(), x_t[:, None, None], strict=True)
         return torch.cat([scheduler.step(*example, generator).pred_original_sample[0] for example in examples])
+
+    def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
+        """Call `step` of a scheduler that predicts x_0: with noise 0 it returns the mean.
+
+        From x_t = x_0 = 0 with noise 1 it returns the deviation, in float64 but for the library's own rounding, so
+        that its square is the variance that the library took the root of.
+        """
+        mean, zero = self._stepped("x_0", x_0, x_t, t, s, np.zeros_like(x_0)), np.zeros((len(t), 1))
+        deviation = self._stepped("x_0", zero, zero, t, s, np.ones_like(zero), torch.float64)
+        return _array(mean), _array((deviation[:, 0] ** 2).to(self._dtype))
+
+    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
+        """Call `step` of DDPMScheduler with this noise, or of DDIMScheduler, which needs none."""
+        match rule:
+            case "ddpm":
+                return _array(self._stepped("eps", eps_hat, x_t, t, s, noise))
+            case "ddim":
+                return _array(self._ddim_stepped(eps_hat, x_t, t, s))
+            case _:
+                raise Unsupported(f"diffusers' schedulers for a chain have no rule {rule}")
+
+    def _stepped(
+        self,
+        source: Parameterization,
+        value: Array,
+        x_t: Array,
+        t: Times,
+        s: Times,
+        noise: Array,
+        dtype: torch.dtype | None = None,
+    ) -> torch.Tensor:
+        """Call DDPMScheduler.step an example at a time, on the timesteps t and s, with noise in place of its draw."""
+        scheduler, kind = self._schedulers[source], dtype or self._dtype
+        results = []
+        for given, k, x, earlier, z in zip(value, _index(t).tolist(), x_t, (s - 1).tolist(), noise, strict=True):
+            # Timesteps of one's own are looked up by the step, and -1 after the last.
+            scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, int(earlier)])
+            tensors = (torch.from_numpy(np.array(y)).to(kind)[None, None] for y in (given, x, z))
+            prediction, sample, instead = tensors
+            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, instead=instead, **__: instead):
+                results.append(scheduler.step(prediction, k, sample).prev_sample[0])
+        scheduler.num_inference_steps, scheduler.custom_timesteps = None, False
+        return torch.cat(results)
+
+    def _ddim_stepped(self, eps_hat: Array, x_t: Array, t: Times, s: Times) -> torch.Tensor:
+        """Call DDIMScheduler.step, whose stride is N // num_inference_steps, on each example."""
+        steps, strides = self._ddim.config.num_train_timesteps, set((t - s).tolist())
+        if len(strides) != 1 or steps // (steps // (stride := strides.pop())) != stride:
+            raise Unsupported("DDIMScheduler computes its stride from a number of steps, and has no such stride")
+        self._ddim.set_timesteps(steps // stride)
+        examples = zip(
+            self._tensor(eps_hat)[:, None, None], _index(t).tolist(), self._tensor(x_t)[:, None, None], strict=True
+        )
+        return torch.cat([self._ddim.step(*example).prev_sample[0] for example in examples])
 
     def _tensor(self, array: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self._dtype)
