@@ -189,6 +189,14 @@ def careful_cosine(t: Array, parameters: tuple[float, ...]) -> Named:
     }
 
 
+@quiet
+def cotangent(t: Array, parameters: tuple[float, ...]) -> Named:
+    """Cosine: the rate by the angle from the end of time, everywhere."""
+    (s,) = map(t.dtype.type, parameters)
+    pi_ = t.dtype.type(pi)
+    return {"beta": pi_ / (1 + s) / np.tan(pi_ / 2 * (1 - t) / (1 + s))}
+
+
 LINEAR: Mapping[str, Formula] = {
     "textbook": textbook,
     "score_sde": score_sde,

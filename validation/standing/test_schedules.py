@@ -14,8 +14,8 @@ import sympy as sp
 
 from refdiff.conformance.check import standing
 
-from ..oracles import certified, quadrature, symbolic
-from .exact import COSINE, DEFAULTS, LINEAR, ROUNDOFF, SMALLEST, Case, Dtype, delta, exact, times, wide, worst
+from ..oracles import certified, naive, quadrature, symbolic
+from .exact import COSINE, DEFAULTS, LINEAR, ROUNDOFF, Case, Dtype, Floats, delta, exact, times, wide, worst
 
 NAMES: tuple[symbolic.Name, ...] = ("general", "linear", "cosine")
 TIMES = (2.0**-20, 0.01, 0.25, 0.5, 0.75, 0.9375)
@@ -191,20 +191,37 @@ def test_right_log_snrs_meet_their_bound(case: Case) -> None:
         assert np.all(error <= bound), f"{name} {worst(error, bound, q.t)}"
 
 
+def _rate_in_the_rest(s: float, t: Floats) -> Floats:
+    """Return (1 - t) d beta/dt."""
+    speed = np.pi / 2 / (1 + s)
+    slope: Floats = 2 * (speed / np.cos(speed * (t + s))) ** 2
+    return (1 - t) * slope
+
+
 @standing("SCH-5", kind="property")
-def test_right_rates_meet_their_bound() -> None:
-    """SCH-5: at a sample of float16 and float32 times, a right rate is within 4u(beta + kappa) + 4 smallest."""
-    case = DEFAULTS[1]
+@pytest.mark.parametrize("s", [0.008, 0.0, 0.2])
+def test_right_rates_meet_their_bound(s: float) -> None:
+    """SCH-5: at a sample of float16 and float32 times, right rates meet their bound."""
+    process = certified.cosine(s)
     samples: dict[Dtype, slice] = {"float16": slice(0, -1, 41), "float32": slice(0, -1, 3)}
     for dtype, sample in samples.items():
         t = times(dtype)[sample]
-        q = certified.column(case.process, "beta", wide(t))
-        bound = 4 * ROUNDOFF[dtype] * (q.value + q.conditioning) + 4 * SMALLEST[dtype]
-        for name, formula in case.formulas.items():
-            got = formula(t, case.process.parameters)
+        q = certified.column(process, "beta", wide(t))
+        bound = (1 + 2 * s) * delta(ROUNDOFF[dtype], q.conditioning + _rate_in_the_rest(s, wide(t)))
+        for name, formula in (DEFAULTS[1].formulas | {"cotangent": naive.cotangent}).items():
+            got = formula(t, process.parameters)
             if "beta" in got:
                 error = np.abs(wide(got["beta"]) - q.value)
                 assert np.all(error <= bound), f"{name} {worst(error, bound, wide(t))}"
+
+
+@standing("SCH-5", kind="property")
+def test_angle_from_the_end_needs_its_term() -> None:
+    """SCH-5: in float32 the cotangent, a right rate, exceeds the bound without the conditioning in 1 - t."""
+    t = (np.arange(1, 1024) / 4096).astype(np.float32)
+    q = certified.column(COSINE, "beta", wide(t))
+    error = np.abs(wide(naive.cotangent(t, COSINE.parameters)["beta"]) - q.value)
+    assert np.any(error > 1.016 * delta(ROUNDOFF["float32"], q.conditioning))
 
 
 @standing("SCH-10", kind="symbolic")
