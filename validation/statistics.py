@@ -8,7 +8,9 @@ suite may run with any seed: one run in a million cries wolf. Nothing is ever ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, sqrt
@@ -32,9 +34,22 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "euler-law": 0.05,
         "path-mean": 0.05,
         "path-variance": 0.05,
+        "path-order": 0.05,
+        "reverse-mean": 0.05,
+        "reverse-variance": 0.05,
+        "reverse-law": 0.05,
+        "sampler-law": 0.1,
+        "times-law": 0.1,
+        "times-order": 0.1,
     }
 )
-"""The ledger: what part of BUDGET each design has. What is left, is for the checks on targets."""
+"""The ledger: what part of BUDGET each design has."""
+
+if not (all(share > 0.0 for share in SHARES.values()) and sum(SHARES.values()) <= 1.0):
+    # Raised on import, so that a suite that overspends is not even collected.
+    raise ValueError(f"shares want to be above 0 and to sum to 1 at most, got {dict(SHARES)}")
+
+_RECORDS: ContextVar[list[tuple[str, Outcome]] | None] = ContextVar("records", default=None)
 
 
 @final
@@ -54,12 +69,16 @@ class Design:
     """Chance of passing although the discrepancy is as large as `catches`."""
     samples: int = 1
     """How many samples it is put to; they split its share."""
+    bias: float = 0.0
+    """For a law: a proven bound on the distance between what is sampled and the law it is put to."""
 
     def __post_init__(self) -> None:
         if self.name not in SHARES:
             raise ValueError(f"a Design wants a line in SHARES, and {self.name!r} has none")
         if not (0.0 < self.catches < 1.0 and 0.0 < self.miss < 1.0 and self.samples >= 1):
             raise ValueError(f"a Design wants 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
+        if not (0.0 <= self.bias < self.catches) or (self.bias > 0.0 and self.law != "law"):
+            raise ValueError(f"a Design wants 0 <= bias < catches, and none but for a law, got {self}")
 
     @property
     def false_alarm(self) -> float:
@@ -69,7 +88,7 @@ class Design:
     @property
     def n(self) -> int:
         """The smallest sample that keeps both rates."""
-        return _size(self.law, self.catches, self.false_alarm, self.miss)
+        return _size(self.law, self.catches - self.bias, self.false_alarm, self.miss)
 
     def judge(self, sample: Floats) -> Outcome:
         """Judge independent draws, at least n of them: standard normal, or uniform where `law` is "law"."""
@@ -84,7 +103,22 @@ class Design:
                 statistic = float(np.mean(np.square(sample)))
             case "law":
                 statistic = float(stats.kstest(np.ravel(sample), "uniform").statistic)
-        return Outcome(statistic, low, high, n)
+        p = _p_value(self.law, n, statistic - self.bias)
+        outcome = Outcome(statistic, low, high + self.bias, n, p)
+        if (records := _RECORDS.get()) is not None:
+            records.append((self.name, outcome))
+        return outcome
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, Outcome]]]:
+    """Collect the name of the design and the outcome of every judgement made inside."""
+    found: list[tuple[str, Outcome]] = []
+    token = _RECORDS.set(found)
+    try:
+        yield found
+    finally:
+        _RECORDS.reset(token)
 
 
 @final
@@ -96,6 +130,8 @@ class Outcome:
     low: float
     high: float
     n: int
+    p: float
+    """Chance of a statistic at least as far out, if the law is right: uniform then; with a bias, at least uniform."""
 
     @property
     def passed(self) -> bool:
@@ -113,6 +149,17 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
             return float(stats.chi2.ppf(false_alarm / 2, n)) / n, float(stats.chi2.isf(false_alarm / 2, n)) / n
         case "law":
             return 0.0, float(stats.kstwo.isf(false_alarm, n))
+
+
+def _p_value(law: Law, n: int, statistic: float) -> float:
+    """Return the two-sided chance of the statistic, by its exact law; of a distance, the chance of a larger one."""
+    match law:
+        case "mean":
+            return 2.0 * float(stats.norm.sf(abs(statistic) * sqrt(n)))
+        case "variance":
+            return 2.0 * min(float(stats.chi2.cdf(n * statistic, n)), float(stats.chi2.sf(n * statistic, n)))
+        case "law":
+            return float(stats.kstwo.sf(max(statistic, 0.0), n))
 
 
 def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
