@@ -26,6 +26,7 @@ from scipy.integrate import quad_vec
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Rate: TypeAlias = Callable[[Floats], Floats]
+Score: TypeAlias = Callable[[float, Floats], Floats]
 
 _NODES = {n: np.polynomial.legendre.leggauss(n) for n in (8, 12)}
 
@@ -49,20 +50,30 @@ class Law:
 
 def euler(rate: Rate, times: Floats, x_0: float, increments: Floats) -> Floats:
     """Return where torchsde's Euler paths end, given their Brownian increments, (steps, paths)."""
-    return _solve(rate, times, x_0, _Given(times, increments), increments.shape[1])
+    start = np.full(increments.shape[1], x_0)
+    return _solve(_Forward(rate), times, start, _Given(times, increments))
+
+
+def reverse_euler(
+    rate: Rate, score: Callable[[float, Floats], Floats], times: Floats, start: Floats, seed: int
+) -> Floats:
+    """Return where torchsde's Euler paths of the reverse SDE end; times rise in u = 1 - t, score(t, x) is of p_t."""
+    generator = np.random.default_rng([seed, 1])
+    increments = np.sqrt(np.diff(times))[:, None] * generator.standard_normal((len(times) - 1, len(start)))
+    return _solve(_Reverse(rate, score), times, start, _Given(times, increments))
 
 
 def euler_own(rate: Rate, times: Floats, x_0: float, paths: int, seed: int) -> Floats:
     """Return the same, on a Brownian motion of torchsde's own."""
     size = (paths, 1)
     own: Any = torchsde.BrownianInterval(times[0], times[-1], size=size, dtype=torch.float64, entropy=seed)
-    return _solve(rate, times, x_0, own, paths)
+    return _solve(_Forward(rate), times, np.full(paths, x_0), own)
 
 
-def _solve(rate: Rate, times: Floats, x_0: float, motion: Any, paths: int) -> Floats:
+def _solve(sde: Any, times: Floats, start: Floats, motion: Any) -> Floats:
     ends: Any = torchsde.sdeint(
-        _Forward(rate),
-        torch.full((paths, 1), x_0, dtype=torch.float64),
+        sde,
+        torch.from_numpy(start[:, None].copy()),
         torch.tensor([times[0], times[-1]], dtype=torch.float64),
         bm=motion,
         method="euler",
@@ -208,6 +219,27 @@ class _Forward:
 
     def _beta(self, t: torch.Tensor) -> float:
         return float(self.rate(np.asarray(float(t))))
+
+
+@final
+class _Reverse:
+    """The reverse SDE in u = 1 - t, as torchsde wants it: dx = (beta x/2 + beta score) du + sqrt(beta) dW."""
+
+    noise_type = "diagonal"
+    sde_type = "ito"
+
+    def __init__(self, rate: Rate, score: Score) -> None:
+        self.rate, self.score = rate, score
+
+    def f(self, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        pull = torch.from_numpy(self.score(1.0 - float(u), x[:, 0].numpy()))
+        return self._beta(u) * (0.5 * x + pull[:, None])
+
+    def g(self, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, self._beta(u) ** 0.5)
+
+    def _beta(self, u: torch.Tensor) -> float:
+        return float(self.rate(np.asarray(1.0 - float(u))))
 
 
 @final

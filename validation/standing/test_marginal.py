@@ -72,7 +72,7 @@ def numbers(process: certified.Process, s: float, t: float) -> Numbers:
     )
 
 
-@standing("MAR-1", "MAR-2", "MAR-3", kind="symbolic")
+@standing("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_closed_form_solves_the_moment_equations(name: symbolic.Name) -> None:
     """MAR-2: alpha solves dmu/dt = -beta mu/2 from 1, and 1 - alpha_bar solves dV/dt = -beta V + beta from 0.
@@ -87,13 +87,13 @@ def test_closed_form_solves_the_moment_equations(name: symbolic.Name) -> None:
     assert symbolic.is_zero(q.mean**2 + q.variance - 1)
 
 
-@standing("MAR-1", "MAR-2", "MAR-9", kind="symbolic")
+@standing("MAR-1", "MAR-2", "MAR-9", "SDE-5", kind="symbolic")
 def test_marginal_solves_the_fokker_planck_equation() -> None:
     """MAR-9: the Gaussian density has no Fokker-Planck residual, for any rate."""
     assert symbolic.is_zero(symbolic.fokker_planck_residual(symbolic.schedule("general")))
 
 
-@standing("MAR-1", "MAR-2", "MAR-3", kind="quadrature")
+@standing("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="quadrature")
 @pytest.mark.parametrize("t", [2.0**-10, 0.1, 0.5, 0.9375])
 @pytest.mark.parametrize(("process", "rate"), RATES)
 def test_integrated_moments_are_certified(process: certified.Process, rate: quadrature.Real, t: float) -> None:

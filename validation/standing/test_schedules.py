@@ -33,7 +33,7 @@ def ball(process: certified.Process, quantity: certified.Quantity, t: float) -> 
     return (flint.arb(found.value) + flint.arb(found.residual)) * flint.arb(1, 2.0**-105)
 
 
-@standing("SCH-3", "SCH-4", "SCH-5", kind="symbolic")
+@standing("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_log_alpha_bar_is_minus_the_integral_of_the_rate(name: symbolic.Name) -> None:
     """SCH-3: d log alpha_bar/dt = -beta and log alpha_bar(0) = 0, for any rate and for both schedules."""
@@ -42,7 +42,7 @@ def test_log_alpha_bar_is_minus_the_integral_of_the_rate(name: symbolic.Name) ->
     assert symbolic.at_zero(q.log_alpha_bar) == 0
 
 
-@standing("SCH-3", "SCH-4", "SCH-5", kind="quadrature")
+@standing("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="quadrature")
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize(("process", "rate"), RATES)
 def test_integrated_rate_is_the_certified_logarithm(

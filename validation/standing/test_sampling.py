@@ -1,0 +1,214 @@
+"""Chapter 10: the steps are what their clauses call them, and converge at the orders given, without Monte Carlo."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from math import log2, sqrt
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refdiff.conformance.check import standing
+
+from ..oracles import symbolic_sde, walk
+from ..oracles.mixture import ONE, TWO
+from .scales import linear_rate, linear_scales
+
+Affine: TypeAlias = Callable[[float, float], tuple[float, float, float]]
+"""Maps t and s to the step x -> a x + b + N(0, v) that a rule makes on Gaussian data with the exact eps."""
+
+exactly = settings(deadline=None, derandomize=True, max_examples=50)
+circle = st.fractions(min_value=Fraction(1, 20), max_value=Fraction(19, 20), max_denominator=40)
+"""m in (0, 1): (1 - m^2)/(1 + m^2) and 2m/(1 + m^2) are a rational alpha and sigma."""
+
+
+@standing("SMP-1", "SMP-4", kind="symbolic")
+def test_euler_steps_are_of_their_equations() -> None:
+    """SMP-1: x less h times the reverse drift, at the score -eps/sigma; SMP-4: the same of the flow."""
+    for residual in symbolic_sde.euler_residuals():
+        assert residual == 0
+
+
+@standing("SMP-2", kind="symbolic")
+def test_posterior_mean_is_the_textbook_step() -> None:
+    """SMP-2: A x_0_hat + B x_t = (x_t - (1 - alpha_t|s^2)/sigma_t eps)/alpha_t|s, DDPM's form, strided or not."""
+    assert symbolic_sde.ddpm_residual() == 0
+
+
+@standing("SMP-3", "SMP-5", "SMP-2", kind="symbolic")
+def test_steps_land_on_the_marginal() -> None:
+    """SMP-5: with the true eps, ddim gives alpha_s x_0 + sigma_s eps, ddpm the mean alpha_s x_0 and power sigma_s^2."""
+    assert symbolic_sde.landing_residuals() == (0, 0, 0)
+
+
+@standing("SMP-6", kind="symbolic")
+def test_last_step_is_the_prediction() -> None:
+    """SMP-6: at s = 0 the posterior's mean is x_0_hat, its variance 0."""
+    assert symbolic_sde.last_step_residuals() == (0, 0)
+
+
+def _on_circle(m: Fraction) -> tuple[Fraction, Fraction]:
+    return (1 - m * m) / (1 + m * m), 2 * m / (1 + m * m)
+
+
+@standing("SMP-2", "SMP-3", "SMP-5", "SMP-6", kind="property")
+@exactly
+@given(earlier=circle, later=circle, x_0=circle, eps=circle)
+def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fraction, eps: Fraction) -> None:
+    """SMP-3: over the rationals, ddim lands; at eta = 1 its eps is ddpm's; at s = 0 both are x_0."""
+    low, high = sorted((earlier, later))
+    if low == high:
+        return
+    (a_s, s_s), (a_t, s_t) = _on_circle(low), _on_circle(high)
+    x_t = a_t * x_0 + s_t * eps
+    assert a_s * (x_t - s_t * eps) / a_t + s_s * eps == a_s * x_0 + s_s * eps
+    added = 1 - (a_t / a_s) ** 2
+    on_x_0, on_x_t, variance = a_s * added / s_t**2, a_t / a_s * s_s**2 / s_t**2, added * s_s**2 / s_t**2
+    # ddpm's mean is alpha_s x_0 + B sigma_t eps, ddim's at eta = 1 alpha_s x_0 + sqrt(sigma_s^2 - variance) eps.
+    assert on_x_0 * x_0 + on_x_t * x_t == a_s * x_0 + on_x_t * s_t * eps
+    assert (on_x_t * s_t) ** 2 == s_s**2 - variance
+    assert on_x_0 * x_0 + on_x_t * x_t == (x_t - added / s_t * eps) * a_s / a_t
+    # At s = 0, alpha is 1 and sigma 0.
+    assert (1 - a_t**2) / s_t**2 * x_0 + 0 * x_t == x_0
+    # A strided step with the variance of an adjacent one, beta_k, would be another.
+    assert added != 1 - a_t**2 or s_s == 0
+
+
+def _moments(t: float) -> tuple[float, float]:
+    """Return mean and variance of p_t for the data ONE."""
+    law = ONE.noised(*linear_scales(t))
+    return law.means[0], law.variances[0]
+
+
+def _best(t: float) -> tuple[float, float, float]:
+    """Return c, d and sigma of eps*(x) = c x + d: sigma (x - mean)/variance."""
+    mean, variance = _moments(t)
+    sigma = sqrt(linear_scales(t)[1])
+    return sigma / variance, -sigma * mean / variance, sigma
+
+
+def _em(t: float, s: float) -> tuple[float, float, float]:
+    (c, d, sigma), beta, h = _best(t), float(linear_rate(np.asarray(t))), t - s
+    return 1 + 0.5 * beta * h - beta * h * c / sigma, -beta * h * d / sigma, beta * h
+
+
+def _ode(t: float, s: float) -> tuple[float, float, float]:
+    (c, d, sigma), beta, h = _best(t), float(linear_rate(np.asarray(t))), t - s
+    return 1 + 0.5 * beta * h * (1 - c / sigma), -0.5 * beta * h * d / sigma, 0.0
+
+
+def _ddim(t: float, s: float) -> tuple[float, float, float]:
+    (c, d, sigma), (a_t, _), (a_s, v_s) = _best(t), linear_scales(t), linear_scales(s)
+    return a_s * (1 - sigma * c) / a_t + sqrt(v_s) * c, (sqrt(v_s) - a_s * sigma / a_t) * d, 0.0
+
+
+def _ddpm(t: float, s: float) -> tuple[float, float, float]:
+    (c, d, sigma), (a_t, v_t), (a_s, v_s) = _best(t), linear_scales(t), linear_scales(s)
+    ratio = a_t / a_s
+    added = 1 - ratio**2
+    return (1 - added / sigma * c) / ratio, -added / sigma * d / ratio, added * v_s / v_t
+
+
+def _rk4(t: float, s: float) -> tuple[float, float, float]:
+    """Put the flow's slope a(t) x + b(t) through the classical scheme, for x = 0 and x = 1."""
+
+    def slope(at: float, x: float) -> float:
+        (c, d, sigma), beta = _best(at), float(linear_rate(np.asarray(at)))
+        return -0.5 * beta * (x - (c * x + d) / sigma)
+
+    ends = []
+    for x in (0.0, 1.0):
+        h, middle = s - t, 0.5 * (s + t)
+        k_1 = slope(t, x)
+        k_2 = slope(middle, x + 0.5 * h * k_1)
+        k_3 = slope(middle, x + 0.5 * h * k_2)
+        k_4 = slope(s, x + h * k_3)
+        ends.append(x + h * (k_1 + 2 * k_2 + 2 * k_3 + k_4) / 6)
+    return ends[1] - ends[0], ends[0], 0.0
+
+
+END = 0.25
+"""Where the walks end."""
+
+
+def _errors(rule: Affine, steps: int) -> tuple[float, float]:
+    """Return the errors of mean and variance at END, by the recursion of the rule's affine steps from the exact p_1."""
+    mean, variance = _moments(1.0)
+    times = 1.0 - np.arange(steps + 1) * (1.0 - END) / steps
+    for t, s in itertools.pairwise(times.tolist()):
+        a, b, added = rule(t, s)
+        mean, variance = a * mean + b, a * a * variance + added
+    wanted = _moments(END)
+    return abs(mean - wanted[0]), abs(variance - wanted[1])
+
+
+@standing("SMP-8", "SMP-1", "SMP-4", kind="quadrature")
+@pytest.mark.parametrize(
+    ("rule", "order", "steps"), [(_em, 1, 960), (_ode, 1, 960), (_ddpm, 1, 960), (_ddim, 1, 960), (_rk4, 4, 48)]
+)
+def test_orders_on_gaussian_data(rule: Affine, order: int, steps: int) -> None:
+    """SMP-8: doubling the steps divides the errors of mean and variance by 2 to the order: slopes within 0.03 of it.
+
+    Rounding, 1e-16 a step, is below 1e-3 of the smallest error, that of RK4 with 192 steps.
+    """
+    found = [_errors(rule, steps << doubling) for doubling in range(3)]
+    for moment in (0, 1):
+        errors = [error[moment] for error in found]
+        if moment == 0 and rule in (_ddpm, _ddim):
+            # The posterior at E[x_0 | x] keeps the mean exactly; it is off by 1e-15 of rounding after 4000 steps.
+            assert max(errors) < 1e-13
+            continue
+        for coarse, fine in itertools.pairwise(errors):
+            assert abs(log2(coarse / fine) - order) <= 0.03 * order
+
+
+@standing("SMP-8", kind="symbolic")
+def test_local_orders() -> None:
+    """SMP-8: on dx/dt = a(t) x, one Euler step is off by h^2, one Runge-Kutta step by h^5: orders 1 and 4."""
+    assert symbolic_sde.local_orders() == (2, 5)
+
+
+@standing("SMP-8", kind="symbolic")
+def test_ddim_is_exact_for_a_point() -> None:
+    """SMP-8: where the data is one point x_0, eps is constant along the flow, and ddim follows it in one step."""
+    assert symbolic_sde.landing_residuals()[0] == 0
+
+
+def _walk(steps: int, points: int = 600) -> walk.Law:
+    scales = [linear_scales(t) for t in np.linspace(1.0, 0.0, steps + 1)]
+    alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
+    return walk.walked(TWO, walk.ancestral(TWO, alphas, sigmas), TWO.noised(*scales[0]), TWO, points)
+
+
+@standing("SMP-7", kind="quadrature")
+def test_ancestral_walk_meets_the_data() -> None:
+    """SMP-7: the law of 32, 64, 128 ancestral steps is 0.058, 0.034, 0.020 from the data's: its bias falls to 0.
+
+    Slopes rise towards 1: the last steps, where the components' width is of the size of sigma, come to count less.
+    """
+    distances = [_walk(steps).distance(TWO.cdf) for steps in (32, 64, 128)]
+    slopes = [log2(coarse / fine) for coarse, fine in itertools.pairwise(distances)]
+    assert 0.7 < slopes[0] < slopes[1] < 1.0
+    assert abs(distances[1] - 0.0342) < 5e-4
+
+
+@standing("SMP-7", kind="property")
+@pytest.mark.parametrize("steps", [4, 16, 64])
+def test_walk_of_a_gaussian_is_the_affine_recursion(steps: int) -> None:
+    """SMP-7: for a single Gaussian the carried density is the Gaussian of the affine recursion, to 1e-6 of mass."""
+    times = np.linspace(1.0, END, steps + 1)
+    scales = [linear_scales(t) for t in times]
+    alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
+    first, last = ONE.noised(*scales[0]), ONE.noised(*scales[-1])
+    law = walk.walked(ONE, walk.ancestral(ONE, alphas, sigmas), first, last)
+    mean, variance = first.means[0], first.variances[0]
+    for t, s in itertools.pairwise(times.tolist()):
+        a, b, added = _ddpm(t, s)
+        mean, variance = a * mean + b, a * a * variance + added
+    wanted = type(ONE)((1.0,), (mean,), (variance,))
+    assert law.distance(wanted.cdf) < 1e-6

@@ -1,0 +1,106 @@
+"""Chapter 3: the SDE, its reversal and its flow have the marginals that the clauses give them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+from refdiff.conformance.check import standing
+
+from ..oracles import symbolic, symbolic_sde
+from ..oracles.mixture import TWO, Floats
+from .scales import linear_rate, linear_scales
+
+exactly = settings(deadline=None, derandomize=True, max_examples=50)
+rationals = st.fractions(min_value=-4, max_value=4, max_denominator=50)
+FIRST = 1.0 / 64.0
+"""Where the flow stops: the mixture's narrowest component has a deviation of 0.22 there."""
+TOLERANCE = 1e-10
+"""Asked of each step of DOP853."""
+
+
+@standing("SDE-3", kind="symbolic")
+def test_power_one_is_kept() -> None:
+    """SDE-3: with f = -g^2 x/2, d E[x^2]/dt = 0 at E[x^2] = 1."""
+    assert symbolic_sde.power_residual() == 0
+
+
+@standing("SDE-3", kind="property")
+@exactly
+@given(g_squared=st.fractions(min_value=0, max_value=20, max_denominator=50), x=rationals, power=rationals)
+def test_only_this_drift_keeps_it(g_squared: Fraction, x: Fraction, power: Fraction) -> None:
+    """SDE-3: a drift -c g^2 x keeps the power 1 only if c = 1/2, over the rationals; power 1 + e decays to it."""
+    assert 2 * (-g_squared * x / 2) * x + g_squared == g_squared * (1 - x * x)
+    for c in (Fraction(1), Fraction(1, 4), Fraction(-1, 2)):
+        assert g_squared == 0 or 2 * (-c * g_squared) + g_squared != 0
+    assert -g_squared * (1 + power) + g_squared == -g_squared * power
+
+
+@standing("SDE-6", kind="symbolic")
+def test_reverse_sde_has_the_forward_densities() -> None:
+    """SDE-6: on any density, Fokker-Planck of the reverse SDE is the forward one's; with a wrong sign, not."""
+    assert symbolic.is_zero(symbolic_sde.reverse_residual())
+    assert not symbolic.is_zero(symbolic_sde.reverse_residual(-1))
+
+
+@standing("SDE-7", kind="symbolic")
+def test_flow_has_the_forward_densities() -> None:
+    """SDE-7: on any density, the continuity equation of the flow is the forward Fokker-Planck equation."""
+    assert symbolic.is_zero(symbolic_sde.flow_residual())
+    assert symbolic.is_zero(symbolic_sde.log_density_residual())
+
+
+def _slope(t: float, state: Floats) -> Floats:
+    """Return dx/dt of the flow, and of the log-density carried along: minus the divergence."""
+    x = state[: len(state) // 2]
+    law, beta = TWO.noised(*linear_scales(t)), float(linear_rate(np.asarray(t)))
+    return np.concatenate([-0.5 * beta * (x + law.score(x)), 0.5 * beta * (1.0 + law.score_slope(x))])
+
+
+@cache
+def _carried(start: float, end: float) -> tuple[Floats, Floats, Floats, int]:
+    """Return quantiles of p_start, where the flow takes them, the change of log-density, and the steps taken."""
+    law = TWO.noised(*linear_scales(start))
+    grid = np.linspace(*law.reach(1e-6), 4001)
+    x = np.interp(np.linspace(0.01, 0.99, 25), law.cdf(grid), grid)
+    state = np.concatenate([x, np.zeros_like(x)])
+    found = solve_ivp(_slope, (start, end), state, method="DOP853", rtol=TOLERANCE, atol=TOLERANCE)
+    assert found.success
+    moved, change = np.split(found.y[:, -1], 2)
+    return x, moved, change, len(found.t)
+
+
+@standing("SDE-7", kind="quadrature")
+@pytest.mark.parametrize(("start", "end"), [(1.0, FIRST), (FIRST, 1.0)])
+def test_flow_carries_quantiles_to_quantiles(start: float, end: float) -> None:
+    """SDE-7: on the line the flow is monotone, so it takes each quantile of p_s to the same of p_t, both ways.
+
+    A step adds at most 2 TOLERANCE sqrt(50) (the norm is a root mean square over 50 numbers), which the flow may widen
+    before the end by the largest ratio of the densities it has passed through: (sigma(1)/0.2)^2 < 25 here.
+    """
+    x, moved, _, steps = _carried(start, end)
+    density = np.exp(TWO.noised(*linear_scales(end)).log_density(moved))
+    bound = density * steps * 2 * TOLERANCE * sqrt(50) * 25
+    gap = TWO.noised(*linear_scales(end)).cdf(moved) - TWO.noised(*linear_scales(start)).cdf(x)
+    assert np.all(np.abs(gap) <= bound)
+    assert np.max(bound) < 1e-4
+
+
+@standing("SDE-7", kind="quadrature")
+@pytest.mark.parametrize(("start", "end"), [(1.0, FIRST), (FIRST, 1.0)])
+def test_divergence_of_the_flow_is_the_log_likelihood(start: float, end: float) -> None:
+    """SDE-7: the integral of minus the divergence is the change of log p along the flow: the exact log-likelihood."""
+    x, moved, change, steps = _carried(start, end)
+    first, last = (TWO.noised(*linear_scales(at)) for at in (start, end))
+    error = last.log_density(moved) - first.log_density(x) - change
+    # What a point is off by moves log p by its slope; what the integral is off by adds to it.
+    bound = (1.0 + np.abs(last.score(moved))) * steps * 2 * TOLERANCE * sqrt(50) * 25
+    assert np.all(np.abs(error) <= bound)
+    assert np.max(bound) < 1e-3
