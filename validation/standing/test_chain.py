@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
-from math import prod
+from math import log2, prod
 
+import flint
 import numpy as np
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import standing
 
 from ..oracles import certified, symbolic
-from .exact import ROUNDOFF, Array, Dtype, Floats, delta, rho, wide, worst
+from .exact import COSINE, ROUNDOFF, Array, Dtype, Floats, delta, rho, wide, worst
 
 N = 1000
 DDPM = tuple(np.linspace(1e-4, 0.02, N).tolist())
@@ -121,3 +124,110 @@ def test_careful_chains_meet_the_narrow_bound(dtype: Dtype) -> None:
         wanted = certified.chain_column(DDPM, quantity, K)
         error, bound = np.abs(wide(values) - wanted.value), _narrow(dtype, wanted)
         assert np.all(error <= bound), f"{quantity} {worst(error, bound, wide(K))}"
+
+
+K_ALL = np.arange(N + 1)
+
+
+@standing("DIS-4", kind="symbolic")
+def test_steps_compose_and_their_posterior_strides() -> None:
+    """DIS-4: one step, induction, and Bayes's rule: MAR-6 and MAR-7, whatever lies between."""
+    for residual in (*symbolic.chain_step_residuals(), *symbolic.semigroup_residuals(), *symbolic.bayes_residuals()):
+        assert symbolic.is_zero(residual)
+
+
+@standing("DIS-4", kind="property")
+@exactly
+@given(betas=rational_betas)
+def test_strided_kernels_over_the_rationals(betas: list[Fraction]) -> None:
+    """DIS-4: composing s+1..k adds 1 - abar_k/abar_s, beta_k for s = k - 1 alone; the posterior follows."""
+    bars = [Fraction(1)]
+    for beta in betas:
+        bars.append(bars[-1] * (1 - beta))
+    k = len(betas)
+    for s in range(k):
+        added = Fraction(0)
+        for beta in betas[s:]:
+            added = (1 - beta) * added + beta
+        assert added == 1 - bars[k] / bars[s]
+        assert (added == betas[-1]) == (s == k - 1)
+        variance = added * (1 - bars[s]) / (1 - bars[k])
+        # Precision adds: 1/variance = 1/(1 - abar_s) + (abar_k/abar_s)/added.
+        if s > 0:
+            assert 1 / variance == 1 / (1 - bars[s]) + bars[k] / bars[s] / added
+        else:
+            assert variance == 0
+
+
+@standing("DIS-4", kind="exhaustive")
+def test_adjacent_posterior_at_every_index() -> None:
+    """DIS-4: at every k of DDPM's chain, certified abar give 1 - abar_k/abar_{k-1} = beta_k, to 2^-51."""
+    bars = certified.chain_column(DDPM, "alpha_bar", K_ALL)
+    log_bars = certified.chain_column(DDPM, "log_alpha_bar", K_ALL)
+    step = (log_bars.value[1:] - log_bars.value[:-1]) + (log_bars.residual[1:] - log_bars.residual[:-1])
+    assert np.all(np.abs(-np.expm1(step) - np.array(DDPM)) <= 2.0**-51 * np.array(DDPM) + 2.0**-100)
+    assert np.all(np.diff(bars.value) < 0)
+
+
+def _gap(steps: int, shifted: bool) -> tuple[float, int]:
+    """Return sup over k of |log abar_k - log abar(k/N)| for the linear default, and where it is, in balls."""
+    worst_gap, where = 0.0, 0
+    with flint.ctx.workprec(128):
+        low, high = flint.arb("0.1"), flint.arb(20)
+        total = flint.arb(0)
+        for k in range(1, steps + 1):
+            share = flint.arb(k) / steps if shifted else flint.arb(k - 1) / (steps - 1)
+            total += (1 - (low + share * (high - low)) / steps).log()
+            t = flint.arb(k) / steps
+            gap = abs(float(total + low * t + (high - low) * t * t / 2))
+            if gap > worst_gap:
+                worst_gap, where = gap, k
+    return worst_gap, where
+
+
+@standing("DIS-5", kind="certified")
+@pytest.mark.parametrize(("shifted", "measured", "constant"), [(False, 0.0677, 67.0), (True, 0.0777, 77.0)])
+def test_rate_of_the_linear_chain(shifted: bool, measured: float, constant: float) -> None:
+    """DIS-5: sup_k is at k = N, 0.0677 (0.0777) at N = 1000, and N times it extrapolates to 67.0 (77.0): order 1."""
+    gaps = {steps: _gap(steps, shifted) for steps in (1000, 2000, 4000)}
+    assert all(where == steps for steps, (_, where) in gaps.items())
+    assert abs(gaps[1000][0] - measured) < 1e-4
+    scaled = [steps * gap for steps, (gap, _) in gaps.items()]
+    # N gap = c + c_2/N + c_3/N^2: two extrapolations leave the cube.
+    once = [2 * fine - coarse for coarse, fine in itertools.pairwise(scaled)]
+    assert abs((4 * once[1] - once[0]) / 3 - constant) < 0.05
+    slopes = [log2(2 * coarse / fine) for coarse, fine in itertools.pairwise(scaled)]
+    assert all(abs(slope - 1) < 0.01 for slope in slopes)
+
+
+@standing("DIS-5", kind="symbolic")
+def test_constant_of_the_rate() -> None:
+    """DIS-5: sum beta_k is the integral, or (beta_max - beta_min)/(2N) more; half the sum of squares the rest."""
+    low, high = sp.symbols("beta_min beta_max", positive=True)
+    n, k = sp.symbols("N k", integer=True, positive=True)
+    ddpm = (low + (k - 1) / (n - 1) * (high - low)) / n
+    shifted = (low + k / n * (high - low)) / n
+    integral = (low + high) / 2
+    expected = (low**2 + low * high + high**2) / 6
+    for beta, more in ((ddpm, sp.Integer(0)), (shifted, (high - low) / 2)):
+        first = sp.simplify(sp.summation(sp.expand(beta), (k, 1, n)) - integral)
+        second = sp.summation(sp.expand(beta**2), (k, 1, n)) / 2
+        assert sp.simplify(sp.limit(n * (first + second), n, sp.oo) - expected - more) == 0
+
+
+@standing("DIS-5", kind="exhaustive")
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_capped_cosine_meets_its_schedule_but_for_the_capped(steps: int) -> None:
+    """DIS-5: the product of 1 - beta_k is abar(k/N); the cap at 0.999 leaves it at k = N alone.
+
+    There log abar_N is log abar((N-1)/N) + log 0.001, where the schedule has -inf: no rate.
+    """
+    cosine = [certified.at(COSINE, "log_alpha_bar", k / steps) for k in range(steps)]
+    betas = [-np.expm1((b.value - a.value) + (b.residual - a.residual)) for a, b in itertools.pairwise(cosine)]
+    assert max(betas) < 0.999
+    chain = certified.chain_column((*betas, 0.999), "log_alpha_bar", range(steps + 1))
+    gap = np.abs(chain.value[:-1] - np.array([value.value for value in cosine]))
+    # Each beta is rounded to 2^-53 of itself, and moves the logarithm by that over 1 - beta.
+    assert np.all(gap <= 2.0**-51 * np.cumsum([0.0, *(b / (1 - b) for b in betas)]) + 2.0**-52 * (1 - chain.value[:-1]))
+    assert np.isfinite(chain.value[-1])
+    assert certified.at(COSINE, "log_alpha_bar", 1.0).value == -np.inf

@@ -1,0 +1,207 @@
+"""Chapter 6: weights that undo a density, strata, order, importance, and the resampler."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from functools import partial
+from math import sqrt
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refdiff.conformance.check import standing
+
+from ..oracles import objectives
+from ..oracles.mixture import TWO, Floats
+from .scales import linear_rate, linear_scales
+
+exactly = settings(deadline=None, derandomize=True, max_examples=50)
+numbers = st.fractions(min_value=Fraction(1, 20), max_value=10, max_denominator=40)
+
+
+def _probabilities(masses: list[Fraction]) -> list[Fraction]:
+    return [mass / sum(masses) for mass in masses]
+
+
+@standing("TIM-2", "TIM-5", kind="property")
+@exactly
+@given(pairs=st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8))
+def test_weights_undo_any_density(pairs: list[tuple[Fraction, Fraction]]) -> None:
+    """TIM-2: over k, sum P(k) w(k) f(k) with w = (1/N)/P is the mean of f; with w = 1 or P it is not."""
+    masses, f = [m for m, _ in pairs], [v for _, v in pairs]
+    p, n = _probabilities(masses), len(pairs)
+    mean = sum(f) / n
+    assert sum(q * (Fraction(1, n) / q) * v for q, v in zip(p, f, strict=True)) == mean
+    rising = [Fraction(k + 1) for k in range(n)]
+    tilted = _probabilities(rising)
+    if n > 1:
+        assert sum(q * v for q, v in zip(tilted, rising, strict=True)) > sum(rising) / n
+        assert sum(q * q * v for q, v in zip(tilted, rising, strict=True)) != sum(rising) / n
+
+
+@standing("TIM-2", kind="symbolic")
+def test_implied_distribution_function() -> None:
+    """TIM-2: on [a, b], the integral of 1/w is (b - a) F; F makes t uniform; E[w f] is the mean of f."""
+    t, a, b, c = sp.symbols("t a b c", positive=True)
+    density = (1 + c * t) / (b - a + c * (b**2 - a**2) / 2)
+    weight = 1 / ((b - a) * density)
+    share = sp.integrate(density, (t, a, t))
+    assert sp.simplify(sp.integrate(1 / weight, (t, a, t)) - (b - a) * share) == 0
+    assert sp.simplify(share.subs(t, b) - 1) == 0
+    for power in range(3):
+        mean = sp.integrate(t**power, (t, a, b)) / (b - a)
+        assert sp.simplify(sp.integrate(density * weight * t**power, (t, a, b)) - mean) == 0
+
+
+@standing("TIM-3", kind="exhaustive")
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_one_time_in_each_stratum(dtype: type[np.floating]) -> None:
+    """TIM-3: for every n to 2000, (i + u)/n in binary64, kept below (i + 1)/n, has one number in each stratum, below 1.
+
+    In float32 the same sum rounds up to 1 for u near 1: half-open takes a last number below the end.
+    """
+    top = 1.0 - 2.0**-53
+    for n in range(1, 2001):
+        for u in (0.0, 0.5, top):
+            i = np.arange(n)
+            drawn = np.minimum((i + u) / n, np.nextafter((i + 1) / n, 0.0))
+            assert np.array_equal(np.minimum(np.floor(drawn * n * (1 + 2.0**-52)), i), i)
+            assert drawn[-1] < 1.0
+            assert np.minimum(drawn.astype(dtype), np.nextafter(dtype(1), dtype(0)))[-1] < 1.0
+    assert (np.float32(63) + np.float32(top - 2.0**-26)) / np.float32(64) == 1.0
+
+
+@standing("TIM-3", kind="symbolic")
+def test_strata_lower_the_variance() -> None:
+    """TIM-3: the mean over strata is unbiased; Var of the mean falls by the variance of the strata's own means.
+
+    Var_iid - Var_strat = sum (m_i - m)^2 / n^2 >= 0, for f with any means m_i and squares q_i on n = 4 strata.
+    """
+    n = 4
+    m, q = sp.symbols(f"m0:{n}", real=True), sp.symbols(f"q0:{n}", positive=True)
+    mean = sum(m) / n
+    independent = (sum(q) / n - mean**2) / n
+    stratified = sum(q[i] - m[i] ** 2 for i in range(n)) / n**2
+    assert sp.simplify(independent - stratified - sum((m[i] - mean) ** 2 for i in range(n)) / n**2) == 0
+
+
+@standing("TIM-4", kind="exhaustive")
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
+def test_permuted_places_have_the_law_of_all(n: int) -> None:
+    """TIM-4: over all permutations of n strata, each place holds each stratum equally often."""
+    counts = np.zeros((n, n), dtype=int)
+    for order in itertools.permutations(range(n)):
+        counts[range(n), order] += 1
+    assert np.all(counts == counts[0, 0])
+    assert n == 1 or not np.all(np.eye(n) == 1.0 / n)
+
+
+@standing("TIM-4", kind="symbolic")
+def test_exchangeable_places_are_uncorrelated_with_their_number() -> None:
+    """TIM-4: with every place of one mean, sum over places of (i - mean i) E t_i is 0; in order it is (n^2 - 1)/12."""
+    n = sp.Symbol("n", integer=True, positive=True)
+    i, mean = sp.symbols("i mean")
+    centred = i - (n - 1) / 2
+    assert sp.simplify(sp.summation(centred * mean, (i, 0, n - 1))) == 0
+    in_order = sp.summation(centred * (i + sp.Rational(1, 2)) / n, (i, 0, n - 1))
+    assert sp.simplify(in_order - (n**2 - 1) / 12) == 0
+
+
+@standing("TIM-5", kind="symbolic")
+def test_best_density_is_the_root_of_the_square() -> None:
+    """TIM-5: sum f_i^2/p_i under sum p_i = 1 is stationary at p_i ~ |f_i|, where it is (sum |f_i|)^2."""
+    f, p = sp.symbols("f0:3", positive=True), sp.symbols("p0:3", positive=True)
+    multiplier = sp.Symbol("multiplier")
+    lagrangian = sum(f[i] ** 2 / p[i] for i in range(3)) + multiplier * (sum(p) - 1)
+    best = {p[i]: f[i] / sum(f) for i in range(3)}
+    slopes = [sp.diff(lagrangian, q).subs(best).subs(multiplier, sum(f) ** 2) for q in p]
+    assert [sp.simplify(slope) for slope in slopes] == [0, 0, 0]
+    assert sp.simplify(sum(f[i] ** 2 / best[p[i]] for i in range(3)) - sum(f) ** 2) == 0
+
+
+@standing("TIM-5", "TIM-6", kind="property")
+@exactly
+@given(pairs=st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8))
+def test_no_density_beats_the_best(pairs: list[tuple[Fraction, Fraction]]) -> None:
+    """TIM-5: over the rationals, sum f^2/p >= (sum f)^2 for any p, equal where p ~ f (Cauchy and Schwarz)."""
+    f, p = [v for v, _ in pairs], _probabilities([m for _, m in pairs])
+    best = _probabilities(f)
+    assert sum(v * v / q for v, q in zip(f, p, strict=True)) >= sum(f) ** 2
+    assert sum(v * v / q for v, q in zip(f, best, strict=True)) == sum(f) ** 2
+
+
+def _resampled(moments: list[Fraction], eta: Fraction) -> list[Fraction]:
+    """Return TIM-6's probabilities for cells whose root mean squares are known."""
+    share = _probabilities(moments)
+    return [(1 - eta) * p + eta / len(moments) for p in share]
+
+
+@standing("TIM-6", kind="property")
+@exactly
+@given(
+    roots=st.lists(numbers, min_size=1, max_size=8),
+    eta=st.fractions(min_value=Fraction(1, 1000), max_value=1, max_denominator=1000),
+)
+def test_resampler_is_a_density_with_bounded_weights(roots: list[Fraction], eta: Fraction) -> None:
+    """TIM-6: probabilities sum to 1; none is below eta/cells: weights are at most 1/eta."""
+    p = _resampled(roots, eta)
+    assert sum(p) == 1
+    assert all(Fraction(1, len(p)) / q <= 1 / eta for q in p)
+    assert len(set(_resampled([roots[0]] * len(roots), eta))) == 1
+
+
+@standing("TIM-6", kind="symbolic")
+def test_resampler_tends_to_the_best_density() -> None:
+    """TIM-6: as eta falls to 0 the probabilities tend to sqrt(m_i)/sum sqrt(m_j), which is TIM-5's best."""
+    m, eta = sp.symbols("m0:3", positive=True), sp.Symbol("eta", positive=True)
+    roots = [sp.sqrt(x) for x in m]
+    for root in roots:
+        probability = (1 - eta) * root / sum(roots) + eta / 3
+        assert sp.simplify(sp.limit(probability, eta, 0) - root / sum(roots)) == 0
+
+
+CELLS = 64
+
+
+def _loss_moments(weight: str) -> tuple[Floats, Floats]:
+    """Return mean and mean square, over (x_0, eps), of the weighted loss of a fair denoiser at the middle of each cell.
+
+    The denoiser is the best one for a single Gaussian of the mixture's mean and variance.
+    """
+    t = 1e-3 + (1.0 - 1e-3) * (np.arange(CELLS) + 0.5) / CELLS
+    mean_0 = sum(w * m for w, m in zip(TWO.weights, TWO.means, strict=True))
+    rest = [w * (v + (m - mean_0) ** 2) for w, m, v in zip(TWO.weights, TWO.means, TWO.variances, strict=True)]
+    first, second = [], []
+    for at in t.tolist():
+        alpha, variance = linear_scales(at)
+        sigma, spread = sqrt(variance), alpha**2 * sum(rest) + variance
+        scale = float(linear_rate(np.asarray(at))) / variance if weight == "likelihood" else 1.0
+
+        def loss(x_0: Floats, eps: Floats, a: float, s: float, v: float, w: float) -> Floats:
+            return w * (s * (a * x_0 + s * eps - a * mean_0) / v - eps) ** 2
+
+        one = partial(loss, a=alpha, s=sigma, v=spread, w=scale)
+        first.append(float(objectives.over_pairs(TWO, one, 40)))
+        second.append(float(objectives.over_pairs(TWO, lambda x, e, one=one: one(x, e) ** 2, 40)))
+    return np.array(first), np.array(second)
+
+
+@standing("TIM-3", "TIM-5", "TIM-6", kind="quadrature")
+@pytest.mark.parametrize(
+    ("weight", "stratified", "importance"), [("uniform", 0.7523, 0.2621), ("likelihood", 0.6893, 0.0670)]
+)
+def test_variance_on_a_known_problem(weight: str, stratified: float, importance: float) -> None:
+    """TIM-5: variance of the mean loss of 64 times, against independent uniform times, by sums without Monte Carlo.
+
+    eps loss: strata leave 75% of it, the best density 26%. With the likelihood weight: 69% and 6.7%.
+    """
+    mean, square = _loss_moments(weight)
+    whole = square.mean() - mean.mean() ** 2
+    strata = (square - mean**2).mean()
+    best = np.sqrt(square).mean() ** 2 - mean.mean() ** 2
+    assert abs(strata / whole - stratified) < 1e-3
+    assert abs(best / whole - importance) < 1e-3
