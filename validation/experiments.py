@@ -24,6 +24,8 @@ class Experiment:
     draw: Callable[[int], Floats]
 
 
+PROCESSES = 16
+"""As many processes may a claim list before the checks on it spend more than their share."""
 _DESIGNS: dict[str, Design] = {}
 EXPERIMENTS: list[Experiment] = []
 """Of the standing tests that were imported, in order."""

@@ -12,7 +12,7 @@ from refdiff.conformance.check import check
 from refdiff.conformance.interface import Chain, Times
 from refdiff.conformance.subject import Subject
 
-from .experiments import by_design
+from .experiments import PROCESSES, by_design
 from .oracles.certified import Floats
 from .statistics import Design
 
@@ -22,8 +22,6 @@ PLACES = 8
 """Times asked for in one call: places in a batch."""
 REACH = 0.05
 """How much of time a sampler may leave out at either end (TIM-2)."""
-PROCESSES = 16
-"""As many may a claim list before the checks of this chapter spend more than their share."""
 
 LAW = Design(
     name="times-law",
