@@ -12,7 +12,10 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-NAMES = ("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain")
+NAMES = (
+    *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain"),
+    *("times", "sde", "weighting", "loss", "variational", "sampling"),
+)
 CORE = [f"refdiff.{name}" for name in NAMES]
 
 settings.register_profile("refdiff", deadline=None, derandomize=True)

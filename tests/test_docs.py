@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+VECTORS = (ROOT / "spec" / "vectors" / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -21,7 +22,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 FILES = {match[1]: code for code in blocks(README, "python") if (match := re.match(r"# (\w+\.py)\n", code))}
-SCRIPTS = [code for text in (README, CONTRIBUTING) for code in blocks(text, "python") if code not in FILES.values()]
+SCRIPTS = [
+    code for text in (README, CONTRIBUTING, VECTORS) for code in blocks(text, "python") if code not in FILES.values()
+]
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

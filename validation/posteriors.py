@@ -8,10 +8,11 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from refdiff.conformance.interface import Times
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Process, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import exact
+from .certify import delta, exact
 from .oracles.certified import Floats, Quantity
 from .readings import uncertainty
 
@@ -32,8 +33,25 @@ def bounds(
     subject: Subject, s: Times, t: Times, alphas: tuple[Floats, Floats], variances: tuple[Floats, Floats]
 ) -> Bounds:
     """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target."""
-    (a_s, a_t), (v_s, v_t), u = alphas, variances, subject.format.u
-    d_s, d_t = (uncertainty(subject, x) for x in (s, t))
+    uncertain = (uncertainty(subject, s), uncertainty(subject, t))
+    return _bounds(s < t, alphas, variances, uncertain, subject.format)
+
+
+def bounds_at(process: Process, s: Times, t: Times, fmt: Format) -> Bounds:
+    """Return MAR-7's bounds for a process that is known."""
+    alphas, variances = ((exact(process, name, s).value, exact(process, name, t).value) for name in SCALES)
+    uncertain = (delta(process, "alpha_bar", s, fmt), delta(process, "alpha_bar", t, fmt))
+    return _bounds(s < t, alphas, variances, uncertain, fmt)
+
+
+def _bounds(
+    ordered: npt.NDArray[np.bool_],
+    alphas: tuple[Floats, Floats],
+    variances: tuple[Floats, Floats],
+    uncertain: tuple[Floats, Floats],
+    fmt: Format,
+) -> Bounds:
+    (a_s, a_t), (v_s, v_t), (d_s, d_t), u = alphas, variances, uncertain, fmt.u
     with np.errstate(all="ignore"):
         e = d_s + d_t + (d_t + d_s) / a_s**2
         ratio = a_t / a_s
@@ -41,7 +59,7 @@ def bounds(
         variance, on_x_t = between * v_s / v_t, ratio * v_s / v_t
         by_root = np.fmin(e / (on_x_t * v_t), np.sqrt(e / v_t))
         return Bounds(
-            (8.0 * e <= v_t) & (s < t),
+            (8.0 * e <= v_t) & ordered,
             2.0 * e * (between + v_s + variance) / v_t + 4.0 * u * variance,
             (4.0 * e / v_t + by_root) / ratio,
         )

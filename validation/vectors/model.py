@@ -1,0 +1,131 @@
+"""What a vector is made of, and how it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import isfinite, isinf
+from typing import Any, TypeAlias, final
+
+import flint
+import numpy as np
+
+from refdiff.conformance.formats import FORMATS, Format
+from refdiff.conformance.interface import Chain, Cosine, DType, Linear
+
+from ..oracles import balls, certified
+
+Bounds: TypeAlias = tuple[float, float | None]
+"""MUST and SHOULD; None where the second tier says nothing."""
+JUDGED: tuple[DType, ...] = ("float16", "bfloat16", "float32", "float64")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A process with the name that its vectors have in their ids, and how a file writes it."""
+
+    name: str
+    process: Linear | Cosine | Chain | None
+    """None for one that does not exist, of an invalid call."""
+    written: Mapping[str, Any]
+    betas: tuple[Any, ...] = ()
+    """Of a chain, as balls."""
+
+    def scales(self, t: float) -> balls.Scales:
+        """Return alpha, sigma and the rate at t, or after k steps."""
+        match self.process:
+            case Linear():
+                return balls.of_schedule(certified.linear(self.process.beta_min, self.process.beta_max), t)
+            case Cosine():
+                return balls.of_schedule(certified.cosine(self.process.s), t)
+            case Chain():
+                return balls.of_chain(self.betas, int(t))
+            case None:
+                raise ValueError(f"{self.name} is no process")
+
+
+def linear(low: float, high: float) -> Named:
+    """Return a linear schedule."""
+    written = {"linear": {"beta_min": low.hex(), "beta_max": high.hex()}}
+    return Named(f"linear-{low:g}-{high:g}", Linear(beta_min=low, beta_max=high), written)
+
+
+def cosine(s: float) -> Named:
+    """Return a cosine schedule."""
+    return Named(f"cosine-{s:g}", Cosine(s=s), {"cosine": {"s": s.hex()}})
+
+
+def chain(name: str, betas: tuple[float, ...]) -> Named:
+    """Return a chain by its betas."""
+    written = {"chain": {"betas": [beta.hex() for beta in betas]}}
+    return Named(name, Chain(betas=betas), written, tuple(map(flint.arb, betas)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vector:
+    """One call, and what it should give."""
+
+    id: str
+    call: str
+    process: Named
+    inputs: Mapping[str, Any]
+    """Numbers as hex floats, names and indices as they are."""
+    output: Mapping[str, str] | None = None
+    tolerance: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    why: str = ""
+    """Of an invalid call: what is wrong with it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        common: dict[str, Any] = {
+            "id": self.id,
+            "call": self.call,
+            "process": self.process.name,
+            "inputs": dict(self.inputs),
+            "flags": list(self.flags),
+        }
+        if self.output is None:
+            return common | {"result": "invalid", "why": self.why}
+        return common | {"result": "valid", "output": dict(self.output), "tolerance": self.tolerance}
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the question: an id never changes what it asks."""
+        asked = json.dumps([self.call, self.process.written, self.inputs], sort_keys=True)
+        return sha256(asked.encode()).hexdigest()[:16]
+
+
+def hexed(**numbers: float | str) -> dict[str, Any]:
+    """Return inputs as they are written: floats in hex, indices and names as they are."""
+    return {name: x.hex() if isinstance(x, float) else x for name, x in numbers.items()}
+
+
+def tolerances(inputs: Mapping[str, Any], bounds: Callable[[Format], Bounds]) -> dict[str, dict[str, str | None]]:
+    """Return both tiers for each format that holds the inputs exactly, rounded up to three digits."""
+    found = {}
+    numbers = [float.fromhex(x) for x in inputs.values() if isinstance(x, str) and "0x" in x]
+    for name in JUDGED:
+        fmt = FORMATS[name]
+        carried = np.array(numbers, dtype=np.float64)
+        if not np.array_equal(fmt.rounded(carried).astype(np.float64), carried):
+            continue
+        must, should = bounds(fmt)
+        if isfinite(must) or should is not None:
+            found[name] = {"must": _up(must), "should": None if should is None else _up(should)}
+    return found
+
+
+def _up(bound: float) -> str | None:
+    if bound == 0.0:
+        return "0"
+    if isinf(bound) or np.isnan(bound):
+        return None
+    text = f"{bound:.2e}"
+    # Rounded up by a unit of the last digit, so that no platform's last bit of the bound is seen.
+    mantissa, exponent = text.split("e")
+    return f"{float(mantissa) + 0.01:.2f}e{int(exponent)}"

@@ -1,0 +1,203 @@
+"""SDEs, weights, losses and steps: values from Arb, tolerances from the bounds of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, get_args
+
+import flint
+import numpy as np
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Chain, Parameterization, Rule
+
+from ..certify import delta, exact, must_scales, of_variance
+from ..conversions import converted
+from ..losses import Batch, Known, losses, weighed
+from ..oracles import balls
+from ..posteriors import bounds_at
+from ..propagation import propagated
+from .coefficients import DDPM, DEFAULTS, PAIRS, SHORT, STRIDES, TIMES, at, flags_of, slug
+from .model import Bounds, Named, Vector, hexed, tolerances
+
+
+def sdes() -> Iterator[Vector]:
+    """Yield drift, diffusion, reverse drift and flow."""
+    x, score = 1.25, -0.75
+    for named in DEFAULTS:
+        for label in ("start", "early", "half", "late"):
+            t = TIMES[label]
+            beta = named.scales(t).beta
+            assert beta is not None
+            moving = {
+                "drift": ("SDE-1", -beta / 2 * flint.arb(x), 0.5 * abs(x)),
+                "reverse_drift": ("SDE-6", -beta * (flint.arb(x) / 2 + flint.arb(score)), 0.5 * abs(x) + abs(score)),
+                "flow": ("SDE-7", -beta / 2 * (flint.arb(x) + flint.arb(score)), 0.5 * (abs(x) + abs(score))),
+                "diffusion": ("SDE-2", beta.sqrt(), 0.0),
+            }
+            for call, (clause, value, size) in moving.items():
+                given = {"t": t} if call == "diffusion" else {"x": x, "t": t}
+                if call in ("reverse_drift", "flow"):
+                    given["score"] = score
+                inputs = hexed(**given)
+
+                yield Vector(
+                    id=f"{clause}/{call.replace('_', '-')}-{slug(named.name)}-{label}",
+                    call=call,
+                    process=named,
+                    inputs=inputs,
+                    output=balls.decimal(value),
+                    tolerance=tolerances(inputs, partial(_moving, named, t, size)),
+                    flags=flags_of(t, call) + (("SignOfScore",) if "score" in given else ()),
+                )
+
+
+def _moving(named: Named, t: float, size: float, fmt: Format) -> Bounds:
+    """Return the bound of something that multiplies beta by `size`, or for 0 takes its root."""
+    rate = float(exact(named.process, "beta", at(t)).value[0])
+    off = float(delta(named.process, "beta", at(t), fmt)[0])
+    if size == 0.0:
+        return float(of_variance(np.array([rate**0.5]), np.array([off + 4.0 * fmt.u * rate]))[0]), None
+    return size * off + 6.0 * fmt.u * size * rate + fmt.smallest, None
+
+
+def weights() -> Iterator[Vector]:
+    """Yield the table of weights."""
+    clauses = {"inverse_snr": "LOS-7", "min_snr": "LOS-8", "likelihood": "LOS-10"}
+    for weight, clause in clauses.items():
+        for prediction in get_args(Parameterization):
+            for named in DEFAULTS:
+                labels = (
+                    ("small", "half", "late", "start", "end") if weight != "likelihood" else ("small", "half", "late")
+                )
+                for label in labels:
+                    yield _weight(named, weight, clause, prediction, label)
+
+
+def _weight(named: Named, weight: str, clause: str, prediction: str, label: str) -> Vector:
+    t = TIMES[label]
+    inputs = hexed(t=t) | {"weight": weight, "prediction": prediction}
+
+    def tiers(fmt: Format) -> Bounds:
+        beta, off = np.zeros(1), np.zeros(1)
+        if weight == "likelihood":
+            beta, off = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
+        known = Known(must_scales(named.process, at(t), fmt), beta, off)
+        value, bound, domain = weighed((prediction, weight), known, fmt)  # type: ignore[arg-type]  # both are names of the contract
+        inside = domain[0] and value[0] <= fmt.largest
+        return (float(bound[0]) if inside else np.inf), None
+
+    value = balls.weight(weight, prediction, named.scales(t))
+    end = ("LOS-9",) if t in (0.0, 1.0) else (clause,)
+    flags = flags_of(t, weight) + (("UnboundedWeight",) if value == float("inf") else ())
+    return Vector(
+        id=f"{end[0]}/{weight.replace('_', '-')}-{prediction.replace('_', '-')}-{slug(named.name)}-{label}",
+        call="weight",
+        process=named,
+        inputs=inputs,
+        output=balls.decimal(value),
+        tolerance=tolerances(inputs, tiers),
+        flags=flags,
+    )
+
+
+def steps() -> Iterator[Vector]:
+    """Yield the samplers' steps."""
+    clauses = {"em": "SMP-1", "ddpm": "SMP-2", "ddim": "SMP-3", "ode": "SMP-4"}
+    x, eps_hat, noise = 0.875, -0.5, 1.25
+    for rule, clause in clauses.items():
+        for named in (*DEFAULTS, DDPM) if rule in ("ddpm", "ddim") else DEFAULTS:
+            pairs: Mapping[str, tuple[float, float]] = STRIDES if named is DDPM else PAIRS
+            for label, (s, t) in pairs.items():
+                if label == "whole":
+                    continue
+                names = ("k_s", "k_t") if named is DDPM else ("s", "t")
+                times = dict(zip(names, (s, t), strict=True))
+                inputs = hexed(x_t=x, eps_hat=eps_hat, noise=noise, **times) | {"rule": rule}
+                q_t, q_s = named.scales(t), named.scales(s)
+                value = balls.step(rule, q_t, q_s, flint.arb(t - s), *map(flint.arb, (x, eps_hat, noise)))
+                last = s == 0 and rule in ("ddpm", "ddim")
+                yield Vector(
+                    id=f"{'SMP-6' if last else clause}/{rule}-{slug(named.name)}-{label}",
+                    call="step",
+                    process=named,
+                    inputs=inputs,
+                    output=balls.decimal(value),
+                    tolerance=tolerances(
+                        inputs,
+                        partial(_step, named, rule, s, t, (x, eps_hat, noise)),
+                    ),
+                    flags=("StridedStep",) if t - s != 1 else (),
+                )
+
+
+def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
+    (x, e, z), h = given, t - s
+    q_t, q_s = (must_scales(named.process, at(y), fmt) for y in (t, s))
+    known = {
+        "a_t": (q_t.alpha, q_t.d_alpha),
+        "s_t": (q_t.sigma, q_t.d_sigma),
+        "a_s": (q_s.alpha, q_s.d_alpha),
+        "s_s": (q_s.sigma, q_s.d_sigma),
+    }
+    if rule == "ddpm":
+        limits = bounds_at(named.process, at(s), at(t), fmt)
+        start = converted(("eps", "x_0"), *(fmt.rounded(np.array([[y]])) for y in (e, x)), q_t, fmt)
+        if not (limits.clear[0] and start.domain[0, 0]):
+            return np.inf, None
+        coefficients = {k: float(v.mid()) for k, v in balls.posterior(named.scales(s), named.scales(t)).items()}
+        x_0 = abs(float(start.want[0, 0]))
+        root = coefficients["variance"] ** 0.5
+        loose = 0.0 if s == 0 else float(of_variance(np.array([root]), limits.variance)[0])
+        size = coefficients["on_x_0"] * x_0 + coefficients["on_x_t"] * abs(x) + root * abs(z)
+        bound = limits.coefficient[0] * (x_0 + abs(x)) + coefficients["on_x_0"] * float(start.bound[0, 0])
+        return float(bound + loose * abs(z) + 12.0 * fmt.u * size), None
+    value, off = known["a_t" if rule == "ddim" else "s_t"]
+    if not (8.0 * off[0] <= value[0]):
+        return np.inf, None
+    if rule == "ddim":
+        found = propagated(
+            lambda q: (q["a_s"] * x / q["a_t"], -q["a_s"] * q["s_t"] * e / q["a_t"], q["s_s"] * e), known, fmt, 12.0
+        )
+        return float(found.bound[0]), None
+    beta, d_beta = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
+    known |= {"beta": (beta, d_beta), "g": (np.sqrt(beta), of_variance(np.sqrt(beta), d_beta))}
+    half = h if rule == "em" else 0.5 * h
+    noise = np.sqrt(h) * z if rule == "em" else 0.0
+    found = propagated(
+        lambda q: (x, 0.5 * h * q["beta"] * x, -half * q["beta"] * e / q["s_t"], noise * q["g"]), known, fmt, 12.0
+    )
+    return float(found.bound[0]), None
+
+
+def losses_of_one() -> Iterator[Vector]:
+    """Yield the loss of one example of one number."""
+    x_0, eps, predicted = 0.75, -1.25, 0.5
+    for prediction in get_args(Parameterization):
+        for weight in ("uniform", "min_snr"):
+            for named, label, t in (
+                *((n, k, TIMES[k]) for n in DEFAULTS for k in ("small", "half", "late")),
+                (SHORT, "k-3", 3),
+            ):
+                q = named.scales(t)
+                wanted = {"eps": flint.arb(eps), "x_0": flint.arb(x_0), "v": q.alpha * eps - q.sigma * x_0}
+                y = wanted[prediction] if prediction in wanted else -flint.arb(eps) / q.sigma
+                key = "k" if isinstance(named.process, Chain) else "t"
+                inputs = hexed(x_0=x_0, eps=eps, predicted=predicted, **{key: t})
+                yield Vector(
+                    id=f"LOS-1/{weight.replace('_', '-')}-{prediction.replace('_', '-')}-{slug(named.name)}-{label}",
+                    call="loss",
+                    process=named,
+                    inputs=inputs | {"prediction": prediction, "weight": weight},
+                    output=balls.decimal(balls.weight(weight, prediction, q) * (predicted - y) ** 2),
+                    tolerance=tolerances(inputs, partial(_loss, named, (prediction, weight), t, (predicted, x_0, eps))),
+                    flags=("SignOfScore",) if prediction == "score" else (),
+                )
+
+
+def _loss(named: Named, kind: Any, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
+    arrays = (fmt.rounded(np.array([[y]])) for y in given)
+    known = Known(must_scales(named.process, at(t), fmt), np.zeros(1), np.zeros(1))
+    found = losses(kind, Batch(*arrays, at(t)), known, fmt)
+    return float(found.off[0]) if found.domain[0] else np.inf, None
