@@ -59,9 +59,9 @@ def answer(written: dict[str, Any], call: str, inputs: dict[str, Any], dtype: to
             return torch.tensor([x])
         return torch.tensor([float.fromhex(x)], dtype=dtype) if "0x" in x or x in ("inf", "-inf", "nan") else x
 
-    given = {name: number(x) for name, x in inputs.items()}
-    t = given.get("t", given.get("k", given.get("k_t")))
-    s = given.get("s", given.get("k_s"))
+    given: dict[str, Any] = {name: number(x) for name, x in inputs.items()}
+    t: Any = given.get("t", given.get("k", given.get("k_t")))
+    s: Any = given.get("s", given.get("k_s"))
     match call:
         case "perturb":
             found = marginal.perturb(process, given["x_0"], given["eps"], t)

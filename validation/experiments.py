@@ -38,7 +38,7 @@ def statistical(design: Design, **cases: Sequence[Any]) -> Callable[[Callable[..
 
     The design is put to every combination of the cases, and has to have that many samples.
     """
-    combinations = prod(len(values) for values in cases.values())
+    combinations = prod(len(choices) for choices in cases.values())
     if combinations != design.samples:
         raise ValueError(f"{design.name} wants {design.samples} samples, and its cases make {combinations}")
     _register(design)
@@ -56,8 +56,8 @@ def statistical(design: Design, **cases: Sequence[Any]) -> Callable[[Callable[..
             label = f"{draw.__name__}[{number}]" if cases else draw.__name__
             EXPERIMENTS.append(Experiment(label, design, _with_seed(draw, bound)))
         marked: Callable[..., None] = test
-        for name, values in cases.items():
-            marked = pytest.mark.parametrize(name, list(values))(marked)
+        for name, choices in cases.items():
+            marked = pytest.mark.parametrize(name, list(choices))(marked)
         return marked
 
     return decorate

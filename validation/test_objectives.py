@@ -34,7 +34,8 @@ EQUAL: tuple[tuple[Kind, Kind], ...] = (
 
 
 def _drawn(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Batch:
-    return Batch(*(drawn_data(subject, t, event, key + i) for i in range(3)), t)
+    predicted, x_0, eps = (drawn_data(subject, t, event, key + i) for i in range(3))
+    return Batch(predicted, x_0, eps, t)
 
 
 def _batches(subject: Subject, domain: npt.NDArray[np.bool_], most: int = 24) -> list[npt.NDArray[np.intp]]:

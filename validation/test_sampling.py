@@ -176,7 +176,8 @@ def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> Non
     bound = bound + q.on_x_0[:, None] * x_0_hat.bound[clear] + ROUNDINGS * subject.format.u * sum(map(np.abs, terms))
     if with_noise:
         bound = bound + of_variance(np.sqrt(q.variance), limits.variance[clear])[:, None] * np.abs(z)
-    got = subject.built.step(*(y[clear] for y in inputs[:2]), t, s, inputs[2][clear], "ddpm")
+    x_t, eps_hat, noise = (y[clear] for y in inputs)
+    got = subject.built.step(x_t, eps_hat, t, s, noise, "ddpm")
     subject.expect("ddpm step", got, sum(terms), bound, at={"t": t, "s": s})
 
 

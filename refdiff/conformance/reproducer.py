@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Predicts:
     """A denoiser that predicts what it is told, remembers what it is asked, and can be printed."""
 
     prediction: Array
-    asked: list[tuple[Array, Times]] = field(default_factory=list)
+    asked: list[tuple[Array, Any]] = field(default_factory=list)
     """The (x_t, t) of every call."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:

@@ -106,9 +106,11 @@ def weight(name: str, prediction: str, q: Scales) -> Ball | float:
         return flint.arb(1)
     if name == "likelihood":
         factors = {"score": 1, "eps": 1 / q.sigma**2, "v": q.alpha**2 / q.sigma**2, "x_0": q.alpha**2 / q.sigma**4}
-        return q.beta * factors[prediction]
+        rate: Ball = q.beta
+        return rate * factors[prediction]
     if q.sigma == 0:
-        on_x_0, over_snr = flint.arb(1 if name == "inverse_snr" else 5), flint.arb(0)
+        on_x_0 = flint.arb(1 if name == "inverse_snr" else 5)
+        over_snr: Ball | float = flint.arb(0)
     elif q.alpha == 0:
         on_x_0 = flint.arb(1 if name == "inverse_snr" else 0)
         over_snr = inf if name == "inverse_snr" else flint.arb(1)

@@ -39,7 +39,7 @@ class Law:
     def cdf(self, at: Floats) -> Floats:
         """Return the distribution function anywhere, by cubic splines: off by the fourth power of the grid."""
         inside = np.clip(at, self.x[0], self.x[-1])
-        return np.clip(CubicSpline(self.x, self.below)(inside), 0.0, 1.0)
+        return np.asarray(np.clip(CubicSpline(self.x, self.below)(inside), 0.0, 1.0))
 
     def distance(self, other: Callable[[Floats], Floats]) -> float:
         """Return Kolmogorov's distance from a distribution function, on this grid."""

@@ -140,13 +140,21 @@ def test_least_loss_is_the_irreducible_one(t: float) -> None:
     assert abs(least - wanted) <= off + wanted_off
     assert 0.0 < wanted < 1.0
     for g in (np.tanh, np.cos, lambda x: 0.3 * x):
-        more, more_off = _settled(lambda n, g=g: loss(lambda x: best(x) + g(x), n))
-        square, square_off = _settled(lambda n, g=g: objectives.over_marginal(law, lambda x: g(x) ** 2, n))
+        more, more_off = _settled(partial(loss, partial(_sum, best, g)))
+        square, square_off = _settled(partial(objectives.over_marginal, law, partial(_square, g)))
         assert abs(more - least - square) <= off + more_off + square_off
     s_hat = partial(_family, THETAS[1])
     plain, plain_off = _settled(partial(loss, lambda x: -sigma * s_hat(x)))
     matching, matching_off = _settled(lambda n: objectives.denoising(TWO, alpha, variance, s_hat, n))
     assert abs(plain - variance * matching) <= plain_off + matching_off
+
+
+def _sum(f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any) -> Any:
+    return f(x) + g(x)
+
+
+def _square(g: Callable[[Any], Any], x: Any) -> Any:
+    return g(x) ** 2
 
 
 @standing("LOS-12", kind="symbolic")
@@ -208,7 +216,7 @@ def test_likelihood_weight_integrates_to_the_divergence() -> None:
         return float(0.5 * linear_rate(np.asarray(t)) * mean)
 
     integral, error = quad(gap, 0.02, 1.0, epsrel=1e-10, limit=200)
-    ends = [_settled(lambda n, t=t: objectives.divergence(*_laws(t), n)) for t in (0.02, 1.0)]
+    ends = [_settled(partial(objectives.divergence, *_laws(t))) for t in (0.02, 1.0)]
     assert error < 1e-8
     assert ends[0][1] + ends[1][1] < 1e-4
     assert abs(integral - (ends[0][0] - ends[1][0])) <= error + ends[0][1] + ends[1][1] + 1e-6

@@ -208,7 +208,7 @@ def test_right_rates_meet_their_bound(s: float) -> None:
         t = times(dtype)[sample]
         q = certified.column(process, "beta", wide(t))
         bound = (1 + 2 * s) * delta(ROUNDOFF[dtype], q.conditioning + _rate_in_the_rest(s, wide(t)))
-        for name, formula in (DEFAULTS[1].formulas | {"cotangent": naive.cotangent}).items():
+        for name, formula in {**DEFAULTS[1].formulas, "cotangent": naive.cotangent}.items():
             got = formula(t, process.parameters)
             if "beta" in got:
                 error = np.abs(wide(got["beta"]) - q.value)

@@ -81,7 +81,7 @@ def test_bias_widens_the_limit_and_asks_for_more() -> None:
     assert not loose.judge(uniform * 0.8).passed
     for wrong in ({"bias": 0.2}, {"bias": -0.1}, {"bias": 0.01, "law": "mean"}):
         with pytest.raises(ValueError, match="bias"):
-            replace(exact, **wrong)  # type: ignore[arg-type]  # names and values of several types
+            replace(exact, **wrong)
 
 
 def test_one_design_has_one_use() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from math import sqrt
@@ -167,6 +168,10 @@ def test_resampler_tends_to_the_best_density() -> None:
 CELLS = 64
 
 
+def _squared(f: Callable[[Floats, Floats], Floats]) -> Callable[[Floats, Floats], Floats]:
+    return lambda x, e: f(x, e) ** 2
+
+
 def _loss_moments(weight: str) -> tuple[Floats, Floats]:
     """Return mean and mean square, over (x_0, eps), of the weighted loss of a fair denoiser at the middle of each cell.
 
@@ -186,7 +191,7 @@ def _loss_moments(weight: str) -> tuple[Floats, Floats]:
 
         one = partial(loss, a=alpha, s=sigma, v=spread, w=scale)
         first.append(float(objectives.over_pairs(TWO, one, 40)))
-        second.append(float(objectives.over_pairs(TWO, lambda x, e, one=one: one(x, e) ** 2, 40)))
+        second.append(float(objectives.over_pairs(TWO, _squared(one), 40)))
     return np.array(first), np.array(second)
 
 

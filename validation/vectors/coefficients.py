@@ -10,7 +10,7 @@ import flint
 import numpy as np
 
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Chain, Cosine, Quantity
+from refdiff.conformance.interface import Chain, Cosine, Quantity, Times
 
 from ..certify import Scales, delta, exact, in_rho_domain, must_scales, of_variance, rho, should_scales
 from ..conversions import converted
@@ -48,9 +48,11 @@ QUANTITIES: Mapping[Quantity, str] = {
 _COSINE = {"log_alpha_bar": "SCH-4", "alpha_bar": "SCH-4", "beta": "SCH-5"}
 
 
-def at(t: float) -> Any:
-    """Return one time as the checks take times."""
-    return np.array([t]) if isinstance(t, float) else np.array([t], dtype=np.int64)
+def at(t: float) -> Times:
+    """Return one time, or index, as the checks take times."""
+    # An int is a float to the type checker, and an index here.
+    found: Times = np.array([t], dtype=np.int64) if type(t) is int else np.array([t], dtype=np.float64)
+    return found
 
 
 def flags_of(t: float, quantity: str) -> tuple[str, ...]:

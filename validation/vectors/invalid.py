@@ -7,7 +7,7 @@ from math import inf, nan
 from typing import Any
 
 from .coefficients import DDPM, DEFAULTS, SHORT, TIMES
-from .model import Named, Vector, hexed
+from .model import Named, NoProcess, Vector, hexed
 
 PROCESSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "negative-rate": ("SCH-2", {"linear": hexed(beta_min=-0.1, beta_max=20.0)}, "beta_min < 0"),
@@ -28,14 +28,14 @@ PROCESSES: dict[str, tuple[str, dict[str, Any], str]] = {
 OUTSIDE = {"negative": -(2.0**-149), "beyond": 1.0 + 2.0**-23, "nan": nan, "infinite": inf}
 
 
-def _vector(name: str, call: str, process: Named, why: str, **inputs: Any) -> Vector:
+def _vector(name: str, call: str, process: Named | NoProcess, why: str, **inputs: Any) -> Vector:
     return Vector(id=name, call=call, process=process, inputs=hexed(**inputs), flags=("InvalidInput",), why=why)
 
 
 def invalid() -> Iterator[Vector]:
     """Yield them all."""
     for name, (clause, written, why) in PROCESSES.items():
-        process = Named(f"no-{name}", None, written)
+        process = NoProcess(f"no-{name}", written)
         given: dict[str, Any] = {"k": 1} if "chain" in written else {"t": 0.5}
         yield _vector(f"{clause}/no-{name}", "alpha", process, why, **given)
     for named in DEFAULTS:

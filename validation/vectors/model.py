@@ -28,8 +28,7 @@ class Named:
     """A process with the name that its vectors have in their ids, and how a file writes it."""
 
     name: str
-    process: Linear | Cosine | Chain | None
-    """None for one that does not exist, of an invalid call."""
+    process: Linear | Cosine | Chain
     written: Mapping[str, Any]
     betas: tuple[Any, ...] = ()
     """Of a chain, as balls."""
@@ -43,8 +42,15 @@ class Named:
                 return balls.of_schedule(certified.cosine(self.process.s), t)
             case Chain():
                 return balls.of_chain(self.betas, int(t))
-            case None:
-                raise ValueError(f"{self.name} is no process")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NoProcess:
+    """What is written like a process, and is none."""
+
+    name: str
+    written: Mapping[str, Any]
 
 
 def linear(low: float, high: float) -> Named:
@@ -71,7 +77,7 @@ class Vector:
 
     id: str
     call: str
-    process: Named
+    process: Named | NoProcess
     inputs: Mapping[str, Any]
     """Numbers as hex floats, names and indices as they are."""
     output: Mapping[str, str] | None = None
@@ -107,7 +113,7 @@ def hexed(**numbers: float | str) -> dict[str, Any]:
 
 def tolerances(inputs: Mapping[str, Any], bounds: Callable[[Format], Bounds]) -> dict[str, dict[str, str | None]]:
     """Return both tiers for each format that holds the inputs exactly, rounded up to three digits."""
-    found = {}
+    found: dict[str, dict[str, str | None]] = {}
     numbers = [float.fromhex(x) for x in inputs.values() if isinstance(x, str) and "0x" in x]
     for name in JUDGED:
         fmt = FORMATS[name]

@@ -104,7 +104,7 @@ def _weight(named: Named, weight: str, clause: str, prediction: str, label: str)
 
 def steps() -> Iterator[Vector]:
     """Yield the samplers' steps."""
-    clauses = {"em": "SMP-1", "ddpm": "SMP-2", "ddim": "SMP-3", "ode": "SMP-4"}
+    clauses: Mapping[Rule, str] = {"em": "SMP-1", "ddpm": "SMP-2", "ddim": "SMP-3", "ode": "SMP-4"}
     x, eps_hat, noise = 0.875, -0.5, 1.25
     for rule, clause in clauses.items():
         for named in (*DEFAULTS, DDPM) if rule in ("ddpm", "ddim") else DEFAULTS:
@@ -143,7 +143,8 @@ def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, floa
     }
     if rule == "ddpm":
         limits = bounds_at(named.process, at(s), at(t), fmt)
-        start = converted(("eps", "x_0"), *(fmt.rounded(np.array([[y]])) for y in (e, x)), q_t, fmt)
+        value_of, x_of = (fmt.rounded(np.array([[y]])) for y in (e, x))
+        start = converted(("eps", "x_0"), value_of, x_of, q_t, fmt)
         if not (limits.clear[0] and start.domain[0, 0]):
             return np.inf, None
         coefficients = {k: float(v.mid()) for k, v in balls.posterior(named.scales(s), named.scales(t)).items()}
@@ -197,7 +198,7 @@ def losses_of_one() -> Iterator[Vector]:
 
 
 def _loss(named: Named, kind: Any, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
-    arrays = (fmt.rounded(np.array([[y]])) for y in given)
+    predicted, x_0, eps = (fmt.rounded(np.array([[y]])) for y in given)
     known = Known(must_scales(named.process, at(t), fmt), np.zeros(1), np.zeros(1))
-    found = losses(kind, Batch(*arrays, at(t)), known, fmt)
+    found = losses(kind, Batch(predicted, x_0, eps, at(t)), known, fmt)
     return float(found.off[0]) if found.domain[0] else np.inf, None
