@@ -66,6 +66,8 @@ def decoder_term(x_0: Data, mean: Data, std: Batch, *, levels: int = 256) -> Bat
     x_0, mean: (batch, *event), one dtype; std: (batch,), above 0.
     """
     same_shape("LOS-15", x_0=x_0, mean=mean)
+    if levels < 2:
+        raise DomainError("LOS-15", "levels >= 2", levels)
     std = over_event(within("LOS-15", "std > 0", std, std > 0.0).double(), x_0.double())
     half = 1.0 / (levels - 1)
     x = within("LOS-15", "x_0 in [-1, 1]", x_0, x_0.abs() <= 1.0).double()

@@ -159,6 +159,29 @@ def test_last_step(subject: Subject) -> None:
     served(subject, ("ddpm", "ddim"), one)
 
 
+@check("SMP-6", "step", "perturb")
+def test_last_step_adds_no_noise(subject: Subject) -> None:
+    """SMP-6: the step to s = 0 is the same for any noise."""
+
+    def one(rule: Any) -> None:
+        def body(t: Times, key: int) -> None:
+            t = np.ones_like(t) if isinstance(subject.process, Chain) else t[t > 0.0]
+            q = scales(subject, t)
+            # What is returned is a division by alpha, by way of one by sigma^2, each known to one part in eight.
+            if len(t) == 0 or not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma)).all():
+                return
+            x_t, eps_hat, noise = (drawn_data(subject, t, (2,), key + i) for i in range(3))
+            zero = np.zeros_like(t)
+            want = subject.built.step(x_t, eps_hat, t, zero, np.zeros_like(noise), rule).astype(np.float64)
+            got = subject.built.step(x_t, eps_hat, t, zero, noise, rule)
+            bound = ROUNDINGS * subject.format.u * np.abs(want) + 2.0**-30 * np.abs(noise.astype(np.float64))
+            subject.expect(f"{rule} step to s = 0, with noise against without", got, want, bound, at={"t": t})
+
+        subject.law(body, t=drawn_times(subject, most=3), key=st.integers(0, 2**16))
+
+    served(subject, ("ddpm", "ddim"), one)
+
+
 def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> None:
     """Compare ddpm with the posterior; without noise in the bound, it has no part in the result."""
     limits = bounds(subject, s, t, *scales_of(subject, s, t))

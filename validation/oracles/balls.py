@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 import flint
 
@@ -106,7 +106,7 @@ def weight(name: str, prediction: str, q: Scales) -> Ball | float:
         return flint.arb(1)
     if name == "likelihood":
         factors = {"score": 1, "eps": 1 / q.sigma**2, "v": q.alpha**2 / q.sigma**2, "x_0": q.alpha**2 / q.sigma**4}
-        rate: Ball = q.beta
+        rate = cast("Any", q.beta)
         return rate * factors[prediction]
     if q.sigma == 0:
         on_x_0 = flint.arb(1 if name == "inverse_snr" else 5)
@@ -126,8 +126,9 @@ def step(rule: str, t: Scales, s: Scales, h: Ball, x: Ball, eps_hat: Ball, noise
     """Return SMP-1 to SMP-4."""
     if rule in ("em", "ode"):
         share = flint.arb(1) if rule == "em" else flint.arb(1) / 2
-        moved = x + h * (t.beta * x / 2 - share * t.beta * eps_hat / t.sigma)
-        return moved + (t.beta * h).sqrt() * noise if rule == "em" else moved
+        beta = cast("Any", t.beta)
+        moved = x + h * (beta * x / 2 - share * beta * eps_hat / t.sigma)
+        return moved + (beta * h).sqrt() * noise if rule == "em" else moved
     x_0_hat = (x - t.sigma * eps_hat) / t.alpha
     if rule == "ddim":
         return s.alpha * x_0_hat + s.sigma * eps_hat

@@ -1,0 +1,209 @@
+"""The checks of chapters 3, 5, 6, 7 and 10 find faults seen in the wild, each at its clause, and flag no right code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.clauses import clauses
+from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Target
+from refdiff.conformance.judge import Judge, Settings
+from refdiff.conformance.report import Report, assemble, described
+from tests.conformance.trainer import F, Trainer, importance, stratified, target_of, weight_of
+from validation.suite import checks
+
+LINEAR = Trainer()
+COSINE = Trainer(processes=(Cosine(s=0.008),))
+CHAIN = Trainer(processes=(Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())),))
+OWN = Trainer(processes=(Own(label="sech"),))
+
+
+def judged(target: Target, prefixes: set[str], seed: int = 0) -> Report:
+    """Return the report of some chapters."""
+    judge = Judge.of(target, Settings(seed=seed))
+    outcomes = judge.judge(c for c in checks() if c[0].clause[:3] in prefixes)
+    return assemble(clauses().values(), outcomes, target=described(judge.claim, judge.origin))
+
+
+def failing(report: Report) -> set[str]:
+    """Return the MUST clauses that fail."""
+    return {row.clause.id for row in report.rows if row.status == "fail" and row.clause.level == "MUST"}
+
+
+def _weight(**wrong: Any) -> Any:
+    """Return the table with one named weight replaced, on eps and what follows from it."""
+
+    def weight(snr: Any, sigma2: Any, beta: Any, name: str, prediction: str) -> Any:
+        return wrong[name](snr, prediction) if name in wrong else weight_of(snr, sigma2, beta, name, prediction)  # type: ignore[arg-type]  # names of the contract
+
+    return weight
+
+
+def _clipped(x: Any, e: Any, t: Any, s: Any) -> Any:
+    """Clip x_0 and keep eps: what is left of x_t is lost."""
+    x_0 = np.clip((x - np.sqrt(F(1) - t) * e) / np.sqrt(t), -1, 1)
+    return np.sqrt(s) * x_0 + np.sqrt(F(1) - s) * e
+
+
+def _adjacent(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
+    """Use beta_k, whatever the stride is."""
+    mean = (x - t[1] / np.sqrt(F(1) - t[0]) * e) / np.sqrt(F(1) - t[1])
+    return mean + np.sqrt(t[1] * (F(1) - s[0]) / (F(1) - t[0])) * z
+
+
+def _large(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
+    ratio = t[0] / s[0]
+    return (x - (F(1) - ratio) / np.sqrt(F(1) - t[0]) * e) / np.sqrt(ratio) + np.sqrt(F(1) - ratio) * z
+
+
+def _root_of_log(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
+    ratio = t[0] / s[0]
+    variance = (F(1) - ratio) * (F(1) - s[0]) / (F(1) - t[0])
+    return (x - (F(1) - ratio) / np.sqrt(F(1) - t[0]) * e) / np.sqrt(ratio) + np.sqrt(np.log(variance)) * z
+
+
+FAULTS: dict[str, tuple[Trainer, set[str]]] = {
+    "beta for sqrt(beta)": (LINEAR.with_fault(diffusion=lambda b: b), {"SDE-2", "SDE-3", "SDE-4"}),
+    "sign of the drift": (LINEAR.with_fault(drift=lambda b, x: F(0.5) * b * x), {"SDE-1", "SDE-3"}),
+    "half lost in the drift": (LINEAR.with_fault(drift=lambda b, x: -b * x), {"SDE-1", "SDE-3"}),
+    "factor 2 in g^2": (
+        LINEAR.with_fault(diffusion=lambda b: np.sqrt(F(2) * b), drift=lambda b, x: -b * x),
+        {"SDE-1", "SDE-2", "SDE-4"},
+    ),
+    "factor 2 in the rate of its own": (
+        OWN.with_fault(diffusion=lambda b: np.sqrt(F(2) * b), drift=lambda b, x: -b * x),
+        {"SDE-4"},
+    ),
+    "prediction ignored": (LINEAR.with_fault(target=lambda x, e, a, s, p: e), {"LOS-1", "LOS-3"}),
+    "sign of the score's target": (
+        LINEAR.with_fault(target=lambda x, e, a, s, p: e / s if p == "score" else target_of(x, e, a, s, p)),
+        {"LOS-1"},
+    ),
+    "sign of v": (
+        LINEAR.with_fault(target=lambda x, e, a, s, p: s * x - a * e if p == "v" else target_of(x, e, a, s, p)),
+        {"LOS-1"},
+    ),
+    "mean of weights times mean of squares": (
+        LINEAR.with_fault(squares=lambda w, r: np.mean(w) * r**2),
+        {"LOS-2", "LOS-8"},
+    ),
+    "mean over features for the sum": (LINEAR.with_fault(squares=lambda w, r: w * r**2 / F(3)), {"LOS-1", "LOS-2"}),
+    "half of the square": (LINEAR.with_fault(squares=lambda w, r: F(0.5) * w * r**2), {"LOS-1"}),
+    "absolute for square": (LINEAR.with_fault(squares=lambda w, r: w * np.abs(r)), {"LOS-1"}),
+    "max for min": (LINEAR.with_fault(weight=_weight(min_snr=lambda r, p: np.maximum(r, F(5)) / r)), {"LOS-8"}),
+    "SNR + 1 inside the min": (
+        LINEAR.with_fault(
+            weight=lambda r, v, b, n, p: (
+                np.minimum(r + 1, F(5)) / (r + 1) if (n, p) == ("min_snr", "v") else weight_of(r, v, b, n, p)
+            )
+        ),
+        {"LOS-5", "LOS-8"},
+    ),
+    "NaN at SNR 0": (COSINE.with_fault(weight=_weight(min_snr=lambda r, p: np.minimum(r, F(5)) / r)), {"LOS-9"}),
+    "SNR for 1/SNR": (LINEAR.with_fault(weight=_weight(inverse_snr=lambda r, p: r)), {"LOS-7"}),
+    "clipped weight": (
+        LINEAR.with_fault(weight=lambda r, v, b, n, p: np.minimum(weight_of(r, v, b, n, p), F(100))),
+        {"LOS-7", "LOS-10"},
+    ),
+    "noise permuted": (LINEAR.with_fault(noise=lambda e: e[::-1]), {"LOS-1"}),
+    "denoiser asked for t * 1000": (LINEAR.with_fault(asked=lambda d, x, t: d(x, t * F(1000))), {"CON-2"}),
+    "denoiser asked twice": (LINEAR.with_fault(asked=lambda d, x, t: d(x, t) + 0 * d(x, t)), {"CON-2"}),
+    "denoiser never asked": (LINEAR.with_fault(asked=lambda d, x, t: x), {"CON-2"}),
+    "importance without weights": (
+        LINEAR.with_fault(times=lambda n, rng: (importance(n, rng)[0], np.ones(n, dtype=F))),
+        {"TIM-2"},
+    ),
+    "density for its inverse": (
+        LINEAR.with_fault(times=lambda n, rng: (importance(n, rng)[0], F(1) / importance(n, rng)[1])),
+        {"TIM-2"},
+    ),
+    "strata in order": (
+        LINEAR.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]), np.ones(n, dtype=F))),
+        {"TIM-4"},
+    ),
+    "strata in order, of its own": (
+        OWN.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]), np.ones(n, dtype=F))),
+        {"TIM-4"},
+    ),
+    "n + 1 strata": (LINEAR.with_fault(times=lambda n, rng: stratified(n + 1, rng)), {"CON-2"}),
+    "one seed for all": (LINEAR.with_fault(times=lambda n, rng: stratified(n, np.random.default_rng(0))), {"TIM-5"}),
+    "half of time": (
+        LINEAR.with_fault(times=lambda n, rng: (stratified(n, rng)[0] / F(2), np.ones(n, dtype=F))),
+        {"TIM-2"},
+    ),
+    "weights of NaN": (
+        LINEAR.with_fault(times=lambda n, rng: (stratified(n, rng)[0], np.full(n, np.nan, dtype=F))),
+        {"TIM-1"},
+    ),
+    "index from 0": (CHAIN.with_fault(index=lambda t, n: np.minimum((t * n).astype(np.int64), n - 1)), {"TIM-1"}),
+    "sign of the reverse drift": (
+        LINEAR.with_fault(em=lambda x, e, z, h, b, s: x - h * (F(0.5) * b * x - b * e / s) + np.sqrt(b * h) * z),
+        {"SMP-1"},
+    ),
+    "h for sqrt(h)": (
+        LINEAR.with_fault(em=lambda x, e, z, h, b, s: x + h * (F(0.5) * b * x - b * e / s) + np.sqrt(b) * h * z),
+        {"SMP-1"},
+    ),
+    "score without sigma": (
+        LINEAR.with_fault(em=lambda x, e, z, h, b, s: x + h * (F(0.5) * b * x - b * e) + np.sqrt(b * h) * z),
+        {"SMP-1"},
+    ),
+    "flow without its half": (LINEAR.with_fault(ode=lambda x, e, h, b, s: x + h * b * (F(0.5) * x - e / s)), {"SMP-4"}),
+    "beta_k in a strided step": (CHAIN.with_fault(ddpm=_adjacent), {"SMP-2"}),
+    "transition's variance": (CHAIN.with_fault(ddpm=_large), {"SMP-2", "SMP-6"}),
+    "transition's variance, of its own": (OWN.with_fault(ddpm=_large), {"SMP-5", "SMP-7"}),
+    "root of the log of the variance": (CHAIN.with_fault(ddpm=_root_of_log), {"SMP-2"}),
+    "x_0 in the direction": (
+        LINEAR.with_fault(
+            ddim=lambda x, e, t, s: (np.sqrt(s) + np.sqrt(F(1) - s)) * (x - np.sqrt(F(1) - t) * e) / np.sqrt(t)
+        ),
+        {"SMP-3", "SMP-5"},
+    ),
+    "x_0 clipped": (LINEAR.with_fault(ddim=_clipped), {"SMP-3", "SMP-6"}),
+    "deviation for variance": (
+        CHAIN.with_fault(variance=lambda t, s: np.sqrt((1 - t / s) * (1 - s) / (1 - t))),
+        {"DIS-4"},
+    ),
+    "transition's variance in the posterior": (CHAIN.with_fault(variance=lambda t, s: F(1) - t / s), {"DIS-4"}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_reported(name: str) -> None:
+    """A wrong formula fails the clauses that one would expect, with a place and a size, or the rule that it breaks."""
+    target, expected = FAULTS[name]
+    prefixes = {clause[:3] for clause in expected} | ({"LOS", "TIM"} if "CON-2" in expected else set())
+    report = judged(target, prefixes - {"CON"})
+    assert report.verdict == "non-conforming"
+    assert expected <= failing(report)
+    for row in report.rows:
+        if row.clause.id in expected and row.clause.id != "CON-2":
+            assert row.worst is not None
+            assert row.worst.at
+            assert row.worst.ratio > 1.0
+
+
+RIGHT = {
+    "linear": LINEAR,
+    "cosine": COSINE,
+    "chain": CHAIN,
+    "own": OWN,
+    "mean over the batch": Trainer(reduction="batch_mean"),
+    "mean over all": Trainer(reduction="all_mean"),
+    "every linear": Trainer(processes=(Linear,)),
+    "importance": LINEAR.with_fault(times=importance),
+    "independent": LINEAR.with_fault(times=lambda n, rng: (rng.random(n, dtype=F), np.ones(n, dtype=F))),
+    "DDIM by its general form": LINEAR.with_fault(
+        ddim=lambda x, e, t, s: np.sqrt(s / t) * x + (np.sqrt(1 - s - F(0)) - np.sqrt(s * (1 - t) / t)) * e
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_code_is_not_flagged(name: str, seed: int) -> None:
+    """Right code in float32, cancellation and all, fails no MUST clause: DDPM's eps form, means, SNR by roots."""
+    report = judged(RIGHT[name], {"SDE", "LOS", "TIM", "DIS", "SMP", "CON"}, seed)
+    assert failing(report) == set(), [row.reason for row in report.rows if row.status == "fail"]

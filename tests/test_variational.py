@@ -1,0 +1,88 @@
+"""refdiff.variational: the terms against the oracle's integrals and closed forms."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from refdiff.chain import DiscreteChain
+from refdiff.errors import DomainError
+from refdiff.marginal import marginal, posterior
+from refdiff.schedule import CosineSchedule, LinearSchedule
+from refdiff.variational import decoder_term, prior_term, step_term
+from validation.oracles import objectives
+
+CHAIN = DiscreteChain.linear(1000)
+
+
+def test_prior_term() -> None:
+    """LOS-13: 2.16e-5 nats for x_0 = 1 of the linear default; 0 at the end of cosine; summed over the event."""
+    assert abs(prior_term(LinearSchedule(), torch.ones(1), torch.ones(1)).item() - 2.16e-5) < 1e-7
+    assert prior_term(CosineSchedule(), torch.ones(1, 3), torch.ones(1)).item() == 0.0
+    x_0 = torch.randn(2, 3, dtype=torch.float64)
+    whole = prior_term(CHAIN, x_0, torch.tensor([900, 1000]))
+    parts = sum(prior_term(CHAIN, x_0[:, j], torch.tensor([900, 1000])) for j in range(3))
+    torch.testing.assert_close(whole, parts, rtol=1e-12, atol=1e-18)
+
+
+@pytest.mark.parametrize("steps", [(1, 2), (499, 500), (100, 900)])
+def test_step_term_is_the_gap_of_snr(steps: tuple[int, int]) -> None:
+    """LOS-14: (SNR_s - SNR_t)/2 |gap|^2; with the large variance the general divergence of two Gaussians."""
+    s, t = (torch.tensor([k]) for k in steps)
+    x_0, x_0_hat = torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.tensor([[0.1, 2.0]], dtype=torch.float64)
+    snr = [((q := marginal(CHAIN, k)).alpha / q.sigma).item() ** 2 for k in (s, t)]
+    gap = (x_0_hat - x_0).square().sum().item()
+    # The difference of two SNRs keeps 2^-50 of the larger.
+    assert abs(step_term(CHAIN, x_0, x_0_hat, t, s).item() - 0.5 * (snr[0] - snr[1]) * gap) <= 2.0**-48 * snr[0] * gap
+    p = posterior(CHAIN, s, t)
+    small, large = p.variance.item(), 1.0 - torch.exp(CHAIN.log_decay(s, t)).item()
+    want = 0.5 * (2 * log(large / small) + (2 * small + p.on_x_0.item() ** 2 * gap) / large - 2)
+    assert abs(step_term(CHAIN, x_0, x_0_hat, t, s, variance="large").item() - want) <= 1e-9 * (1.0 + want)
+
+
+def test_perfect_prediction_leaves_only_the_variance() -> None:
+    """LOS-14: with x_0_hat = x_0 the small term is exactly 0, the large one above 0."""
+    x_0, t, s = torch.randn(1, 3), torch.tensor([500]), torch.tensor([400])
+    assert step_term(CHAIN, x_0, x_0, t, s).item() == 0.0
+    assert step_term(CHAIN, x_0, x_0, t, s, variance="large").item() > 0.0
+
+
+@pytest.mark.parametrize("std", [1e-3, 0.02, 1.0])
+@pytest.mark.parametrize("levels", [2, 16, 256])
+def test_masses_sum_to_one(std: float, levels: int) -> None:
+    """LOS-15: over all levels, exp(-term) sums to 1 within 1e-12, and each agrees with the oracle to 1e-9 of it."""
+    x = torch.linspace(-1.0, 1.0, levels, dtype=torch.float64)
+    mean = torch.full_like(x, 0.2)
+    term = decoder_term(x, mean, torch.full_like(x, std), levels=levels)
+    assert abs(torch.exp(-term).sum().item() - 1.0) < 1e-12
+    for level in (0, levels // 2, levels - 1):
+        want = float(objectives.level_mass(level, levels, np.array(0.2), std))
+        assert term[level].item() == pytest.approx(-want, rel=1e-9, abs=1e-12) or want < -700
+
+
+def test_far_levels_keep_their_digits() -> None:
+    """LOS-15: 1000 deviations away the term is about z^2/2, finite, and its gradient leads back."""
+    mean = torch.tensor([[-0.5]], requires_grad=True)
+    term = decoder_term(torch.tensor([[0.5]]), mean, torch.tensor([1e-3]))
+    assert term.item() == pytest.approx(0.5 * ((1.0 - 1.0 / 255.0) / 1e-3) ** 2, rel=1e-3)
+    (slope,) = torch.autograd.grad(term.sum(), mean)
+    assert slope.item() < 0.0
+    assert torch.isfinite(slope).all()
+
+
+def test_what_is_refused() -> None:
+    """S = 0, std = 0, data outside [-1, 1], fewer than two levels: one sentence each."""
+    x = torch.zeros(1, 2)
+    with pytest.raises(DomainError, match="LOS-14 wants s > 0"):
+        step_term(CHAIN, x, x, torch.tensor([1]), torch.tensor([0]))
+    with pytest.raises(DomainError, match="LOS-13 wants sigma > 0"):
+        prior_term(LinearSchedule(), x, torch.zeros(1))
+    with pytest.raises(DomainError, match="LOS-15 wants std > 0"):
+        decoder_term(x, x, torch.zeros(1))
+    with pytest.raises(DomainError, match=r"LOS-15 wants x_0 in \[-1, 1\]"):
+        decoder_term(x + 2.0, x, torch.ones(1))
+    with pytest.raises(DomainError, match="LOS-15 wants levels >= 2"):
+        decoder_term(x, x, torch.ones(1), levels=1)

@@ -1,0 +1,97 @@
+"""refdiff.weighting: the table of chapter 5, its limits, and the carrying over."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refdiff.chain import DiscreteChain
+from refdiff.errors import DomainError
+from refdiff.marginal import marginal
+from refdiff.parameterization import Parameterization
+from refdiff.schedule import CosineSchedule, LinearSchedule
+from refdiff.weighting import Custom, InverseSNR, Likelihood, MinSNR, Uniform, Weight
+
+PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
+INSIDE = st.floats(2.0**-20, 0.999)
+WEIGHTS: tuple[Weight, ...] = (InverseSNR(), InverseSNR(clip=7.0), MinSNR(), MinSNR(gamma=0.5), Likelihood())
+
+
+@given(t=INSIDE, weight=st.sampled_from(WEIGHTS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
+def test_one_weight_has_four_faces(t: float, weight: Weight, schedule: LinearSchedule | CosineSchedule) -> None:
+    """LOS-5: w_eps = w_x0/SNR, w_v = w_x0/(SNR + 1), w_s = sigma^2 w_eps, within 16 roundings."""
+    at = torch.tensor([t], dtype=torch.float64)
+    eps, x_0, v, score = (weight.of(schedule, at, p) for p in PREDICTIONS)
+    q = marginal(schedule, at)
+    snr = (q.alpha / q.sigma) ** 2
+    for got, want in ((eps, x_0 / snr), (v, x_0 * q.sigma**2), (score, eps * q.sigma**2)):
+        torch.testing.assert_close(got, want, rtol=2.0**-49, atol=0.0)
+
+
+@given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
+def test_custom_weight_carries_over(t: float, on: Parameterization, to: Parameterization) -> None:
+    """LOS-5: a weight of one's own on one prediction, seen from another and stated there, is itself."""
+    schedule, at = LinearSchedule(), torch.tensor([t], dtype=torch.float64)
+    first = Custom(function=lambda t: 1.0 + t, on=on)
+    second = Custom(function=lambda t: first.of(schedule, t, to), on=to)
+    for prediction in PREDICTIONS:
+        got, want = second.of(schedule, at, prediction), first.of(schedule, at, prediction)
+        torch.testing.assert_close(got, want, rtol=2.0**-48, atol=0.0)
+
+
+ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
+    ("inverse", "eps"): (0.0, inf),
+    ("inverse", "x_0"): (1.0, 1.0),
+    ("inverse", "v"): (0.0, 1.0),
+    ("clipped", "eps"): (0.0, 7.0),
+    ("clipped", "x_0"): (1.0, 0.0),
+    ("min", "eps"): (0.0, 1.0),
+    ("min", "x_0"): (5.0, 0.0),
+    ("min", "v"): (0.0, 0.0),
+    ("min", "score"): (0.0, 1.0),
+    ("likelihood", "x_0"): (inf, 0.0),
+    ("likelihood", "eps"): (inf, inf),
+}
+
+
+@pytest.mark.parametrize(("name", "prediction"), ENDS)
+def test_limits_at_the_ends(name: str, prediction: Parameterization) -> None:
+    """LOS-9: at SNR = infinity and 0 (cosine) a weight is its limit, never NaN."""
+    weight = {"inverse": InverseSNR(), "clipped": InverseSNR(clip=7.0), "min": MinSNR(), "likelihood": Likelihood()}[
+        name
+    ]
+    ends = weight.of(CosineSchedule(), torch.tensor([0.0, 1.0]), prediction)
+    assert tuple(ends.tolist()) == ENDS[name, prediction]
+
+
+def test_likelihood_where_the_rate_starts_at_zero() -> None:
+    """LOS-10: beta(0) = 0 = sigma(0): the limit on eps is infinite, not NaN; on score it is 0."""
+    schedule, zero = LinearSchedule(beta_min=0.0, beta_max=12.0), torch.zeros(1)
+    assert Likelihood().of(schedule, zero, "eps").tolist() == [inf]
+    assert Likelihood().of(schedule, zero, "score").tolist() == [0.0]
+
+
+def test_chain_and_shapes() -> None:
+    """A weight takes indices of any shape; uniform is 1 for every prediction."""
+    chain, k = DiscreteChain.linear(100), torch.tensor([[1, 50], [99, 100]])
+    for prediction in PREDICTIONS:
+        assert Uniform().of(chain, k, prediction).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+        assert MinSNR().of(chain, k, prediction).shape == (2, 2)
+
+
+def test_what_is_refused() -> None:
+    """Clips and gammas out of range, a chain's likelihood, weights of another shape: one sentence each."""
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(DomainError, match="LOS-7 wants clip > 0"):
+            InverseSNR(clip=wrong)
+    for wrong in (0.0, inf, float("nan")):
+        with pytest.raises(DomainError, match="LOS-8 wants gamma in"):
+            MinSNR(gamma=wrong)
+    with pytest.raises(DomainError, match="LOS-10 wants a schedule"):
+        Likelihood().of(DiscreteChain.linear(100), torch.tensor([1]), "eps")
+    with pytest.raises(DomainError, match="LOS-5 wants weights of the shape of t"):
+        Custom(function=lambda t: torch.ones(2, 2)).of(LinearSchedule(), torch.ones(2), "eps")
