@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never, final, get_args
 
 import torch
+from torch import Tensor
 
 from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Batch, Data, Time, over_event, same_shape, within
+from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, within
 from refdiff.weighting import Uniform, Weight
 
 Denoiser: TypeAlias = Callable[[Data, Time], Data]
@@ -64,7 +65,7 @@ class Objective:
         # 0 * inf: a perfect prediction has loss 0 under a weight without bound (LOS-3).
         return torch.where(error == 0.0, 0.0, weight.to(error.dtype) * error)
 
-    def _wanted(self, x_0: Data, eps: Data, alpha: Data, sigma: Data) -> Data:
+    def _wanted(self, x_0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Tensor:
         match self.prediction:
             case "eps":
                 return eps
@@ -85,5 +86,5 @@ def squared_error(predicted: Data, wanted: Data, features: Features = "sum") -> 
     """
     widest = torch.promote_types(torch.promote_types(predicted.dtype, wanted.dtype), torch.float32)
     # Squared in float16, an error below 2^-12 is 0.
-    squares = (predicted.to(widest) - wanted.to(widest)).square().reshape(len(wanted), -1)
+    squares = by_example((predicted.to(widest) - wanted.to(widest)).square())
     return squares.sum(1) if features == "sum" else squares.mean(1)

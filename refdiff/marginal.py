@@ -19,7 +19,7 @@ from torch import Tensor
 from refdiff.errors import DomainError
 from refdiff.numerics import with_slopes
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Batch, Data, Time, Times, Values, over_event, same_shape, within
+from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_event, same_shape, within
 
 
 @final
@@ -115,7 +115,7 @@ def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:
     """
     sigma, standard = _standardized(process, x_t, x_0, t)
     size = x_0[0].numel() if len(x_0) else 0
-    squares = standard.square().flatten(1).sum(1) if standard.ndim > 1 else standard.square()
+    squares = by_example(standard.square()).sum(1)
     return -0.5 * squares - (size * (torch.log(sigma) + 0.5 * log(2.0 * pi))).to(x_0.dtype)
 
 

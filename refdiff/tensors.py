@@ -40,6 +40,11 @@ def over_event(coefficient: Batch, data: Data) -> Tensor:
     return coefficient.to(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
 
 
+def by_example(data: Data) -> Tensor:
+    """Return the numbers of each example in a row, (batch, D): any event, an empty batch too."""
+    return data.flatten(1) if data.ndim > 1 else data[:, None]
+
+
 def same_shape(clause: str, **data: Tensor) -> None:
     """Raise DomainError unless all of the named tensors have one shape and one dtype."""
     if len({(x.shape, x.dtype) for x in data.values()}) > 1:

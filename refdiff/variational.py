@@ -18,7 +18,7 @@ from refdiff.errors import DomainError
 from refdiff.marginal import marginal, posterior
 from refdiff.numerics import log1mexp
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Batch, Data, Time, over_event, same_shape, within
+from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, within
 
 ReverseVariance: TypeAlias = Literal["small", "large"]
 """Of p(x_s | x_t): "small" is the posterior's variance, "large" that of the transition, 1 - alpha_bar_t/alpha_bar_s."""
@@ -81,7 +81,7 @@ def decoder_term(x_0: Data, mean: Data, std: Batch, *, levels: int = 256) -> Bat
 
 
 def _summed(values: Tensor) -> Tensor:
-    return values.reshape(len(values), -1).sum(1)
+    return by_example(values).sum(1)
 
 
 def _size(x_0: Data) -> int:

@@ -16,7 +16,7 @@ from torch.func import vmap
 
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
-from refdiff.schedule import NoiseProcess
+from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
 from validation.oracles import certified
 from validation.oracles.certified import Quantity
 
@@ -153,3 +153,42 @@ def test_log_decay_refuses_two_shapes() -> None:
 def test_a_chain_is_what_the_marginal_asks_for() -> None:
     """The protocol of chapter 2."""
     assert isinstance(_ddpm(), NoiseProcess)
+
+
+def test_named_chains() -> None:
+    """DIS-3: linear, scaled linear, capped cosine and sampled, each against its definition."""
+    linear = DiscreteChain.linear(1000)
+    for k in (1, 500, 1000):
+        exact = (Fraction(1, 10) + Fraction(k - 1, 999) * (20 - Fraction(1, 10))) / 1000
+        assert abs(Fraction(linear.betas[k - 1]) - exact) <= 4 * Fraction(2) ** -53 * exact
+    scaled = DiscreteChain.scaled_linear(1000)
+    assert scaled.betas[0] == pytest.approx(8.5e-4, rel=2.0**-50)
+    assert scaled.betas[-1] == pytest.approx(0.012, rel=2.0**-50)
+    cosine = DiscreteChain.cosine(1000)
+    assert [k for k, beta in enumerate(cosine.betas, start=1) if beta == 0.999] == [1000]
+    assert cosine.alpha_bar(torch.tensor(1000)).item() == pytest.approx(2.43e-9, rel=1e-3)
+    assert DiscreteChain.linear(1, beta_min=0.5, beta_max=0.7).betas == (0.5,)
+
+
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_sampled_chain_meets_its_schedule(steps: int) -> None:
+    """DIS-3: log alpha_bar_k = log alpha_bar(k/N) at every k: a beta rounds by 2^-53, and 1 - beta divides that."""
+    schedule = LinearSchedule()
+    chain, k = DiscreteChain.sampled(schedule, steps), torch.arange(steps + 1)
+    gap = (chain.log_alpha_bar(k) - schedule.log_alpha_bar(k.double() / steps)).abs()
+    betas = torch.tensor(chain.betas, dtype=torch.float64)
+    loss = torch.cat([torch.zeros(1, dtype=torch.float64), (betas / (1 - betas)).cumsum(0)])
+    assert bool((gap <= 2.0**-50 * (loss + chain.log_alpha_bar(k).abs())).all())
+
+
+def test_chains_that_do_not_exist() -> None:
+    """DIS-3: below 21 steps the linear default has a beta of 1 or more; cosine needs its cap; N is 1 at least."""
+    for steps in (10, 20):
+        with pytest.raises(DomainError, match=r"DIS-1 wants every beta_k in \(0, 1\)"):
+            DiscreteChain.linear(steps)
+    assert len(DiscreteChain.linear(21).betas) == 21
+    with pytest.raises(DomainError, match="DIS-1 wants every beta_k"):
+        DiscreteChain.sampled(CosineSchedule(), 10)
+    for make in (DiscreteChain.linear, DiscreteChain.cosine, DiscreteChain.scaled_linear):
+        with pytest.raises(DomainError, match="DIS-3 wants N >= 1"):
+            make(0)

@@ -29,7 +29,7 @@ F = np.float32
 Formula = Callable[..., Any]
 
 
-def _sech(t: Array) -> Array:
+def _sech(t: Any) -> Array:
     """Return alpha_bar of a process of its own: 1 - tanh^2(2t), whose rate is 4 tanh(2t)."""
     th = np.tanh(F(2) * t)
     return np.asarray((F(1) - th) * (F(1) + th))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr
 
 from .mixture import Floats, Mixture
 
@@ -69,4 +69,4 @@ def level_mass(level: int, levels: int, mean: Floats, std: float) -> Floats:
     high = np.full_like(mean, np.inf) if level == levels - 1 else (centre + half - mean) / std
     flip = low > 0
     low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-    return np.asarray(log_ndtr(high) + np.log1p(-ndtr(low) / ndtr(high)))
+    return np.asarray(log_ndtr(high) + np.log1p(-np.exp(log_ndtr(low) - log_ndtr(high))))
