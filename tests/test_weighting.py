@@ -43,6 +43,12 @@ def test_custom_weight_carries_over(t: float, on: Parameterization, to: Paramete
         torch.testing.assert_close(got, want, rtol=2.0**-48, atol=0.0)
 
 
+NAMED: dict[str, Weight] = {
+    "inverse": InverseSNR(),
+    "clipped": InverseSNR(clip=7.0),
+    "min": MinSNR(),
+    "likelihood": Likelihood(),
+}
 ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
     ("inverse", "eps"): (0.0, inf),
     ("inverse", "x_0"): (1.0, 1.0),
@@ -61,10 +67,7 @@ ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
 @pytest.mark.parametrize(("name", "prediction"), ENDS)
 def test_limits_at_the_ends(name: str, prediction: Parameterization) -> None:
     """LOS-9: at SNR = infinity and 0 (cosine) a weight is its limit, never NaN."""
-    weight = {"inverse": InverseSNR(), "clipped": InverseSNR(clip=7.0), "min": MinSNR(), "likelihood": Likelihood()}[
-        name
-    ]
-    ends = weight.of(CosineSchedule(), torch.tensor([0.0, 1.0]), prediction)
+    ends = NAMED[name].of(CosineSchedule(), torch.tensor([0.0, 1.0]), prediction)
     assert tuple(ends.tolist()) == ENDS[name, prediction]
 
 

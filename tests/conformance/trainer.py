@@ -43,12 +43,12 @@ def alpha_bar_of(p: Process, t: Times) -> Array:
         case Cosine():
             half_pi, s = F(np.pi / 2), F(p.s)
             found = np.maximum(np.cos(half_pi * ((t + s) / (F(1) + s))), F(0)) / np.cos(half_pi * (s / (F(1) + s)))
-            return np.minimum(np.asarray(found) ** 2, F(1))
+            return np.asarray(np.minimum(np.asarray(found) ** 2, F(1)))
         case Chain():
             table = np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)
             return np.asarray(np.concatenate([[F(1)], table])[t])
         case Own():
-            return _sech(t)
+            return np.asarray(_sech(t))
 
 
 def rate_of(p: Process, t: Any) -> Array:
