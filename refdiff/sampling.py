@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias, assert_never, get_args
 import torch
 from torch import Generator, Tensor
 
-from refdiff.errors import DomainError
+from refdiff.errors import ConfigError, DomainError
 from refdiff.loss import Denoiser
 from refdiff.marginal import marginal, posterior
 from refdiff.parameterization import Parameterization, convert
@@ -188,9 +188,12 @@ def flow_adaptive(
     """Return x carried along the probability flow from time `start` to `end`, by torchdiffeq's dopri5 (SMP-4).
 
     x: (batch, *event); start, end: in (0, 1], in either order, sigma > 0 and beta finite between; tolerance:
-    relative and absolute, of each step. Needs torchdiffeq.
+    relative and absolute, of each step. Raises ConfigError without torchdiffeq.
     """
-    from torchdiffeq import odeint  # here: only this function needs it
+    try:
+        from torchdiffeq import odeint  # here: only this function needs it
+    except ModuleNotFoundError:
+        raise ConfigError("SMP-4 wants torchdiffeq for flow_adaptive: pip install 'refdiff[train]', got none") from None
 
     velocity = velocity_of(schedule, denoiser, prediction)
     ends = torch.tensor([start, end], dtype=torch.float64, device=x.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from math import log2
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from refdiff import CosineSchedule, LinearSchedule, convert, perturb, posterior, sample
 from refdiff.chain import DiscreteChain
-from refdiff.errors import DomainError
+from refdiff.errors import ConfigError, DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.sampling import Rule, ancestral_step, ddim_step, euler_maruyama_step, flow_adaptive, flow_step
@@ -124,6 +125,13 @@ def test_adaptive_flow_goes_and_comes_back() -> None:
     assert max(asked) <= 1.0
     single = flow_adaptive(LINEAR, denoiser, x.float(), start=1.0, end=0.01)
     assert single.dtype == torch.float32
+
+
+def test_missing_integrator_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torchdiffeq, which is an extra, one sentence says what to install."""
+    monkeypatch.setitem(sys.modules, "torchdiffeq", None)
+    with pytest.raises(ConfigError, match=r"pip install 'refdiff\[train\]'"):
+        flow_adaptive(LINEAR, best(LINEAR), torch.ones(1, 1), start=1.0, end=0.5)
 
 
 RULES: list[tuple[Any, Rule]] = [(LINEAR, "ancestral"), (LINEAR, "ddim"), (LINEAR, "euler_maruyama"), (LINEAR, "flow")]
