@@ -34,7 +34,6 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "euler-law": 0.05,
         "path-mean": 0.05,
         "path-variance": 0.05,
-        "path-order": 0.05,
         "reverse-mean": 0.05,
         "reverse-variance": 0.05,
         "reverse-law": 0.05,

@@ -91,7 +91,7 @@ def test_one_design_has_one_use() -> None:
         with pytest.raises(ValueError, match="has two"):
             by_design(used)
     with pytest.raises(ValueError, match="cases make 2"):
-        statistical(Design(name="path-order", law="law", catches=0.2, why="planted"), case=(1, 2))
+        statistical(Design(name="path-mean", law="law", catches=0.2, why="planted"), case=(1, 2))
 
 
 def test_records_hold_what_was_judged() -> None:
