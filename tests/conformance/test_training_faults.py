@@ -185,6 +185,17 @@ def test_fault_is_reported(name: str) -> None:
             assert row.worst.ratio > 1.0
 
 
+def test_infinities_of_a_target_are_judged_and_not_warned_of() -> None:
+    """A rate of infinity, and weights of 0, are compared: no warning of NumPy's stands for a verdict."""
+    infinite = LINEAR.with_fault(
+        diffusion=lambda b: b * F("inf"),
+        times=lambda n, rng: (stratified(n, rng)[0], np.zeros(n, dtype=F)),
+    )
+    report = judged(infinite, {"SDE", "TIM"})
+    assert {"SDE-2", "SDE-4", "TIM-1", "TIM-2"} <= failing(report)
+    assert not [row.reason for row in report.rows if "the suite itself failed" in row.reason]
+
+
 RIGHT = {
     "linear": LINEAR,
     "cosine": COSINE,
