@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
-from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.interpolate import CubicSpline
 from scipy.special import ndtr
 
 from .mixture import Floats, Mixture
@@ -57,7 +57,7 @@ def stepped(law: Law, mean: Map, variance: float, x: Floats) -> Law:
     """Return the law of mean(X) + N(0, variance), on another grid; for variance 0, mean increases."""
     middle, d = mean(law.x), law.x[1] - law.x[0]
     if variance == 0.0:
-        below = PchipInterpolator(middle, law.below)(np.clip(x, middle[0], middle[-1]))
+        below = np.clip(CubicSpline(middle, law.below)(np.clip(x, middle[0], middle[-1])), 0.0, 1.0)
         return Law(x, np.gradient(below, x), below)
     z = (x[:, None] - middle[None, :]) / np.sqrt(variance)
     carried = law.density * d
