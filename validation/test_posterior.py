@@ -79,11 +79,12 @@ def _undoes(subject: Subject, kind: str) -> None:
         a, b = (x[:, 0].astype(np.float64) for x in (on_x_0, on_x_t))
         at = {"t": t, "s": earlier}
         known, bound = [scales(subject, x) for x in (earlier, t)], limits.coefficient
-        slack = known[0].d_alpha + np.abs(b) * known[1].d_alpha
+        # A bound that grows with what the target says is none where that is infinite.
+        slack = np.where(np.isfinite(b), known[0].d_alpha + np.abs(b) * known[1].d_alpha, 0.0)
         subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, alpha_s, 2.0 * bound + slack, at=at)
         power = b**2 * sigma_t**2 + variance.astype(np.float64)
         loss = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, earlier)
-        limit = loss + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound
+        limit = np.where(np.isfinite(b), loss + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound, 0.0)
         subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, sigma_s**2, limit, at=at)
         first = variance.astype(np.float64)
         subject.expect("variance, whatever x is", again, first, 2.0 * limits.variance, at=at)

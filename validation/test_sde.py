@@ -42,12 +42,12 @@ def test_drift(subject: Subject) -> None:
 def test_diffusion(subject: Subject) -> None:
     """SDE-2: g(t) = sqrt(beta(t)) >= 0."""
     t, beta, off = _rate(subject)
+    # tan(pi/2 (t + s)/(1 + s)) in float32 falls below 0 one float before t = 1 for s = 0.0092: within delta, no root.
+    kept = beta > off
+    t, beta, off = t[kept], beta[kept], off[kept]
     wide = subject.built.diffusion(t).astype(np.float64)
     # The clause bounds g^2; reported as an error of g, which is what the target gave. A g below 0 has none.
     limit = off + (4.0 * subject.format.u + JUDGE_U) * beta + subject.format.smallest
-    # tan(pi/2 (t + s)/(1 + s)) in float32 is -2.3e7 one float before t = 1 for s = 0.0092: within delta, without a root.
-    asked = ~np.isnan(wide) | (beta > limit)
-    t, beta, wide, limit = t[asked], beta[asked], wide[asked], limit[asked]
     with np.errstate(all="ignore"):
         bound = np.where(wide >= 0.0, limit / np.where(wide + np.sqrt(beta) > 0.0, wide + np.sqrt(beta), 1.0), 0.0)
     subject.expect("diffusion", wide, np.sqrt(beta), _in_range(subject, bound, beta), at={"t": t})
