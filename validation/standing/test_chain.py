@@ -169,11 +169,11 @@ def test_adjacent_posterior_at_every_index() -> None:
     assert np.all(np.diff(bars.value) < 0)
 
 
-def _gap(steps: int, shifted: bool) -> tuple[float, int]:
-    """Return sup over k of |log abar_k - log abar(k/N)| for the linear default, and where it is, in balls."""
+def _gap(steps: int, shifted: bool, beta_min: float = 0.1, beta_max: float = 20.0) -> tuple[float, int]:
+    """Return sup over k of |log abar_k - log abar(k/N)| for the linear chain, and where it is, in balls."""
     worst_gap, where = 0.0, 0
     with flint.ctx.workprec(128):
-        low, high = flint.arb("0.1"), flint.arb(20)
+        low, high = flint.arb(beta_min), flint.arb(beta_max)
         total = flint.arb(0)
         for k in range(1, steps + 1):
             share = flint.arb(k) / steps if shifted else flint.arb(k - 1) / (steps - 1)
@@ -200,19 +200,42 @@ def test_rate_of_the_linear_chain(shifted: bool, measured: float, constant: floa
     assert all(abs(slope - 1) < 0.01 for slope in slopes)
 
 
+@standing("DIS-5", kind="certified")
+@pytest.mark.parametrize(
+    ("low", "high", "inside"),
+    [(0.0, 0.1, True), (0.0, 0.5, True), (0.1, 0.5, False), (0.0, 0.75, False), (0.5, 0.5, False), (2.0, 3.0, False)],
+)
+def test_rate_where_the_gap_may_be_largest_inside(low: float, high: float, inside: bool) -> None:
+    """DIS-5: N times the largest gap is max |g| + O(1/N), also where that is before the end; from 3/4 on it is not."""
+    u = np.linspace(0.0, 1.0, 10_001)
+    rate = high - low
+    half_square = (low**2 * u + low * rate * u**2 + rate**2 * u**3 / 3) / 2
+    g = np.abs(half_square - rate / 2 * u * (1 - u))
+    fine, coarse = (steps * _gap(steps, False, low, high)[0] for steps in (2000, 1000))
+    # N gap = max |g| + c/N + ...: one extrapolation leaves 1/N^2, of a c below 1 + beta_max^3.
+    assert abs(2 * fine - coarse - np.abs(g).max()) <= (1 + high**3) / 1000**2 + rate / 1000**2
+    assert (np.abs(g).argmax() < len(u) - 1) == inside
+
+
 @standing("DIS-5", kind="symbolic")
 def test_constant_of_the_rate() -> None:
-    """DIS-5: sum beta_k is the integral, or (beta_max - beta_min)/(2N) more; half the sum of squares the rest."""
-    low, high = sp.symbols("beta_min beta_max", positive=True)
-    n, k = sp.symbols("N k", integer=True, positive=True)
+    """DIS-5: at k = uN, N times the gap of the sums tends to g(u), and g(1) is (beta_min^2 + ... + beta_max^2)/6.
+
+    Of -log(1 - beta) = beta + beta^2/2 + ..., the terms from beta^3 on sum to at most N (beta_max/N)^3/(1 - beta).
+    """
+    low, high, u, x = sp.symbols("beta_min beta_max u x", positive=True)
+    n, k, m = sp.symbols("N k m", integer=True, positive=True)
     ddpm = (low + (k - 1) / (n - 1) * (high - low)) / n
     shifted = (low + k / n * (high - low)) / n
-    integral = (low + high) / 2
-    expected = (low**2 + low * high + high**2) / 6
-    for beta, more in ((ddpm, sp.Integer(0)), (shifted, (high - low) / 2)):
-        first = sp.simplify(sp.summation(sp.expand(beta), (k, 1, n)) - integral)
-        second = sp.summation(sp.expand(beta**2), (k, 1, n)) / 2
-        assert sp.simplify(sp.limit(n * (first + second), n, sp.oo) - expected - more) == 0
+    rate = low + (high - low) * x
+    integral = sp.integrate(rate, (x, 0, u))
+    half_square = sp.integrate(rate**2, (x, 0, u)) / 2
+    for beta, rule in ((ddpm, -u * (1 - u)), (shifted, u)):
+        terms = [sp.summation(sp.expand(beta**power), (k, 1, m)).subs(m, u * n) for power in (1, 2)]
+        limit = sp.limit(sp.simplify(n * (terms[0] - integral + terms[1] / 2)), n, sp.oo)
+        assert sp.simplify(limit - half_square - (high - low) / 2 * rule) == 0
+    end = (low**2 + low * high + high**2) / 6
+    assert sp.simplify(half_square.subs(u, 1) - end) == 0
 
 
 @standing("DIS-5", kind="exhaustive")
