@@ -1,0 +1,202 @@
+"""refdiff.ema: what an average of weights keeps, moves, copies and saves."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from copy import deepcopy
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from refdiff.ema import average, decay_at
+from refdiff.errors import DomainError
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+decays = st.floats(0.0, 1.0, exclude_max=True)
+
+
+class Weights(nn.Module):
+    """Weights, a float buffer, a count and a flag."""
+
+    running: Tensor
+    count: Tensor
+    flag: Tensor
+
+    def __init__(self, values: list[float], dtype: torch.dtype = torch.float32) -> None:
+        """Start at these values."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(values, dtype=dtype))
+        self.register_buffer("running", torch.tensor(values, dtype=dtype))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("flag", torch.tensor(data=False))
+
+    def put(self, values: Tensor, count: int = 0) -> Weights:
+        """Take other values, in place."""
+        with torch.no_grad():
+            self.weight.copy_(values)
+            self.running.copy_(values)
+            self.count.fill_(count)
+            self.flag.fill_(count > 0)
+        return self
+
+
+def inside(averaged: AveragedModel) -> Any:
+    """Return the averaged copy of the model."""
+    return averaged.module
+
+
+def saved(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state, after a trip through a file."""
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    state: dict[str, Tensor] = torch.load(file, weights_only=True)
+    return state
+
+
+@given(
+    values=st.lists(st.floats(-(2.0**127), 2.0**127, width=32), min_size=1, max_size=40),
+    decay=decays,
+    warm_up=st.booleans(),
+)
+def test_constant_weights_stay_to_the_bit(values: list[float], decay: float, *, warm_up: bool) -> None:
+    """TRN-2: for any float32 weights and any decay, warm-up or not; -0 stays 0 in value."""
+    model = Weights(values)
+    averaged = average(model, decay=decay, warm_up=warm_up)
+    for _ in range(30):
+        averaged.update_parameters(model)
+    assert torch.equal(inside(averaged).weight, model.weight)
+    assert torch.equal(inside(averaged).running, model.running)
+
+
+def test_weighing_both_sides_drifts() -> None:
+    """TRN-2: mul_(d).add_(w, alpha=1 - d), a common form, moves constant float32 weights by 1.7e-4; ours by 0."""
+    weight = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    drifting = weight.clone()
+    for _ in range(20_000):
+        drifting.mul_(0.9999).add_(weight, alpha=1 - 0.9999)
+    assert float(((drifting - weight) / weight).abs().max()) > 1.6e-4
+    model = Weights(weight.tolist())
+    averaged = average(model)
+    for _ in range(20_000):
+        averaged.update_parameters(model)
+    assert torch.equal(inside(averaged).weight, weight)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_average_moves_in_every_dtype(dtype: torch.dtype) -> None:
+    """TRN-3: 1000 updates from 0 to 1 leave 1 - d^1000 = 0.095, to as many roundings of it; in bfloat16, none moves."""
+    model = Weights([0.0, 0.0], dtype)
+    averaged = average(model, decay=0.9999, warm_up=False)
+    averaged.update_parameters(model)
+    model.put(torch.ones(2))
+    for _ in range(1000):
+        averaged.update_parameters(model)
+    held = torch.float64 if dtype == torch.float64 else torch.float32
+    for found in (inside(averaged).weight, inside(averaged).running):
+        assert found.dtype == held
+        # A step rounds a sum below 0.0952 by u, and 1 - d and what it multiplies, 1e-4 at most, by 4u.
+        assert (found - (1 - 0.9999**1000)).abs().max().item() <= 1000 * torch.finfo(held).eps / 2 * 0.1
+    stuck = torch.zeros(2, dtype=torch.bfloat16).fill_(0.5)
+    assert torch.equal(stuck.clone().mul_(0.9999).add_(torch.ones_like(stuck), alpha=1e-4), stuck)
+
+
+@given(
+    history=st.lists(st.floats(-4.0, 4.0, width=32), min_size=1, max_size=20),
+    decay=st.floats(0.0, 0.9999),
+    warm_up=st.booleans(),
+)
+def test_recursion(history: list[float], decay: float, *, warm_up: bool) -> None:
+    """TRN-1: a_k = d_k a_(k-1) + (1 - d_k) w_k over the rationals, within 4 roundings a step of what is at most 4."""
+    model = Weights([0.0], torch.float64)
+    averaged = average(model, decay=decay, warm_up=warm_up)
+    want = Fraction(0)
+    for k, value in enumerate(history):
+        kept = Fraction(decay_at(k, decay, warm_up=warm_up))
+        want = kept * want + (1 - kept) * Fraction(value)
+        averaged.update_parameters(model.put(torch.tensor([value])))
+        assert abs(inside(averaged).weight.item() - float(want)) <= 4 * 4.0 * 2.0**-53 * (k + 1)
+
+
+def test_first_update_copies_and_whole_numbers_are_copied() -> None:
+    """TRN-1: the state at the start of training leaves no trace; counts and flags are those of the model."""
+    model = Weights([1.0, 2.0])
+    averaged = average(model, warm_up=False)
+    averaged.update_parameters(model.put(torch.tensor([5.0, 7.0]), count=3))
+    assert inside(averaged).weight.tolist() == [5.0, 7.0]
+    for count in (4, 9):
+        averaged.update_parameters(model.put(torch.tensor([0.0, 0.0]), count=count))
+        assert inside(averaged).count.item() == count
+        assert inside(averaged).flag.item() is True
+    assert inside(averaged).running.tolist() == inside(averaged).weight.tolist() != [0.0, 0.0]
+
+
+@given(k=st.integers(0, 10**7), decay=decays)
+def test_warm_up_rises_to_the_decay_and_stays(k: int, decay: float) -> None:
+    """TRN-1: min(decay, (1 + k)/(10 + k)): never above the decay, which warm-up must not overwrite, nor falling."""
+    warm = [decay_at(i, decay, warm_up=True) for i in (k, k + 1)]
+    assert 0.0 <= warm[0] <= warm[1] <= decay
+    assert k == 0 or decay_at(k, decay, warm_up=False) == decay
+    assert decay_at(10**19, decay, warm_up=True) == decay
+    assert decay_at(8, 0.9, warm_up=True) == 0.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_goes_round_bit_for_bit(dtype: torch.dtype) -> None:
+    """TRN-1: resumed from a file, an average takes the same course: the count of updates is part of it."""
+    generator = torch.Generator().manual_seed(1)
+    model = Weights([0.0, 1.0, 2.0], dtype)
+    whole = average(model)
+    for _ in range(7):
+        whole.update_parameters(model.put(torch.randn(3, generator=generator), count=2))
+    resumed = average(Weights([9.0, 9.0, 9.0], dtype))
+    resumed.load_state_dict(saved(whole))
+    assert resumed.n_averaged.item() == 7
+    for _ in range(5):
+        model.put(torch.randn(3, generator=generator), count=4)
+        whole.update_parameters(model)
+        resumed.update_parameters(model)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+        assert value.dtype == resumed.state_dict()[name].dtype
+
+
+def test_model_is_left_alone() -> None:
+    """TRN-1: neither dtype, nor values, nor gradients of the model change; the average takes none and can be copied."""
+    model = Weights([1.0, 2.0], torch.bfloat16)
+    before = deepcopy(model.state_dict())
+    averaged = average(model)
+    for _ in range(3):
+        averaged.update_parameters(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.weight.dtype == torch.bfloat16
+    assert model.weight.requires_grad
+    assert not any(parameter.requires_grad for parameter in averaged.parameters())
+    assert torch.equal(inside(pickle.loads(pickle.dumps(averaged))).weight, inside(averaged).weight)  # noqa: S301  # our own
+    assert torch.equal(inside(deepcopy(averaged)).weight, inside(averaged).weight)
+
+
+def test_shared_weights_stay_shared() -> None:
+    """TRN-1: one parameter under two names is averaged once, in float32 too."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)).half()
+    model[1].weight = model[0].weight
+    averaged = average(model)
+    assert inside(averaged)[0].weight is inside(averaged)[1].weight
+    assert inside(averaged)[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, 1.5, float("nan")])
+def test_decay_outside_its_range_is_refused(decay: float) -> None:
+    """TRN-1: a decay of 1 never moves, and one beyond it diverges."""
+    for call in (lambda: average(Weights([1.0]), decay=decay), lambda: decay_at(3, decay, warm_up=True)):
+        with pytest.raises(DomainError, match=r"TRN-1 wants a decay in \[0, 1\)"):
+            call()
+    with pytest.raises(DomainError, match="k >= 0"):
+        decay_at(-1, 0.9, warm_up=True)
