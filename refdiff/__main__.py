@@ -1,0 +1,113 @@
+"""`python -m refdiff train` and `python -m refdiff sample`: parsing only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from refdiff.errors import ConfigError, RefdiffError
+from refdiff.sampling import Rule
+from refdiff.training import generate
+from refdiff.training.config import Config, read
+from refdiff.training.generate import Trained
+from refdiff.training.run import train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Train a network; leaves weights, checkpoints, metrics and pictures in a folder."""
+
+    out: Path
+    """The folder."""
+    config: Path | None = None
+    """A TOML file of settings; the command line comes on top of it."""
+    resume: bool = False
+    """Go on from the newest good checkpoint in the folder."""
+    denoiser: str | None = None
+    """package.module:function that makes another network than the U-Net, from the shape of one example."""
+    features: str | None = None
+    """package.module:function that makes what the Frechet distance looks at."""
+    settings: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+    def __call__(self) -> None:
+        """Train."""
+        made = _named(self.features)
+        train(
+            self.settings,
+            self.out,
+            resume=self.resume,
+            denoiser=_named(self.denoiser),
+            features=made() if made else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Draw samples of a trained network: samples.npy, float32 in [-1, 1], and samples.png."""
+
+    checkpoint: Path
+    """The folder of a run, or a .safetensors file."""
+    out: Path
+    """The folder for the samples."""
+    num: int = 64
+    """How many."""
+    seed: int = 0
+    """Decides the noise."""
+    rule: Rule = "ddim"
+    """How a step is taken."""
+    walk: int = 50
+    """Steps."""
+    weights: Literal["ema", "model"] = "ema"
+    """Of a folder: the average, or the last weights."""
+    denoiser: str | None = None
+    """package.module:function that makes the network, if it is not the U-Net."""
+
+    def __call__(self) -> None:
+        """Sample."""
+        path = self.checkpoint / f"{self.weights}.safetensors" if self.checkpoint.is_dir() else self.checkpoint
+        trained = Trained(path, _named(self.denoiser))
+        generate.write(self.out, trained.samples(self.num, seed=self.seed, rule=self.rule, walk=self.walk))
+
+
+def _named(name: str | None) -> Any:
+    """Return what package.module:function names."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"TRN-8 wants package.module:function, got {name}: {error}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 2 with one sentence on stderr for what a person can mend."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config", type=Path)
+    try:
+        named = early.parse_known_args(argv)[0].config
+        settings = read(named) if named and argv[:1] == ["train"] else Config()
+        commands = Annotated[Train, tyro.conf.subcommand("train", default=Train(out=tyro.MISSING, settings=settings))]
+        command: Train | Sample = tyro.cli(
+            commands | Annotated[Sample, tyro.conf.subcommand("sample")],
+            args=argv,
+            prog="refdiff",
+            description="Train diffusion models and sample from them.",
+        )
+        command()
+    except RefdiffError as error:
+        print(f"refdiff: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

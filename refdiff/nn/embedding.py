@@ -1,0 +1,39 @@
+"""Sines and cosines of scaled time (spec chapter 9, NET-1).
+
+    e(t) = [sin(c w_0 t), ..., sin(c w_h t), cos(c w_0 t), ..., cos(c w_h t)],    w_i from 1 to 1e-4, evenly in log w
+
+The source embeds t in [0, 1] with c = 1: most channels then hardly move (erratum E6). c = 1000 is DDPM's range.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from refdiff.errors import DomainError
+from refdiff.tensors import Time
+
+
+@final
+class TimeEmbedding(nn.Module):
+    """Maps times (batch,) to (batch, channels), float32."""
+
+    def __init__(self, channels: int, *, scale: float = 1000.0) -> None:
+        """Take an even number of channels, and what multiplies time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
+        super().__init__()
+        if channels < 2 or channels % 2:
+            raise DomainError("NET-1", "an even number of channels, 2 at least", channels)
+        if not 0.0 < scale < float("inf"):
+            raise DomainError("NET-1", "a scale of time in (0, inf)", scale)
+        # Of one frequency the slowest: it alone tells all times apart.
+        powers = torch.linspace(0.0, 4.0, channels // 2, dtype=torch.float64) if channels > 2 else torch.tensor([4.0])
+        self.register_buffer("rates", scale * 10.0 ** -powers.double(), persistent=False)
+
+    rates: Tensor
+
+    def forward(self, t: Time) -> Tensor:
+        """Return the embedding. Phases are float64: in bfloat16 only 507 of 1000 indices differ."""
+        phase = t.double()[:, None] * self.rates.double()
+        return torch.cat([phase.sin(), phase.cos()], dim=1).float()

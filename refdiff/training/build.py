@@ -1,0 +1,135 @@
+"""From a config to the objects of the core that it names."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from refdiff.chain import DiscreteChain
+from refdiff.errors import ConfigError
+from refdiff.loss import Objective
+from refdiff.nn import UNet
+from refdiff.sampling import Rule
+from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
+from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified
+from refdiff.times import Uniform as UniformTimes
+from refdiff.training import config
+from refdiff.training.config import Config
+from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
+
+Times = Continuous | Discrete
+
+
+def process(how: config.Process) -> NoiseProcess:
+    """Return the noise process."""
+    ends = {"beta_min": how.beta_min, "beta_max": how.beta_max}
+    given = {name: value for name, value in ends.items() if value is not None}
+    match how.kind:
+        case "linear":
+            return LinearSchedule(**given)
+        case "cosine":
+            return CosineSchedule(s=how.s)
+        case "linear_chain":
+            return DiscreteChain.linear(how.steps, **given)
+        case "scaled_linear_chain":
+            return DiscreteChain.scaled_linear(how.steps, **given)
+        case "cosine_chain":
+            return DiscreteChain.cosine(how.steps, s=how.s)
+        case _:
+            assert_never(how.kind)
+
+
+def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
+    """Return the objective, per feature: its trivial value is then of order 1 whatever the size of an image."""
+    return Objective(process=noise, prediction=how.prediction, weight=_weight(how), features="mean")
+
+
+def _weight(how: config.Goal) -> Weight:
+    match how.weight:
+        case "uniform":
+            return Uniform()
+        case "inverse_snr":
+            return InverseSNR(clip=how.clip)
+        case "min_snr":
+            return MinSNR(gamma=how.gamma)
+        case "likelihood":
+            return Likelihood()
+        case _:
+            assert_never(how.weight)
+
+
+def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
+    """Return what draws times."""
+    if isinstance(noise, DiscreteChain):
+        return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
+    return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
+
+
+def _sampler(how: config.Times, cells: int) -> Sampler:
+    match how.sampler:
+        case "uniform":
+            return UniformTimes()
+        case "stratified":
+            return Stratified()
+        case "importance":
+            return Importance(torch.tensor(how.masses, dtype=torch.float64), Stratified())
+        case "second_moment":
+            return SecondMoment(cells=cells, history=how.history)
+        case _:
+            assert_never(how.sampler)
+
+
+def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
+    """Return the falling times of a sample: over all that was trained at, and to 0 (rk4: to the first of them)."""
+    if isinstance(drawn, Discrete):
+        return [*sorted({-(-drawn.steps * i // walk) for i in range(1, walk + 1)}, reverse=True), 0]
+    step = (drawn.t_max - drawn.t_min) / walk
+    falling = [drawn.t_max - step * i for i in range(walk)]
+    return [*falling, drawn.t_min if rule == "rk4" else 0.0]
+
+
+def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> UNet:
+    """Return the U-Net for images of this shape. Raises ConfigError for what is no image."""
+    if len(event) != 3:
+        raise ConfigError(
+            f"NET-2 wants images (channels, height, width) for the U-Net, got examples {event}: give --denoiser"
+        )
+    scale = 1000.0 if isinstance(noise, Schedule) else 1000.0 / how.process.steps
+    return UNet(event[0], how.network, time_scale=scale)
+
+
+def optimizer(how: config.Descent, model: nn.Module) -> Optimizer:
+    """Return the optimizer of all parameters."""
+    match how.kind:
+        case "adam":
+            return Adam(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps)
+        case "adamw":
+            return AdamW(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
+        case "sgd":
+            return SGD(model.parameters(), lr=how.rate)
+        case _:
+            assert_never(how.kind)
+
+
+def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
+    """Return the learning rate's course: a line up, then constant or half a cosine down to 0 after the last step."""
+
+    def share(step: int) -> float:
+        rise = min(1.0, (step + 1) / (how.warm_up + 1))
+        if how.decay == "constant" or step < how.warm_up:
+            return rise
+        left = max(steps - how.warm_up, 1)
+        return 0.5 * (1.0 + cos(pi * min(step - how.warm_up, left) / left))
+
+    return LambdaLR(stepped, share)
+
+
+def on_device(x: Tensor, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
+    """Return the data where and how it is computed on."""
+    moved = x.to(device, dtype)
+    return moved.contiguous(memory_format=torch.channels_last) if channels_last and x.ndim == 4 else moved

@@ -1,0 +1,146 @@
+"""Files that are whole or not there, and that execute nothing when loaded (TRN-11)."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from refdiff.training.config import Config, from_mapping, to_mapping
+from refdiff.training.errors import CheckpointError
+
+FORMAT = "refdiff-checkpoint-1"
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-(\d{9})\.pt")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """An exported network."""
+
+    tensors: dict[str, Tensor]
+    config: Config
+    event: tuple[int, ...]
+    """The shape of one example."""
+    step: int
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file as a whole: a crash or a full disk leaves the one before. Raises CheckpointError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"TRN-11 wants room to write {path}, got: {error.strerror}; what was saved before is whole"
+        ) from None
+
+
+def _sync(folder: Path) -> None:
+    """Put a rename on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save(out: Path, config: Config, state: Mapping[str, Any], *, keep: int) -> Path:
+    """Write the checkpoint of a step, and let go of all but the newest `keep`."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "config": json.dumps(to_mapping(config)), "state": dict(state)}, buffer)
+    path = out / FOLDER / f"step-{state['step']:09d}.pt"
+    write(path, buffer.getvalue())
+    for old in listed(out)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def listed(out: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest first."""
+    folder = out / FOLDER
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found, reverse=True)
+
+
+def load(path: Path) -> tuple[Config, dict[str, Any]]:
+    """Return config and state, on the CPU. Raises CheckpointError; executes nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
+        raise CheckpointError(f"TRN-11 wants a checkpoint of refdiff, got {path}: {_reason(error)}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"TRN-11 wants a checkpoint of format {FORMAT}, got {path}, which is of another")
+    return _config(path, content.get("config")), content["state"]
+
+
+def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, Any]]:
+    """Return the newest checkpoint that loads, and say of each newer one why it does not. Raises CheckpointError."""
+    paths = listed(out)
+    for path in paths:
+        try:
+            return load(path)
+        except CheckpointError as error:
+            said(str(error))
+    raise CheckpointError(
+        f"TRN-11 wants a checkpoint to resume from, got {len(paths)} in {out / FOLDER}, none that loads"
+    )
+
+
+def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int) -> None:
+    """Write weights as safetensors, with config, shape and step beside them."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
+    write(path, safetensors.torch.save(tensors, about))
+
+
+def weights(path: Path) -> Weights:
+    """Return exported weights: a file, or `ema.safetensors` in a folder. Raises CheckpointError; executes nothing."""
+    file = path / "ema.safetensors" if path.is_dir() else path
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = opened.metadata() or {}
+            tensors = dict(_tensors(opened))
+        event = tuple(int(side) for side in json.loads(about.get("event", "null")))
+        return Weights(tensors, _config(file, about.get("config")), event, int(about["step"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"TRN-11 wants weights exported by refdiff, got {file}: {_reason(error)}") from None
+
+
+def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:
+    for name in opened.keys():  # noqa: SIM118 - it is no mapping
+        yield name, opened.get_tensor(name)
+
+
+def _config(path: Path, text: object) -> Config:
+    try:
+        return from_mapping(json.loads(text if isinstance(text, str) else ""))
+    except ValueError as error:
+        raise CheckpointError(f"TRN-11 wants a config beside the weights, got {path}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of what a reader said."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 160 else f"{said[:157]}..."

@@ -1,0 +1,302 @@
+"""What a run is made of: frozen, typed, written to TOML and into every checkpoint.
+
+A TOML file names what differs from the defaults, in the tables of `Config`; the command line comes on top of it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import inf
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, final
+
+from cattrs import Converter, transform_error
+
+from refdiff.errors import ConfigError, RefdiffError
+from refdiff.nn import Architecture
+from refdiff.parameterization import Parameterization
+from refdiff.sampling import Rule
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "float64"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """How examples are read."""
+
+    held_out: int | None = None
+    """Examples kept from training, to judge samples by; by default a sixth, 297 at most."""
+    range: tuple[float, float] | None = None
+    """What becomes -1 and 1; by default 0 and 255 for bytes, -1 and 1 for floats."""
+    pad: int = 0
+    """Pixels of -1 added on each side: 2 makes 28 x 28 divisible by 8."""
+    size: int | None = None
+    """Side to which the images of a folder are cut, in the middle, and resized."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The noise process."""
+
+    kind: Literal["linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain"] = "cosine"
+    """A schedule, or DDPM's chain with times k in 1..steps."""
+    beta_min: float | None = None
+    """Of the linear ones; by default 0.1, scaled 0.85."""
+    beta_max: float | None = None
+    """Of the linear ones; by default 20, scaled 12."""
+    s: float = 0.008
+    """Offset of the cosine."""
+    steps: int = 1000
+    """N of a chain."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What is minimised."""
+
+    prediction: Parameterization = "v"
+    """What the network predicts."""
+    weight: Literal["uniform", "inverse_snr", "min_snr", "likelihood"] = "uniform"
+    """Of the squared error of the prediction (spec chapter 5)."""
+    gamma: float = 5.0
+    """Of min_snr."""
+    clip: float = inf
+    """Largest weight of inverse_snr."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Which times are trained at (spec chapter 6)."""
+
+    sampler: Literal["uniform", "stratified", "importance", "second_moment"] = "stratified"
+    """How positions are drawn; weights keep every choice unbiased."""
+    masses: tuple[float, ...] = ()
+    """Of importance: relative probabilities of equal cells of time."""
+    cells: int = 64
+    """Of second_moment; of a chain, its N."""
+    history: int = 10
+    """Of second_moment: losses that a cell remembers."""
+    t_min: float = 1e-3
+    """The first time of a schedule; samples end there too."""
+    t_max: float = 0.999
+    """The last; the cosine has no signal at 1."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one step is made of. Shards are the unit of randomness: dealt to ranks and passes, they stay the same."""
+
+    size: int = 128
+    """Examples of a step, over all ranks and passes."""
+    shards: int = 4
+    """Equal parts of a batch, each with times and noise of its own."""
+    passes: int = 1
+    """Micro-batches in which a rank goes through its shards, to save memory."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """The optimizer."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adamw"
+    """Which one."""
+    rate: float = 2e-3
+    """The learning rate after warm-up."""
+    warm_up: int = 100
+    """Steps over which the rate rises from 0."""
+    decay: Literal["constant", "cosine"] = "cosine"
+    """What the rate does then; cosine ends at 0 with the last step."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Of adam and adamw."""
+    eps: float = 1e-8
+    """Of adam and adamw."""
+    weight_decay: float = 0.01
+    """Of adamw."""
+    clip: float = 1.0
+    """Largest norm of the whole gradient; inf for none."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Average:
+    """The moving average of the weights."""
+
+    decay: float = 0.999
+    """Share that stays in one step, after warm-up."""
+    warm_up: bool = True
+    """Begin with min(decay, (1 + k)/(10 + k)): without, the first weights weigh 0.9999^k for long."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """What is looked at, and how often, in steps; 0 is never. Nothing here changes the training."""
+
+    log: int = 100
+    """A line of metrics."""
+    buckets: int = 8
+    """Equal parts of time whose losses are shown apart."""
+    samples: int = 1000
+    """A picture of samples of the average."""
+    shown: int = 64
+    """Samples in a picture."""
+    quality: int = 0
+    """Frechet distance of samples to held-out examples."""
+    judged: int = 500
+    """Samples judged."""
+    patience: int = 0
+    """Judgements without improvement after which the run ends; 0 is never."""
+    save: int = 500
+    """A checkpoint."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    findings: Literal["stop", "warn"] = "stop"
+    """What is done about what the checks find before the first step."""
+    rule: Rule = "ddim"
+    """How samples are made."""
+    walk: int = 50
+    """Steps of a sample."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where and how it is computed."""
+
+    device: str = "auto"
+    """cpu, cuda, ...; auto takes cuda where there is one."""
+    precision: Precision = "float32"
+    """bfloat16 is autocast: weights, average and loss stay float32."""
+    compile: bool = False
+    """Put the network through torch.compile."""
+    channels_last: bool = False
+    """Keep images with channels last in memory; not on CPU."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A run."""
+
+    data: str = "digits"
+    """digits, fashion-mnist, a folder of images, or a file: .npy, .npz, IDX (.gz too)."""
+    steps: int = 4000
+    """Optimizer steps."""
+    seed: int = 0
+    """Decides weights, order, times and noise."""
+    network: Architecture = field(default_factory=Architecture)
+    reading: Data = field(default_factory=Data)
+    process: Process = field(default_factory=Process)
+    objective: Goal = field(default_factory=Goal)
+    times: Times = field(default_factory=Times)
+    batch: Batch = field(default_factory=Batch)
+    optimizer: Descent = field(default_factory=Descent)
+    ema: Average = field(default_factory=Average)
+    monitor: Monitor = field(default_factory=Monitor)
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no run has; what the core checks itself is left to it."""
+        batch, watch, descent = self.batch, self.monitor, self.optimizer
+        _need(self.steps >= 1, "steps of 1 at least", self.steps)
+        _need(0 <= self.seed < 2**32, "a seed in 0..2^32-1", self.seed)
+        _need(
+            min(batch.size, batch.shards, batch.passes) >= 1 and batch.size % batch.shards == 0,
+            "a batch size that its shards divide, all 1 at least",
+            f"{batch.size} in {batch.shards} shards and {batch.passes} passes",
+        )
+        _need(0.0 < descent.rate < inf, "a learning rate in (0, inf)", descent.rate)
+        _need(descent.clip > 0.0, "a largest gradient norm above 0 (inf for none)", descent.clip)
+        _need(descent.warm_up >= 0, "warm-up steps of 0 at least", descent.warm_up)
+        _need(0.0 <= self.ema.decay < 1.0, "an EMA decay in [0, 1)", self.ema.decay)
+        often = (watch.log, watch.samples, watch.quality, watch.patience, watch.save)
+        _need(min(often) >= 0, "intervals and patience of 0 at least", watch)
+        _need(
+            min(watch.buckets, watch.shown, watch.judged, watch.keep, watch.walk) >= 1,
+            "buckets, shown, judged, keep and walk of 1 at least",
+            watch,
+        )
+        _need(watch.judged >= 2, "2 judged samples at least", watch.judged)
+        _need(not watch.patience or bool(watch.quality), "monitor.quality, for patience to wait for", watch.quality)
+        _need(self.reading.pad >= 0, "a padding of 0 at least", self.reading.pad)
+
+
+def _need(holds: bool, need: str, got: object) -> None:
+    if not holds:
+        raise ConfigError(f"TRN-8 wants {need}, got {got}")
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Config:
+    """Return the config that a mapping of names to values spells out. Raises ConfigError on what it does not know."""
+    try:
+        return _CONVERTER.structure(mapping, Config)
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values raised
+        if refused := _refusal(error):
+            raise refused from None
+        raise ConfigError(
+            f"TRN-8 wants a config that holds together, got {'; '.join(transform_error(error))}"
+        ) from None
+
+
+def read(path: Path) -> Config:
+    """Return the config of a TOML file. Raises ConfigError."""
+    try:
+        return from_mapping(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"TRN-8 wants a config to read, got {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"TRN-8 wants TOML, got {path}: {error}") from None
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """Return the config as plain values."""
+    plain: dict[str, Any] = _CONVERTER.unstructure(config)
+    return plain
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """Return the dotted names of the settings in which they differ."""
+    return list(_differing(one, other, ""))
+
+
+def _differing(one: Any, other: Any, prefix: str) -> list[str]:
+    if not is_dataclass(one):
+        return [] if one == other else [prefix.removesuffix(".")]
+    return [
+        name
+        for item in fields(one)
+        for name in _differing(getattr(one, item.name), getattr(other, item.name), f"{prefix}{item.name}.")
+    ]
+
+
+def _refusal(error: BaseException) -> RefdiffError | None:
+    """Return what a dataclass itself raised, from within the groups of cattrs."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_refusal, error.exceptions)), None)
+    return error if isinstance(error, RefdiffError) else None
+
+
+def _exactly(kind: type) -> Any:
+    """Return a hook that takes a value of this type and no other: cattrs would call bool("false"), which is True."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+        return value
+
+    return structure
+
+
+_CONVERTER = Converter(forbid_extra_keys=True)
+for _kind in (bool, int, float, str):
+    _CONVERTER.register_structure_hook(_kind, _exactly(_kind))

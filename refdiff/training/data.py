@@ -1,0 +1,244 @@
+"""Examples, scaled to [-1, 1], in the order that a seed decides.
+
+| source | what is read |
+|---|---|
+| `digits` | scikit-learn's 1,797 digits of 8 x 8, which it carries |
+| `fashion-mnist` | the IDX file of Debian's package dataset-fashion-mnist |
+| a folder | its images, sorted by path |
+| `.npy` | an array (n, ...), memory-mapped: bytes, or floats already in the range |
+| `.npz` | its only array, or the one named images, x or arr_0 |
+| IDX | a file of MNIST's format, .gz too |
+
+Images are (n, channels, height, width); of (n, height, width) and (n, height, width, channels) they are made.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from refdiff.training import config
+from refdiff.training.errors import DataError
+from refdiff.training.randomness import generator
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Rows of an array, scaled when they are asked for."""
+
+    raw: Array
+    """(n, *event), bytes or floats, perhaps on disk."""
+    rows: npt.NDArray[np.int64]
+    """Which of them these are."""
+    low: float
+    """What becomes -1."""
+    high: float
+    """What becomes 1."""
+    pad: int = 0
+    """Pixels of -1 on each side of an image."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        shape = self.raw.shape[1:]
+        return (*shape[:-2], *(side + 2 * self.pad for side in shape[-2:])) if self.pad else shape
+
+    def take(self, index: npt.NDArray[np.int64] | slice) -> Tensor:
+        """Return examples by place, (len(index), *event), float32 in [-1, 1]."""
+        chosen = self.rows[index]
+        taken = torch.from_numpy(np.ascontiguousarray(self.raw[chosen], dtype=np.float32))
+        scaled = (taken - self.low) * (2.0 / (self.high - self.low)) - 1.0
+        return torch.nn.functional.pad(scaled, (self.pad,) * 4, value=-1.0) if self.pad else scaled
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which examples are in which shard of which step: one permutation after another, each of (seed, epoch)."""
+
+    seed: int
+    examples: int
+    batch: int
+    shards: int
+    _permutation: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Remember the two permutations that a batch may straddle."""
+        object.__setattr__(self, "_permutation", lru_cache(maxsize=2)(self._permuted))
+
+    def rows(self, step: int, shard: int) -> npt.NDArray[np.int64]:
+        """Return the places of a shard's examples; steps count from 0."""
+        size = self.batch // self.shards
+        places = np.arange(size, dtype=np.int64) + (step * self.batch + shard * size)
+        epochs, within = np.divmod(places, self.examples)
+        rows = np.empty(size, dtype=np.int64)
+        for epoch in np.unique(epochs):
+            rows[epochs == epoch] = self._permutation(int(epoch))[within[epochs == epoch]]
+        return rows
+
+    def _permuted(self, epoch: int) -> npt.NDArray[np.int64]:
+        drawn: npt.NDArray[np.int64] = torch.randperm(
+            self.examples, generator=generator(self.seed, "order", epoch)
+        ).numpy()
+        return drawn
+
+
+def load(source: str, how: config.Data) -> Examples:
+    """Return all examples of a source. Raises DataError where there are none, or where they are not scaled."""
+    raw, natural = _read(source, how)
+    if raw.ndim < 2 or len(raw) == 0:
+        raise DataError(f"TRN-8 wants examples (n, ...), got an array of shape {raw.shape} from {source}")
+    if how.pad and raw.ndim != 4:
+        raise DataError(f"TRN-8 wants images to pad, got examples of shape {raw.shape[1:]}")
+    low, high = how.range or natural
+    examples = Examples(raw, np.arange(len(raw)), low, high, how.pad)
+    _check_range(raw, source, low, high)
+    return examples
+
+
+def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples, Examples]:
+    """Return examples to train on and examples held out, by a permutation that the seed decides."""
+    n = len(examples)
+    kept = min(297, n // 6) if held_out is None else held_out
+    if not 0 <= kept < n:
+        raise DataError(f"TRN-8 wants fewer examples held out than there are, got {kept} of {n}")
+    order = torch.randperm(n, generator=generator(seed, "split")).numpy()
+    return tuple(  # type: ignore[return-value] # two of them
+        Examples(examples.raw, np.sort(rows), examples.low, examples.high, examples.pad)
+        for rows in (order[kept:], order[:kept])
+    )
+
+
+def _check_range(raw: Array, source: str, low: float, high: float) -> None:
+    """Refuse values that are NaN, constant, outside the range, or plainly of another one."""
+    if not low < high:
+        raise DataError(f"TRN-8 wants a range whose first number is the smaller, got {low} and {high}")
+    ends = [(part.min(), part.max()) for part in np.array_split(raw, max(1, raw.nbytes // 2**26)) if len(part)]
+    least, most = float(np.min([end[0] for end in ends])), float(np.max([end[1] for end in ends]))
+    said = f"values from {least:.6g} to {most:.6g} in {source}"
+    if not (np.isfinite(least) and np.isfinite(most)):
+        raise DataError(f"TRN-8 wants finite data, got {said}")
+    if least == most:
+        raise DataError(f"TRN-8 wants data that varies, got {said}")
+    room = 1e-5 * (high - low)
+    if least < low - room or most > high + room:
+        raise DataError(
+            f"TRN-8 wants data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; say --reading.range"
+        )
+    if (low, high) == (-1.0, 1.0) and least >= 0.0:
+        raise DataError(f"TRN-8 wants data scaled to [-1, 1], got {said}; if 0 is black say --reading.range 0 1")
+
+
+def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
+    """Return the array of a source and the range that its values are of."""
+    if source == "digits":
+        return _digits(), (0.0, 16.0)
+    raw = _images(_opened(source, how))
+    return raw, (0.0, 255.0) if raw.dtype == np.uint8 else (-1.0, 1.0)
+
+
+def _opened(source: str, how: config.Data) -> Array:
+    path = Path(source)
+    if source == "fashion-mnist":
+        if not FASHION_MNIST.exists():
+            raise DataError(f"TRN-8 wants Debian's package dataset-fashion-mnist, got no {FASHION_MNIST}")
+        return _idx(FASHION_MNIST)
+    if path.is_dir():
+        return _folder(path, how.size)
+    if not path.exists():
+        raise DataError(f"TRN-8 wants digits, fashion-mnist, a folder or a file, got {source}, which is not there")
+    try:
+        match path.suffix:
+            case ".npy":
+                return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            case ".npz":
+                return _archived(path)
+            case _:
+                return _idx(path)
+    except (OSError, ValueError, EOFError, struct.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"TRN-8 wants a .npy, .npz or IDX file, got {path}: {error}") from None
+
+
+def _digits() -> Array:
+    try:
+        from sklearn.datasets import load_digits  # here: only this source needs it
+    except ModuleNotFoundError:
+        raise DataError("TRN-8 wants scikit-learn for its digits: pip install 'refdiff[train]', got none") from None
+    digits: Array = load_digits().images[:, None].astype(np.float32)
+    return digits
+
+
+def _archived(path: Path) -> Array:
+    with np.load(path, allow_pickle=False) as archive:
+        names = (
+            archive.files if len(archive.files) == 1 else [n for n in ("images", "x", "arr_0") if n in archive.files]
+        )
+        if not names:
+            raise DataError(f"TRN-8 wants an array named images, x or arr_0, got {', '.join(archive.files)} in {path}")
+        array: Array = archive[names[0]]
+        return array
+
+
+def _idx(path: Path) -> Array:
+    """Read MNIST's format: 0, 0, type, rank, sides as big-endian 32 bits, values."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        head = file.read(4)
+        if len(head) < 4 or head[:3] != b"\0\0\x08":
+            raise DataError(f"TRN-8 wants an IDX file of bytes, got {path}, which begins with {head.hex(' ')}")
+        shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
+        values = np.frombuffer(file.read(), dtype=np.uint8)
+    if values.size != np.prod(shape):
+        raise DataError(f"TRN-8 wants the {shape} values that {path} promises, got {values.size}")
+    return values.reshape(shape)
+
+
+def _folder(path: Path, size: int | None) -> Array:
+    from PIL import Image, ImageOps, UnidentifiedImageError  # here: only this source needs it
+
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
+    if not files:
+        raise DataError(f"TRN-8 wants images in a folder, got none in {path} ({', '.join(sorted(IMAGES))})")
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                picture = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+                pictures.append(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture))
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise DataError(f"TRN-8 wants images that open, got {file}: {error}") from None
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) > 1:
+        some = ", ".join(map(str, sorted(shapes)[:3]))
+        raise DataError(f"TRN-8 wants images of one size and kind, got {some} in {path}; say --reading.size")
+    return np.stack(pictures)
+
+
+def _images(array: Array) -> Array:
+    """Return the array with channels after the first side; of any other rank than 3 and 4 as it is."""
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"TRN-8 wants bytes or floats, got {array.dtype}")
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4 and array.shape[-1] in (1, 3, 4) and array.shape[1] not in (1, 3, 4):
+        return np.moveaxis(array, -1, 1)
+    return array

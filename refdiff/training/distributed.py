@@ -1,0 +1,107 @@
+"""One process of several: who it is, what part it does, and what all of them know together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from refdiff.errors import ConfigError
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The processes that train one model."""
+
+    rank: int = 0
+    """Which one this is."""
+    size: int = 1
+    """How many there are."""
+    device: torch.device
+    """What this one computes on."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def shards(self, count: int) -> range:
+        """Return the shards of this process: neighbours, so that gathering keeps their order."""
+        if count % self.size:
+            raise ConfigError(f"TRN-10 wants shards that {self.size} processes divide, got {count}: say --batch.shards")
+        each = count // self.size
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the module that averages gradients over processes; alone, the model itself."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+    def quiet(self, network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+        """Return a context in which gradients stay with their process, but for the last pass of a step."""
+        if last or not isinstance(network, DistributedDataParallel):
+            return nullcontext()
+        context: AbstractContextManager[None] = network.no_sync()
+        return context
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of all processes' values."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def gathered(self, value: Tensor) -> Tensor:
+        """Return all processes' values, one after another; each of the same shape."""
+        if self.size == 1:
+            return value
+        parts = [torch.empty_like(value) for _ in range(self.size)]
+        dist.all_gather(parts, value.contiguous())
+        return torch.cat(parts)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is up anywhere."""
+        return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def wait(self) -> None:
+        """Return when all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did, and leave them at the end."""
+    size, rank, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
+    chosen = _device(device, local)
+    if size == 1:
+        yield World(device=chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+    try:
+        yield World(rank=rank, size=size, device=chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+_ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+
+
+def _device(name: str, local: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(f"cuda:{local}" if name == "cuda" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"TRN-10 wants a device that is there, got {name}: {str(error).splitlines()[0]}") from None
+    return device

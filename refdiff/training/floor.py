@@ -1,0 +1,93 @@
+"""The smallest loss that any denoiser can have on a finite set of examples, by the exact posterior over it (TRN-13).
+
+    x_0_hat(x_t, t) = sum_i p_i x_i,    p_i proportional to exp(-|x_t - alpha x_i|^2 / 2 sigma^2)
+
+A network below this floor is wrong; one that reaches it at small t has learnt its examples by heart. What
+generalises lies between it and the loss on examples held out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from refdiff.loss import Denoiser, Objective
+from refdiff.marginal import marginal
+from refdiff.parameterization import convert
+from refdiff.tensors import Data, Time
+from refdiff.times import Continuous, Discrete
+from refdiff.training.data import Examples
+
+DRAWS = 256
+"""Of x_0, t and eps in each bucket."""
+WORK = 4e11
+"""Multiplications, beyond which the floor is that of a part of the examples, and not told."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Optimum:
+    """The denoiser with the least loss on a finite set of examples, each as likely as any other."""
+
+    objective: Objective
+    examples: Tensor
+    """(n, *event), float64."""
+
+    def __call__(self, x_t: Data, t: Time) -> Data:
+        """Return the prediction, (batch, *event), float64."""
+        q = marginal(self.objective.process, t)
+        known, seen = self.examples.flatten(1), x_t.flatten(1)
+        # |x_t|^2 is the same for all, and leaves the softmax as it is.
+        near = q.alpha[:, None] * (seen @ known.T) - 0.5 * q.alpha[:, None] ** 2 * known.square().sum(1)
+        share = torch.softmax(near / q.sigma[:, None] ** 2, dim=1)
+        x_0_hat = (share @ known).reshape(x_t.shape)
+        return convert(self.objective.process, x_0_hat, x_t, t, source="x_0", to=self.objective.prediction)
+
+
+def floor(
+    objective: Objective, examples: Examples, times: Continuous | Discrete, buckets: int, generator: Generator
+) -> list[float] | None:
+    """Return the least mean loss in each of equal parts of time, estimated with DRAWS draws; None if too costly."""
+    if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
+        return None
+    optimum = Optimum(objective, examples.take(slice(None)).double())
+    return losses(objective, optimum, examples, times, buckets, generator, dtype=torch.float64)
+
+
+def losses(
+    objective: Objective,
+    denoiser: Denoiser,
+    examples: Examples,
+    times: Continuous | Discrete,
+    buckets: int,
+    generator: Generator,
+    *,
+    dtype: torch.dtype | None = None,
+) -> list[float]:
+    """Return the mean loss of a denoiser in each of equal parts of time, with DRAWS draws of x_0, t and eps.
+
+    dtype: of the data, by default that of the denoiser's parameters, on whose device it is asked.
+    """
+    like = next(denoiser.parameters()) if isinstance(denoiser, nn.Module) else torch.zeros(0)
+    means = []
+    for bucket in range(buckets):
+        rows = torch.randint(len(examples), (DRAWS,), generator=generator)
+        inside = (torch.arange(DRAWS, dtype=torch.float64) + torch.rand(DRAWS, generator=generator)) / DRAWS
+        t = at(times, (bucket + inside) / buckets)
+        eps = torch.randn(DRAWS, *examples.event, generator=generator, dtype=torch.float64)
+        x_0, eps = (x.to(like.device, dtype or like.dtype) for x in (examples.take(rows.numpy()), eps))
+        t = t.to(x_0.device, x_0.dtype) if t.is_floating_point() else t.to(x_0.device)
+        with torch.no_grad():
+            means.append(float(objective(denoiser, x_0, eps, t).mean()))
+    return means
+
+
+def at(times: Continuous | Discrete, position: Tensor) -> Time:
+    """Return the times at positions in [0, 1), float64, or indices."""
+    if isinstance(times, Discrete):
+        return (position * times.steps).long().clamp(max=times.steps - 1) + 1
+    return times.t_min + (times.t_max - times.t_min) * position

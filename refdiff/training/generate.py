@@ -1,0 +1,120 @@
+"""Samples of a trained network, and pictures of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from math import ceil, sqrt
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import nn
+
+from refdiff.errors import ConfigError, DomainError
+from refdiff.loss import Objective
+from refdiff.sampling import Rule, sample
+from refdiff.tensors import Data
+from refdiff.training import build, checkpoint
+from refdiff.training.errors import CheckpointError
+from refdiff.training.randomness import generator
+
+Factory = Callable[[tuple[int, ...]], nn.Module]
+"""Makes a network for examples of a shape."""
+AT_ONCE = 256
+"""Samples walked together. Part of what a seed means: noise is drawn for so many."""
+
+
+def samples(
+    model: nn.Module,
+    objective: Objective,
+    times: build.Times,
+    event: tuple[int, ...],
+    count: int,
+    *,
+    seed: int,
+    rule: Rule = "ddim",
+    walk: int = 50,
+) -> Data:
+    """Return count samples, (count, *event) in [-1, 1], on the CPU; the model is left as it was."""
+    like = next(model.parameters())
+    grid, was_training, made = build.grid(times, walk, rule), model.training, []
+    model.eval()
+    try:
+        with torch.no_grad():
+            for part, first in enumerate(range(0, count, AT_ONCE)):
+                size = min(AT_ONCE, count - first)
+                drawn = generator(seed, "samples", part, device=like.device)
+                x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
+                walked = sample(
+                    objective.process, model, x, grid, rule=rule, prediction=objective.prediction, generator=drawn
+                )
+                made.append(walked.clamp(-1.0, 1.0).cpu())
+    finally:
+        model.train(was_training)
+    return torch.cat(made)
+
+
+@final
+class Trained:
+    """An exported network and what it was trained for."""
+
+    def __init__(self, path: Path, factory: Factory | None = None) -> None:
+        """Read weights: a file, or `ema.safetensors` of a folder. Raises CheckpointError.
+
+        A network that is not the U-Net is named by whoever asks, never by the file, which executes nothing.
+        """
+        read = checkpoint.weights(path)
+        noise = build.process(read.config.process)
+        self.config, self.event = read.config, read.event
+        self.objective = build.objective(read.config.objective, noise)
+        self.times = build.times(read.config.times, noise, torch.float32)
+        self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
+        try:
+            self.model.load_state_dict(read.tensors)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(f"TRN-11 wants weights of this network, got {path}: {said[:200]}") from None
+        self.model.float().eval()
+
+    def samples(self, count: int, *, seed: int, rule: Rule, walk: int) -> Data:
+        """Return count samples, (count, *event), float32 in [-1, 1]. Raises DomainError for count < 1."""
+        if count < 1 or walk < 1:
+            raise DomainError("SMP-6", "1 sample and 1 step at least", (count, walk))
+        return samples(self.model, self.objective, self.times, self.event, count, seed=seed, rule=rule, walk=walk)
+
+
+def write(out: Path, made: Data) -> None:
+    """Write `samples.npy`, and of images `samples.png`. Raises CheckpointError where there is no room."""
+    buffer = io.BytesIO()
+    np.save(buffer, made.float().numpy(), allow_pickle=False)
+    checkpoint.write(out / "samples.npy", buffer.getvalue())
+    if is_image(made.shape[1:]):
+        checkpoint.write(out / "samples.png", png(made))
+
+
+def is_image(event: tuple[int, ...]) -> bool:
+    """Say whether examples of this shape can be shown: grey, or red, green and blue."""
+    return len(event) == 3 and event[0] in (1, 3)
+
+
+def png(images: Data) -> bytes:
+    """Return a picture of images, (n, 1 or 3, height, width) in [-1, 1], in rows, small ones enlarged."""
+    try:
+        from PIL import Image  # here: only this function needs it
+    except ModuleNotFoundError:
+        raise ConfigError("TRN-13 wants pillow for pictures: pip install 'refdiff[train]', got none") from None
+    n, channels, height, width = images.shape
+    columns = ceil(sqrt(n))
+    times = max(1, 32 // min(height, width))
+    shown = ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    shown = shown.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    sheet = torch.full((channels, ceil(n / columns) * (height * times + 2) + 2, columns * (width * times + 2) + 2), 96)
+    for i, image in enumerate(shown):
+        top, left = 2 + i // columns * (height * times + 2), 2 + i % columns * (width * times + 2)
+        sheet[:, top : top + height * times, left : left + width * times] = image
+    pixels = sheet.to(torch.uint8).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,148 @@
+"""What a run looks like while it runs: metrics as JSON lines, pictures, a plot. Nothing here changes the training."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from refdiff.training import checkpoint
+from refdiff.training.distributed import World
+from refdiff.training.errors import CheckpointError
+from refdiff.training.step import Seen
+
+Row = dict[str, Any]
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Monitor:
+    """Collects what steps saw, and writes a row of their means (TRN-13)."""
+
+    out: Path
+    world: World
+    buckets: int
+    floor: list[float] | None
+    """The least loss of each bucket on the training examples."""
+    trivial: float
+    """The mean loss of the prediction 0."""
+    rows: list[Row] = field(default_factory=list)
+    _seen: list[Seen] = field(default_factory=list)
+    _since: float = field(default_factory=perf_counter)
+
+    def note(self, seen: Seen) -> None:
+        """Remember a step."""
+        self._seen.append(seen)
+
+    def summary(self, step: int, rate: float) -> Row:
+        """Return the means over all steps noted since the last, over all ranks, and forget them."""
+        position, loss, weight = (
+            torch.cat([getattr(seen, name).double() for seen in self._seen]) for name in ("position", "loss", "weight")
+        )
+        cell = (position * self.buckets).long()
+        sums = torch.zeros(2, self.buckets, dtype=torch.float64, device=loss.device)
+        sums[0].index_add_(0, cell, torch.ones_like(loss))
+        sums[1].index_add_(0, cell, loss)
+        ends = torch.stack(
+            [(weight * loss).sum(), torch.tensor(float(len(loss)), dtype=torch.float64, device=loss.device)]
+        )
+        counts, losses = self.world.total(sums).cpu()
+        weighted, seen = self.world.total(ends).tolist()
+        norms = [seen.norm for seen in self._seen]
+        seconds = perf_counter() - self._since
+        self._seen.clear()
+        self._since = perf_counter()
+        return {
+            "kind": "train",
+            "step": step,
+            "loss": weighted / seen,
+            "trivial": self.trivial,
+            "bucket_loss": [_mean(total, count) for total, count in zip(losses, counts, strict=True)],
+            "bucket_floor": self.floor,
+            "gradient_norm": sum(norms) / len(norms),
+            "gradient_norm_max": max(norms),
+            "learning_rate": rate,
+            "examples_per_second": seen / seconds,
+        }
+
+    def write(self, row: Row) -> None:
+        """Append a row to `metrics.jsonl`."""
+        self.rows.append(row)
+        if self.world.first:
+            try:
+                with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise CheckpointError(f"TRN-11 wants room for metrics, got: {error.strerror}") from None
+
+    def resume(self, step: int) -> None:
+        """Take up the rows of the run so far, and drop those of steps that will be done again."""
+        path = self.out / "metrics.jsonl"
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        self.rows = [row for row in map(_parsed, lines) if row is not None and row.get("step", step + 1) <= step]
+        if self.world.first and path.exists():
+            checkpoint.write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+
+    def picture(self, name: str, content: bytes) -> None:
+        """Write a PNG."""
+        checkpoint.write(self.out / name, content)
+
+    def plot(self) -> None:
+        """Write `run.png`: loss, loss by time beside its floor, gradients and rate, Frechet distance."""
+        checkpoint.write(self.out / "run.png", plot(self.rows))
+
+
+def _mean(total: Tensor, count: Tensor) -> float | None:
+    return float(total / count) if count > 0 else None
+
+
+def _parsed(line: str) -> Row | None:
+    """Return a row, or None of a line that a crash cut."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def plot(rows: list[Row]) -> bytes:
+    """Return the picture of a run, PNG."""
+    from matplotlib.figure import Figure  # here: half a second, and only this function needs it
+
+    trained = [row for row in rows if row["kind"] == "train"]
+    judged = [row for row in rows if row["kind"] == "quality"]
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    course, time, slope, quality = figure.subplots(2, 2).ravel()
+    steps = [row["step"] for row in trained]
+    course.plot(steps, [row["loss"] for row in trained])
+    course.set(title="loss, mean over all times", xlabel="step", yscale="log")
+    if trained:
+        course.axhline(trained[-1]["trivial"], color="grey", ls=":", label="prediction 0")
+        course.legend()
+        last = [loss if loss is not None else 0.0 for loss in trained[-1]["bucket_loss"]]
+        middles = [(i + 0.5) / len(last) for i in range(len(last))]
+        time.bar(middles, last, width=0.9 / len(last), color="C0", alpha=0.6, label="training")
+        if held := next((row["bucket_loss"] for row in reversed(rows) if row["kind"] == "held_out"), None):
+            time.plot(middles, held, "C1o", label="held out, average")
+        if floor := trained[-1]["bucket_floor"]:
+            time.plot(middles, floor, "k_", ms=20, mew=2, label="floor of the training examples")
+        time.legend()
+    time.set(title="loss by time, at the end", xlabel="position in the range of times", xlim=(0, 1))
+    slope.plot(steps, [row["gradient_norm"] for row in trained], label="gradient norm, mean")
+    slope.plot(steps, [row["learning_rate"] for row in trained], label="learning rate")
+    slope.set(title="descent", xlabel="step", yscale="log")
+    slope.legend()
+    quality.plot([row["step"] for row in judged], [row["frechet"] for row in judged], "o-", label="samples")
+    if judged:
+        quality.axhline(judged[-1]["yardstick"], color="grey", ls=":", label="training examples")
+        quality.legend()
+    quality.set(title="Fréchet distance to held-out examples", xlabel="step")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,300 @@
+"""A run from its first step, or its newest good checkpoint, to its last."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from refdiff.errors import ConfigError
+from refdiff.training import build, checkpoint, checks, generate, quality
+from refdiff.training.config import Config, differences
+from refdiff.training.data import Examples, Order, load, split
+from refdiff.training.distributed import World, joined
+from refdiff.training.errors import TrainingError
+from refdiff.training.floor import floor, losses
+from refdiff.training.generate import Factory
+from refdiff.training.monitor import Monitor, Row
+from refdiff.training.randomness import generator, number
+from refdiff.training.state import State
+from refdiff.training.step import DTYPES, Loop
+
+End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
+CHANGEABLE = ("steps", "monitor")
+"""Settings in which a resumed run may differ: they decide nothing of the steps before."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """How a run ended."""
+
+    end: End
+    state: State
+    rows: list[Row]
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    denoiser: Factory | None = None,
+    features: nn.Module | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Result:
+    """Train, leaving weights, checkpoints, metrics and pictures in `out`.
+
+    denoiser: makes another network than the U-Net; features: what the Frechet distance looks at; say: takes what a
+    person should read, by default on stderr. Raises RefdiffError, one sentence, where the run cannot start or go on.
+    """
+    said = say or _to_stderr
+    with joined(config.machine.device) as world, _repeatable(world.device):
+        run = _Run.prepare(config, out, world, resume, denoiser, features, said if world.first else lambda _: None)
+        return run.go()
+
+
+@final
+@dataclass(slots=True, eq=False)
+class _Run:
+    config: Config
+    out: Path
+    world: World
+    loop: Loop
+    monitor: Monitor
+    held_out: Examples
+    features: nn.Module | None
+    say: Callable[[str], None]
+    yardstick: float | None = field(default=None)
+
+    @staticmethod
+    def prepare(
+        config: Config,
+        out: Path,
+        world: World,
+        resume: bool,
+        denoiser: Factory | None,
+        features: nn.Module | None,
+        say: Callable[[str], None],
+    ) -> _Run:
+        """Build everything, or say in one sentence what is wrong with it."""
+        if checkpoint.listed(out) and not resume:
+            raise ConfigError(f"TRN-11 wants an empty folder for a new run, got {out} with checkpoints: say --resume")
+        world.shards(config.batch.shards)
+        _folder(out)
+        if config.machine.channels_last and world.device.type == "cpu":
+            raise ConfigError("TRN-8 wants an accelerator for channels_last, got cpu, where torch 2.13 crashes on it")
+        noise = build.process(config.process)
+        objective = build.objective(config.objective, noise)
+        times = build.times(config.times, noise, DTYPES[config.machine.precision])
+        training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
+        model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
+        state = State.new(config, model, times, world)
+        few = training.take(slice(0, 64)).to(world.device, DTYPES[config.machine.precision])
+        if resume:
+            saved, content = checkpoint.newest(out, say)
+            _same(saved, config)
+            state.load_state_dict(content)
+        else:
+            _start(config, list(checks.before(state.model, objective, times, few)), say)
+        compiled = torch.compile(state.model) if config.machine.compile else state.model
+        assert isinstance(compiled, nn.Module)
+        network = world.wrap(compiled)
+        order = Order(config.seed, len(training), config.batch.size, config.batch.shards)
+        least = None
+        if config.monitor.log:
+            least = floor(objective, training, times, config.monitor.buckets, generator(config.seed, "floor"))
+        monitor = Monitor(out, world, config.monitor.buckets, least, checks.trivial(objective, times, few))
+        if resume:
+            monitor.resume(state.step)
+            say(f"going on from step {state.step}")
+        loop = Loop(config, world, training, objective, state, network, order)
+        return _Run(config, out, world, loop, monitor, held_out, features, say)
+
+    def go(self) -> Result:
+        """Take all steps that are left, and what goes with them."""
+        state, watch, end = self.loop.state, self.config.monitor, "finished"
+        bar = tqdm(total=self.config.steps, initial=state.step, disable=None if self.world.first else True, unit="step")
+        with bar, _signals() as caught:
+            while state.step < self.config.steps:
+                self.monitor.note(self.loop.step())
+                bar.update()
+                if _due(state.step, watch.log) or (watch.log and state.step == self.config.steps):
+                    bar.set_postfix_str(self._log())
+                if self.world.first and _due(state.step, watch.samples) and generate.is_image(self.loop.data.event):
+                    self.monitor.picture(f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.shown)))
+                if self.world.any(self.world.first and _due(state.step, watch.quality) and self._judge()):
+                    end = "stopped early"
+                    break
+                if self.world.any(caught() is not None):
+                    end = "interrupted"
+                    break
+                if _due(state.step, watch.save):
+                    self._save()
+            self._save()
+        if end == "interrupted":
+            self.say(f"interrupted, and saved at step {state.step} of {self.config.steps}; go on with --resume")
+        elif self.world.first:
+            self._finish()
+        self.world.wait()
+        return Result(end, state, self.monitor.rows)  # type: ignore[arg-type] # a literal, assigned as one
+
+    def _log(self) -> str:
+        """Write a row of metrics, say what it shows to be wrong, and return what the bar shows."""
+        state = self.loop.state
+        row = self.monitor.summary(state.step, self.loop.state.optimizer.param_groups[0]["lr"])
+        self.monitor.write(row)
+        for finding in checks.stuck(row["loss"], row["trivial"], state.step):
+            self.monitor.write({"kind": "finding", "step": state.step, "says": finding})
+            self.say(f"TRN-12: {finding}")
+        return f"loss {row['loss']:.4f}, gradient {row['gradient_norm']:.3g}"
+
+    def _samples(self, count: int) -> Tensor:
+        state, watch, loop = self.loop.state, self.config.monitor, self.loop
+        return generate.samples(
+            state.ema.module, loop.objective, state.times, loop.data.event, count,
+            seed=self.config.seed, rule=watch.rule, walk=watch.walk,
+        )  # fmt: skip
+
+    def _judge(self) -> bool:
+        """Write a row on samples of the average, keep the best weights, and say whether patience is at its end."""
+        state, watch = self.loop.state, self.config.monitor
+        row = self._quality()
+        self.monitor.write(row)
+        if row["frechet"] < state.judged["best"]:
+            state.judged = {"best": row["frechet"], "at": state.step, "since": 0}
+            self._export("best.safetensors", state.ema.module)
+        else:
+            state.judged["since"] += 1
+        return bool(watch.patience) and state.judged["since"] >= watch.patience
+
+    def _quality(self) -> Row:
+        """Return how near samples of the average are to examples held out, beside training examples themselves."""
+        watch, loop = self.config.monitor, self.loop
+        if len(self.held_out) < 2:
+            raise ConfigError(f"TRN-13 wants 2 examples held out to judge by, got {len(self.held_out)}")
+        unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
+        known = loop.data.take(slice(0, min(len(loop.data), 10_000)))
+        if self.yardstick is None:
+            self.yardstick = quality.frechet(known[: watch.judged], unseen, self.features)
+        distance = quality.frechet(made, unseen, self.features)
+        return {
+            "kind": "quality",
+            "step": loop.state.step,
+            "frechet": distance,
+            "yardstick": self.yardstick,
+            "ratio": distance / self.yardstick if self.yardstick > 0.0 else None,
+            "nearest_quartiles": _quartiles(quality.nearest(made, known)),
+            "nearest_quartiles_held_out": _quartiles(quality.nearest(unseen, known)),
+        }
+
+    def _finish(self) -> None:
+        """Write what a finished run leaves: weights, held-out loss, last samples, the plot."""
+        loop, watch = self.loop, self.config.monitor
+        if watch.log and len(self.held_out):
+            held = losses(
+                loop.objective, loop.state.ema.module, self.held_out, loop.state.times, watch.buckets,
+                generator(self.config.seed, "floor"),
+            )  # fmt: skip
+            self.monitor.write({"kind": "held_out", "step": loop.state.step, "bucket_loss": held})
+        if watch.samples and generate.is_image(loop.data.event):
+            self.monitor.picture("samples.png", generate.png(self._samples(watch.shown)))
+        if watch.log:
+            self.monitor.plot()
+
+    def _save(self) -> None:
+        """Write a checkpoint and both networks, unless this step has one."""
+        state = self.loop.state
+        if self.world.first:
+            checkpoint.save(self.out, self.config, state.state_dict(), keep=self.config.monitor.keep)
+            self._export("model.safetensors", state.model)
+            self._export("ema.safetensors", state.ema.module)
+
+    def _export(self, name: str, model: nn.Module) -> None:
+        checkpoint.export(self.out / name, model, self.config, self.loop.data.event, self.loop.state.step)
+
+
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"TRN-11 wants a folder to write to, got {out}: {error.strerror}") from None
+
+
+def _new(config: Config, event: tuple[int, ...], factory: Factory) -> nn.Module:
+    """Return a network whose first weights the seed decides, and leave torch's own generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(config.seed, "weights"))
+        return factory(event)
+
+
+def _same(saved: Config, config: Config) -> None:
+    """Refuse to go on with other settings than those that decided the steps before."""
+    changed = [name for name in differences(saved, config) if name.split(".")[0] not in CHANGEABLE]
+    if changed:
+        raise ConfigError(
+            f"TRN-11 wants the settings of the saved run to go on with it, got others for {', '.join(changed)}"
+        )
+
+
+def _start(config: Config, findings: list[str], say: Callable[[str], None]) -> None:
+    if findings and config.monitor.findings == "stop":
+        raise TrainingError(f"TRN-12: {'; '.join(findings)} (--monitor.findings warn trains all the same)")
+    for finding in findings:
+        say(f"TRN-12: {finding}")
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _quartiles(distances: Tensor) -> list[float]:
+    return [float(q) for q in np.quantile(distances.double().numpy(), [0.0, 0.25, 0.5, 0.75])]
+
+
+def _to_stderr(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Have an accelerator choose only kernels that give the same bits again; the CPU's do with as many threads."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int | None]]:
+    """Hold SIGINT and SIGTERM until the step is done; a second one ends the process as ever."""
+    caught: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+
+    def hold(kind: int, _: FrameType | None) -> None:
+        caught.append(kind)
+        signal.signal(kind, before[signal.Signals(kind)])
+
+    for kind in kinds:
+        signal.signal(kind, hold)
+    try:
+        yield lambda: next(chain(caught), None)
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,88 @@
+"""Everything that decides the future of a run, and nothing else: no generator is among it (TRN-9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from refdiff.ema import average
+from refdiff.times import SecondMoment
+from refdiff.training import build
+from refdiff.training.build import Times
+from refdiff.training.config import Config
+from refdiff.training.distributed import World
+from refdiff.training.errors import CheckpointError
+
+
+@final
+@dataclass(slots=True, eq=False)
+class State:
+    """What a checkpoint holds."""
+
+    model: nn.Module
+    """What is trained."""
+    ema: AveragedModel
+    """Its average, what is sampled from."""
+    optimizer: Optimizer
+    """Moments and all."""
+    scheduler: LRScheduler
+    """The course of the learning rate."""
+    times: Times
+    """What draws times; an adaptive sampler remembers losses."""
+    step: int = 0
+    """Optimizer steps done."""
+    judged: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
+    """For early stopping: the best Frechet distance, the step that had it, and judgements since."""
+
+    @staticmethod
+    def new(how: Config, model: nn.Module, times: Times, world: World) -> State:
+        """Return the state before the first step."""
+        double = how.machine.precision == "float64"
+        form = torch.channels_last if how.machine.channels_last else torch.preserve_format
+        # A type checker knows of no `to` with a memory format and a dtype both.
+        model = model.to(world.device, torch.float64 if double else None).to(memory_format=form)  # type: ignore[call-overload]
+        optimizer = build.optimizer(how.optimizer, model)
+        return State(
+            model=model,
+            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
+            optimizer=optimizer,
+            scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
+            times=times,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values."""
+        sampler = self.times.sampler
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "sampler": sampler.state_dict() if isinstance(sampler, SecondMoment) else {},
+            "judged": dict(self.judged),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state. Raises CheckpointError where it is of another network or of none."""
+        sampler = self.times.sampler
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            if isinstance(sampler, SecondMoment):
+                sampler.load_state_dict(state["sampler"])
+            self.step, self.judged = int(state["step"]), dict(state["judged"])
+        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(
+                f"TRN-11 wants the state of this network and optimizer, got another: {said}"
+            ) from None
