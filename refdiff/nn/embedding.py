@@ -27,13 +27,12 @@ class TimeEmbedding(nn.Module):
             raise DomainError("NET-1", "an even number of channels, 2 at least", channels)
         if not 0.0 < scale < float("inf"):
             raise DomainError("NET-1", "a scale of time in (0, inf)", scale)
-        # Of one frequency the slowest: it alone tells all times apart.
-        powers = torch.linspace(0.0, 4.0, channels // 2, dtype=torch.float64) if channels > 2 else torch.tensor([4.0])
-        self.register_buffer("rates", scale * 10.0 ** -powers.double(), persistent=False)
-
-    rates: Tensor
+        self.channels, self.scale = channels, scale
 
     def forward(self, t: Time) -> Tensor:
         """Return the embedding. Phases are float64: in bfloat16 only 507 of 1000 indices differ."""
-        phase = t.double()[:, None] * self.rates.double()
+        half = self.channels // 2
+        # No buffer, which `module.half()` would round. Of one frequency, the slowest: it alone tells all times apart.
+        powers = torch.linspace(0.0 if half > 1 else 4.0, 4.0, half, dtype=torch.float64, device=t.device)
+        phase = t.double()[:, None] * (self.scale * 10.0**-powers)
         return torch.cat([phase.sin(), phase.cos()], dim=1).float()

@@ -68,8 +68,8 @@ class UNet(nn.Module):
         self.channels = channels
         self.architecture = plan = architecture or Architecture()
         widths, embedded = plan.widths, 4 * plan.width
+        self.embed = TimeEmbedding(2 * plan.width, scale=time_scale)
         self.time = nn.Sequential(
-            TimeEmbedding(2 * plan.width, scale=time_scale),
             nn.Linear(2 * plan.width, embedded),
             nn.SiLU(),
             nn.Linear(embedded, embedded),
@@ -94,7 +94,7 @@ class UNet(nn.Module):
     def forward(self, x: Data, t: Time) -> Tensor:
         """Return the prediction. Raises DomainError (NET-2) on images it cannot halve and double."""
         self._check(x)
-        embedding = self.time(t)
+        embedding = self.time(self.embed(t).to(self.enter.weight.dtype))
         x = self.enter(x)
         skips = []
         for level in self.down:
