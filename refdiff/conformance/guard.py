@@ -195,6 +195,10 @@ class Built:
         """Return x_s, shaped as x_t."""
         return self._array("step", self.call("step", x_t, eps_hat, t, s, noise, rule), x_t.shape)
 
+    def ema(self, decay: float, history: Array) -> Array:
+        """Return the average after each row, shaped as history."""
+        return self._array("ema", self.call("ema", decay, history), history.shape)
+
     def call(self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.
 

@@ -17,7 +17,7 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | times     | `times(n, seed)` -> (t, weight), both (n,) |
 | step      | `step(x_t, eps_hat, t, s, noise, rule)` -> x_s; rule is of `Rule` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
-| ema       | `ema(decay, history)` -> history |
+| ema       | `ema(decay, history)` -> averages, shaped as history (steps, p) |
 | fit       | `fit(data, seed, seconds)` -> denoiser |
 
 Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
@@ -26,6 +26,9 @@ raises `Unsupported`. Arguments are passed by position.
 
 `denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
 calls it once. Weightings and what they multiply: the table of spec chapter 5; min_snr has gamma = 5.
+
+`history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
+is no warm-up.
 """
 
 from __future__ import annotations

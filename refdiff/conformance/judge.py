@@ -81,7 +81,11 @@ class Judge:
     def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
         assert self.claim is not None
+        kinds: set[type] = set()
         for member in members(self.claim, self.settings.seed):
+            kind = type(member.process)
+            first = kind not in kinds
+            kinds.add(kind)
             if not isinstance(member.process, check.on):
                 continue
             built = self._build(member)
@@ -97,6 +101,7 @@ class Judge:
                 others=self._other,
                 seed=self.settings.seed,
                 full=self.settings.full,
+                first=first,
             )
 
     def _other(self, process: Process) -> Built:

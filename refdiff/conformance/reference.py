@@ -8,7 +8,7 @@ from typing import Any, assert_never, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refdiff import __version__
 from refdiff.chain import DiscreteChain
@@ -30,6 +30,7 @@ from refdiff.conformance.interface import (
     Unsupported,
     Weighting,
 )
+from refdiff.ema import average
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
@@ -62,7 +63,9 @@ def target(dtype: DType = "float32") -> Reference:
             version=__version__,
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
-            capabilities=frozenset({"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior"}),
+            capabilities=frozenset(
+                {"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema"}
+            ),
         )
     )
 
@@ -159,6 +162,17 @@ class _Built:
                 return self._array(flow_step(self._schedule(), x, e, later, earlier))
             case _:
                 assert_never(rule)
+
+    def ema(self, decay: float, history: Array) -> Array:
+        weights = self._tensor(history)
+        model = nn.ParameterList([weights[0].clone()])
+        averaged = average(model, decay=decay, warm_up=False)
+        rows = []
+        for row in weights:
+            model[0].data.copy_(row)
+            averaged.update_parameters(model)
+            rows.append(next(averaged.module.parameters()).detach().clone())
+        return self._array(torch.stack(rows))
 
     def _schedule(self) -> LinearSchedule | CosineSchedule:
         if isinstance(self.process, DiscreteChain):

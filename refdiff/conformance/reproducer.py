@@ -21,7 +21,9 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
     What is too large to print is stood for by zeros of its shape.
     """
     module, _, attribute = origin.partition(":")
-    arguments = ", ".join(_literal(x, example) for x in call.arguments)
+    # The rows of a history are no examples: one by itself repeats nothing.
+    batch = None if call.method == "ema" else example
+    arguments = ", ".join(_literal(x, batch) for x in call.arguments)
     return "\n".join(
         (
             "import numpy as np",

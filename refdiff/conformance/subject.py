@@ -15,7 +15,7 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.strategies import SearchStrategy
 
 from refdiff.conformance.formats import Format
-from refdiff.conformance.guard import Built, Misbehaviour
+from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Capability, Process
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
@@ -60,6 +60,8 @@ class Subject:
     seed: int
     full: bool
     """Whether to spend minutes: every float32, every index."""
+    first: bool = True
+    """Whether no process of its kind comes before it in the claim."""
     inner: bool = False
     """Whether to leave out the ends t = 0 and t = 1, which the target does not serve."""
     refusals: list[str] = field(default_factory=list)
@@ -81,6 +83,11 @@ class Subject:
     def rng(self) -> np.random.Generator:
         """Return the generator of this check on this process, the same at each call."""
         return np.random.default_rng([self.seed, crc32(f"{self.name}{self.process!r}".encode())])
+
+    def once_a_kind(self) -> None:
+        """Raise NotClaimed unless this is the first process of its kind: enough for what depends little on it."""
+        if not self.first:
+            raise NotClaimed("it is judged on the first process of each kind")
 
     def expect(
         self,

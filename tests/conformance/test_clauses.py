@@ -35,6 +35,7 @@ def test_clauses_are_read() -> None:
         "5": "LOS",
         "6": "TIM",
         "7": "DIS",
+        "8": "TRN",
         "10": "SMP",
         "11": "NUM",
         "12": "CON",

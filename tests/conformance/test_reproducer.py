@@ -9,6 +9,7 @@ from refdiff.conformance.interface import Linear
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.loading import Member
 from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.subject import Subject
 from validation.suite import checks
 
 
@@ -34,3 +35,28 @@ def test_whole_batch_and_large_arguments() -> None:
     code = reproducer("", member, Call("convert", arguments), None)
     assert "np.array([[1.0], [1.0]], np.float32), np.zeros((2, 100), np.float32), 'eps'" in code
     assert "from your_module import your_factory as factory" in code
+
+
+def test_history_is_whole() -> None:
+    """A row of a history is no example: the call is repeated with all of it, and gives the number got."""
+    (outcome,) = Judge.of("refdiff.conformance.reference:target").judge(
+        c for c in checks() if c[1].__name__ == "test_recursion"
+    )
+    assert outcome.worst is not None
+    result: dict[str, object] = {}
+    exec(outcome.worst.reproducer.replace("print(", "result = ("), result)  # noqa: S102  # the text under test
+    assert outcome.worst.got in np.asarray(result["result"], dtype=np.float64)
+
+
+def test_average_is_judged_once_a_kind() -> None:
+    """Ten processes, three kinds: what knows nothing of a process is not asked of each."""
+    seen = []
+    (check,) = {c[0] for c in checks() if c[1].__name__ == "test_recursion"}
+
+    def once(subject: Subject) -> None:
+        subject.once_a_kind()
+        seen.append(type(subject.process).__name__)
+
+    (outcome,) = Judge.of("refdiff.conformance.reference:target").run(check, once)
+    assert seen == ["Linear", "Cosine", "Chain"]
+    assert outcome.status == "unsupported"

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from refdiff.conformance.clauses import clauses
+from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Target
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.report import Report, assemble, described
-from tests.conformance.trainer import F, Trainer, importance, stratified, target_of, weight_of
+from tests.conformance.trainer import F, Trainer, averaged, importance, stratified, target_of, weight_of
 from validation.suite import checks
 
 LINEAR = Trainer()
@@ -64,7 +65,73 @@ def _root_of_log(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
     return (x - (F(1) - ratio) / np.sqrt(F(1) - t[0]) * e) / np.sqrt(ratio) + np.sqrt(np.log(variance)) * z
 
 
+def _kept(step: Any) -> Any:
+    """Return averages by a step (decay, average, weights, k)."""
+
+    def averages(decay: float, history: Any) -> Any:
+        rows = [history[0]]
+        for k, row in enumerate(history[1:], start=1):
+            rows.append(step(decay, rows[-1], row, k))
+        return np.stack(rows).astype(F)
+
+    return averages
+
+
+def _warmed(decay: float, history: Any) -> Any:
+    """Let warm-up overwrite the decay, which then stays where the first step put it (hf#1864)."""
+    rows, kept = [history[0]], decay
+    for k, row in enumerate(history[1:], start=1):
+        kept = min(kept, (1 + k) / (10 + k))
+        rows.append(rows[-1] + F(1 - kept) * (row - rows[-1]))
+    return np.stack(rows)
+
+
+def _in_bfloat16(decay: float, history: Any) -> Any:
+    """Keep the average in bfloat16, each operation rounded."""
+    short = FORMATS["bfloat16"].rounded
+    rows, d, rest = [short(history[0])], short(decay), short(1 - decay)
+    for row in history[1:]:
+        rows.append(short(short(d * rows[-1]) + short(rest * short(row))))
+    return np.stack([history[0], *rows[1:]]).astype(F)
+
+
+def _in_place(decay: float, history: Any) -> Any:
+    """Average in the history itself."""
+    history.flags.writeable = True
+    for k in range(1, len(history)):
+        history[k] = history[k - 1] + F(1 - decay) * (history[k] - history[k - 1])
+    return history
+
+
 FAULTS: dict[str, tuple[Trainer, set[str]]] = {
+    "decay swapped": (LINEAR.with_fault(ema=_kept(lambda d, a, w, k: F(1 - d) * a + F(d) * w)), {"TRN-1", "TRN-3"}),
+    "warm-up overwrites the decay": (LINEAR.with_fault(ema=_warmed), {"TRN-1", "TRN-3"}),
+    "warm-up where none is asked": (
+        LINEAR.with_fault(ema=_kept(lambda d, a, w, k: a + F(1 - min(d, (1 + k) / (10 + k))) * (w - a))),
+        {"TRN-1", "TRN-3"},
+    ),
+    "average never stepped": (LINEAR.with_fault(ema=_kept(lambda d, a, w, k: a)), {"TRN-1", "TRN-3"}),
+    "average stepped every other time": (
+        LINEAR.with_fault(ema=_kept(lambda d, a, w, k: a + F(1 - d) * (w - a) if k % 2 else a)),
+        {"TRN-1", "TRN-3"},
+    ),
+    "average one step late": (
+        LINEAR.with_fault(ema=lambda d, h: averaged(d, h[[0, *range(len(h) - 1)]])),
+        {"TRN-1"},
+    ),
+    "average from 0": (
+        LINEAR.with_fault(ema=lambda d, h: averaged(d, np.concatenate([0 * h[:1], h]))[1:]),
+        {"TRN-1", "TRN-3"},
+    ),
+    "live weights for the average": (LINEAR.with_fault(ema=lambda d, h: h.copy()), {"TRN-1", "TRN-3"}),
+    "plain mean": (
+        LINEAR.with_fault(ema=_kept(lambda d, a, w, k: a + (w - a) / F(k + 1))),
+        {"TRN-1", "TRN-3"},
+    ),
+    "decay squared": (LINEAR.with_fault(ema=lambda d, h: averaged(d * d, h)), {"TRN-1", "TRN-3"}),
+    "average kept in bfloat16": (LINEAR.with_fault(ema=_in_bfloat16), {"TRN-1", "TRN-3"}),
+    "average in place": (LINEAR.with_fault(ema=_in_place), {"CON-3", "TRN-1"}),
+    "averages without the first": (LINEAR.with_fault(ema=lambda d, h: averaged(d, h)[1:]), {"CON-2", "TRN-1"}),
     "beta for sqrt(beta)": (LINEAR.with_fault(diffusion=lambda b: b), {"SDE-2", "SDE-3", "SDE-4"}),
     "sign of the drift": (LINEAR.with_fault(drift=lambda b, x: F(0.5) * b * x), {"SDE-1", "SDE-3"}),
     "half lost in the drift": (LINEAR.with_fault(drift=lambda b, x: -b * x), {"SDE-1", "SDE-3"}),
@@ -174,12 +241,12 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
 def test_fault_is_reported(name: str) -> None:
     """A wrong formula fails the clauses that one would expect, with a place and a size, or the rule that it breaks."""
     target, expected = FAULTS[name]
-    prefixes = {clause[:3] for clause in expected} | ({"LOS", "TIM"} if "CON-2" in expected else set())
+    prefixes = {clause[:3] for clause in expected} | ({"LOS", "TIM"} if expected == {"CON-2"} else set())
     report = judged(target, prefixes - {"CON"})
     assert report.verdict == "non-conforming"
     assert expected <= failing(report)
     for row in report.rows:
-        if row.clause.id in expected and row.clause.id != "CON-2":
+        if row.clause.id in expected and not {"CON-2", "CON-3"} & expected:
             assert row.worst is not None
             assert row.worst.at
             assert row.worst.ratio > 1.0
@@ -206,6 +273,13 @@ RIGHT = {
     "every linear": Trainer(processes=(Linear,)),
     "importance": LINEAR.with_fault(times=importance),
     "independent": LINEAR.with_fault(times=lambda n, rng: (rng.random(n, dtype=F), np.ones(n, dtype=F))),
+    "average that weighs both sides": LINEAR.with_fault(ema=_kept(lambda d, a, w, k: F(d) * a + F(1 - d) * w)),
+    "average with 1 - d from a rounded d": LINEAR.with_fault(
+        ema=_kept(lambda d, a, w, k: F(d) * a + (F(1) - F(d)) * w)
+    ),
+    "average kept in float64": LINEAR.with_fault(
+        ema=lambda d, h: _kept(lambda d, a, w, k: d * a + (1 - d) * w)(d, h.astype(np.float64))
+    ),
     "DDIM by its general form": LINEAR.with_fault(
         ddim=lambda x, e, t, s: np.sqrt(s / t) * x + (np.sqrt(1 - s - F(0)) - np.sqrt(s * (1 - t) / t)) * e
     ),
@@ -216,5 +290,18 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_code_is_not_flagged(name: str, seed: int) -> None:
     """Right code in float32, cancellation and all, fails no MUST clause: DDPM's eps form, means, SNR by roots."""
-    report = judged(RIGHT[name], {"SDE", "LOS", "TIM", "DIS", "SMP", "CON"}, seed)
+    report = judged(RIGHT[name], {"SDE", "LOS", "TIM", "DIS", "SMP", "TRN", "CON"}, seed)
     assert failing(report) == set(), [row.reason for row in report.rows if row.status == "fail"]
+
+
+def test_weak_average_is_told_from_a_wrong_one() -> None:
+    """TRN-2: gd's form, which drifts, fails the SHOULD alone; averages that keep constants fail nothing."""
+    levels = {}
+    for name in ("average that weighs both sides", "average kept in float64", "linear"):
+        rows = judged(RIGHT[name], {"TRN"}).rows
+        levels[name] = {(row.clause.id, row.clause.level) for row in rows if row.status == "fail"}
+    assert levels == {
+        "average that weighs both sides": {("TRN-2", "SHOULD")},
+        "average kept in float64": set(),
+        "linear": set(),
+    }

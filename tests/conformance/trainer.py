@@ -113,6 +113,14 @@ def ddim_step(x: Array, e: Array, t: Array, s: Array) -> Array:
     return np.asarray(np.sqrt(s) * x_0 + np.sqrt(F(1) - s) * e)
 
 
+def averaged(decay: float, history: Array) -> Array:
+    """Return the averages, by the form that keeps constant weights."""
+    rows = [history[0]]
+    for row in history[1:]:
+        rows.append(rows[-1] + F(1 - decay) * (row - rows[-1]))
+    return np.stack(rows)
+
+
 @dataclass(frozen=True)
 class Formulas:
     """Everything that a test may replace."""
@@ -130,6 +138,7 @@ class Formulas:
     ode: Formula = lambda x, e, h, b, s: x + F(0.5) * h * b * (x - e / s)
     ddpm: Formula = posterior_step
     ddim: Formula = ddim_step
+    ema: Formula = averaged
     variance: Formula = lambda t, s: (F(1) - t / s) * (F(1) - s) / (F(1) - t)
 
 
@@ -149,7 +158,7 @@ class Trainer:
             version="1",
             dtype="float32",
             processes=self.processes,
-            capabilities=frozenset({"perturb", "sde", "loss", "times", "step", "posterior"}),
+            capabilities=frozenset({"perturb", "sde", "loss", "times", "step", "posterior", "ema"}),
             reduction=self.reduction,
         )
 
@@ -229,6 +238,10 @@ class Built:
                 self.by.em(x_t, eps_hat, noise, h, b, sigma) if rule == "em" else self.by.ode(x_t, eps_hat, h, b, sigma)
             )
             return np.asarray(made, dtype=F)
+
+    def ema(self, decay: float, history: Array) -> Array:
+        """Return the averages."""
+        return np.asarray(self.by.ema(decay, history))
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         """Return mean and variance."""
