@@ -20,7 +20,9 @@ import torch
 from torch import Generator, Tensor
 
 from refdiff.errors import ConfigError, DomainError
-from refdiff.tensors import Batch, Time
+from refdiff.tensors import Batch, Time, within
+
+_TINY = float(torch.finfo(torch.float64).tiny)
 
 
 @runtime_checkable
@@ -48,11 +50,8 @@ class Stratified:
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
         """Return n positions, one in each [i/n, (i + 1)/n), and ones."""
-        device = _device(generator)
-        strata = torch.randperm(n, generator=generator, device=device, dtype=torch.float64)
-        # The quotient may round up to the next stratum, and in the last one to 1.
-        ceiling = _below((strata + 1.0) / n)
-        return torch.minimum((strata + _uniform(n, generator)) / n, ceiling), _ones(n, generator)
+        strata = torch.randperm(n, generator=generator, device=_device(generator), dtype=torch.float64)
+        return _in_cell(strata, _uniform(n, generator), n), _ones(n, generator)
 
 
 @final
@@ -70,17 +69,29 @@ class Importance:
         masses = self.masses.detach().double()
         if masses.ndim != 1 or len(masses) == 0:
             raise DomainError("TIM-5", "masses of shape (cells,), one at least", tuple(masses.shape))
-        if not bool(((masses > 0.0) & torch.isfinite(masses)).all()):
-            raise DomainError("TIM-5", "masses in (0, inf)", masses.min().item())
-        object.__setattr__(self, "masses", masses / masses.sum())
+        if not bool((inside := (masses > 0.0) & torch.isfinite(masses)).all()):
+            raise DomainError("TIM-5", "masses in (0, inf)", masses[~inside][0].item())
+        # The sum of masses of 1e308 is infinite; that of their shares of the largest is not.
+        shares = masses / masses.max()
+        shares = shares / shares.sum()
+        if not bool((shares >= _TINY).all()):
+            raise DomainError("TIM-5", f"shares of at least {_TINY:.1e}, for finite weights", shares.min().item())
+        object.__setattr__(self, "masses", shares)
 
     @staticmethod
     def of(density: Callable[[Tensor], Tensor], cells: int = 1024, base: Sampler | None = None) -> Importance:
         """Return the sampler of a density on [0, 1), taken at the middle of each cell.
 
         The weights are those of the density that is drawn from, constant on cells, and so exact for any number of them.
+        Raises DomainError unless the density returns one positive number for each place, (cells,).
         """
-        return Importance(density((torch.arange(cells, dtype=torch.float64) + 0.5) / cells), base or Uniform())
+        if cells < 1:
+            raise DomainError("TIM-5", "cells >= 1", cells)
+        masses: object = density((torch.arange(cells, dtype=torch.float64) + 0.5) / cells)
+        if not isinstance(masses, Tensor) or masses.shape != (cells,):
+            got = f"shape {tuple(masses.shape)}" if isinstance(masses, Tensor) else type(masses).__name__
+            raise DomainError("TIM-5", f"a density that maps places of shape ({cells},) to as many numbers", got)
+        return Importance(masses, base or Uniform())
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
         """Return n positions, and n weights (1/cells)/mass."""
@@ -89,8 +100,7 @@ class Importance:
         ends = masses.cumsum(0)
         cell = torch.searchsorted(ends, level * ends[-1], right=True).clamp(max=len(masses) - 1)
         inside = (level * ends[-1] - (ends - masses)[cell]) / masses[cell]
-        position = (cell + inside.clamp(0.0, 1.0)) / len(masses)
-        position = torch.minimum(position, _below((cell + 1.0) / len(masses)))
+        position = _in_cell(cell.double(), inside.clamp(0.0, 1.0), len(masses))
         return position, outer / (len(masses) * masses[cell])
 
 
@@ -125,9 +135,11 @@ class SecondMoment:
     def masses(self) -> Tensor:
         """The probability of each cell, (cells,)."""
         even = torch.full((self.cells,), 1.0 / self.cells, dtype=torch.float64)
-        root = self._losses.square().mean(1).sqrt()
-        if bool((self._counts < self.history).any()) or not float(root.sum()) > 0.0:
+        largest = self._losses.max()
+        if bool((self._counts < self.history).any()) or not float(largest) > 0.0:
             return even
+        # The square of 1e200 is infinite, that of 1e-200 is 0; shares of the largest loss are neither.
+        root = (self._losses / largest).square().mean(1).sqrt()
         return (1.0 - self.uniform) * root / root.sum() + self.uniform * even
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
@@ -144,7 +156,7 @@ class SecondMoment:
             raise DomainError("TIM-6", "positions in [0, 1)", positions.tolist())
         if not bool((torch.isfinite(losses) & (losses >= 0.0)).all()):
             raise DomainError("TIM-6", "losses in [0, inf)", losses.tolist())
-        cell, order = torch.sort((positions * self.cells).long(), stable=True)
+        cell, order = torch.sort(_cell_of(positions, self.cells), stable=True)
         _, run, sizes = torch.unique_consecutive(cell, return_inverse=True, return_counts=True)
         rank = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[run]
         # Of a cell met more often than it remembers, the last losses stay: no place is written twice.
@@ -158,12 +170,17 @@ class SecondMoment:
         return {"losses": self._losses.clone(), "counts": self._counts.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state of the same sizes. Raises ConfigError on any other, and changes nothing."""
-        own = self.state_dict()
-        shapes = {name: tuple(getattr(state.get(name), "shape", ())) for name in own}
-        if set(state) != set(own) or shapes != {name: tuple(value.shape) for name, value in own.items()}:
-            raise ConfigError(f"TIM-6 wants a state of {self.cells} cells with {self.history} losses, got {shapes}")
-        self._losses, self._counts = (state[name].to(own[name]).clone() for name in own)
+        """Take up a state of the same sizes and dtypes. Raises ConfigError on any other, and changes nothing."""
+        own, got = _forms(self.state_dict()), _forms(state)
+        if got != own:
+            want = f"{self.cells} cells with {self.history} losses, {own}"
+            raise ConfigError(f"TIM-6 wants a state of {want}, got {got}")
+        losses, counts = state["losses"].detach().cpu(), state["counts"].cpu()
+        if not bool((torch.isfinite(losses) & (losses >= 0.0)).all()):
+            raise ConfigError(f"TIM-6 wants a state whose losses are in [0, inf), got {losses.tolist()}")
+        if not bool((counts >= 0).all()):
+            raise ConfigError(f"TIM-6 wants a state whose counts are 0 or more, got {counts.tolist()}")
+        self._losses, self._counts = losses.clone(), counts.clone()
 
 
 @final
@@ -200,9 +217,11 @@ class Continuous:
         return first.item(), last.item()
 
     def position(self, t: Time) -> Batch:
-        """Return where t lies in [0, 1), float64: what `SecondMoment.update` wants."""
-        position = (t.double() - self.t_min) / (self.t_max - self.t_min)
-        return position.clamp(0.0, 1.0 - 2.0**-53)
+        """Return where t lies in [0, 1), float64: what `SecondMoment.update` wants. Raises DomainError outside."""
+        exact = t.double()
+        position = ((exact - self.t_min) / (self.t_max - self.t_min)).clamp(0.0, 1.0 - 2.0**-53)
+        inside = (exact >= self.t_min) & (exact < self.t_max)
+        return within("TIM-1", f"t in [{self.t_min}, {self.t_max})", position, inside, got=t)
 
 
 @final
@@ -222,12 +241,12 @@ class Discrete:
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
         """Return n indices, and n weights, float32. Raises DomainError for n < 1."""
         position, weight = self.sampler(_counted(n), generator=generator)
-        # N u may round up to N for u just below 1.
-        return (position * self.steps).long().clamp(max=self.steps - 1) + 1, weight.float()
+        return _cell_of(position, self.steps) + 1, weight.float()
 
     def position(self, k: Time) -> Batch:
-        """Return the middle of the cell of k in [0, 1), float64."""
-        return (k.double() - 0.5) / self.steps
+        """Return the middle of the cell of k in [0, 1), float64. Raises DomainError outside 1..N."""
+        inside = (k >= 1) & (k <= self.steps)
+        return within("TIM-1", f"k in 1..{self.steps}", (k.double() - 0.5) / self.steps, inside, got=k)
 
 
 def _counted(n: int) -> int:
@@ -251,3 +270,30 @@ def _ones(n: int, generator: Generator | None) -> Tensor:
 def _below(value: Tensor) -> Tensor:
     """Return the largest number below each value > 0."""
     return torch.nextafter(value, torch.zeros_like(value))
+
+
+def _in_cell(cell: Tensor, inside: Tensor, cells: int) -> Tensor:
+    """Return (cell + inside)/cells, inside in [0, 1], kept in [cell/cells, (cell + 1)/cells) (TIM-3). All float64."""
+    # Rounded, it leaves the cell on either side: 1/3 in floats is below 1/3, and near 1 the sum is the next cell's.
+    return torch.minimum(torch.maximum((cell + inside) / cells, _edge(cell, cells)), _below(_edge(cell + 1.0, cells)))
+
+
+def _cell_of(position: Tensor, cells: int) -> Tensor:
+    """Return floor(cells position), int64, of positions in [0, 1), float64: of the product, not of its rounding."""
+    cell = (position * cells).floor()
+    return (cell - (position < _edge(cell, cells)).double()).long()
+
+
+def _edge(i: Tensor, n: int) -> Tensor:
+    """Return the smallest number at or above i/n, i whole, float64. For n up to 2^26, a gigabyte of times."""
+    edge = i / n
+    # A head of 26 bits and what is left: the products with n are exact, and so is the sign of n edge - i.
+    spread = edge * (2.0**27 + 1.0)
+    head = spread - (spread - edge)
+    short = (head * n - i) + (edge - head) * n < 0.0
+    return torch.where(short, torch.nextafter(edge, torch.full_like(edge, 2.0)), edge)
+
+
+def _forms(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return dtype and shape of each tensor of a state; of anything else, its type."""
+    return {k: f"{v.dtype} {tuple(v.shape)}" if isinstance(v, Tensor) else str(type(v)) for k, v in state.items()}

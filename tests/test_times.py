@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from fractions import Fraction
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refdiff import times as module
 from refdiff.errors import ConfigError, DomainError
 from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified, Uniform
 
@@ -50,6 +54,64 @@ def test_every_stratum_is_hit_once(n: int) -> None:
     assert n < 4 or not torch.equal(positions, positions.sort().values)
     k, _ = Discrete(steps=n, sampler=Stratified())(n, generator=seeded())
     assert torch.equal(k.sort().values, torch.arange(1, n + 1))
+
+
+ENDS = (0.0, 2.0**-53, 0.5, 1.0 - 2.0**-53)
+"""Levels u that a generator can draw: the first, the next, the middle and the last."""
+
+
+def _planted(monkeypatch: pytest.MonkeyPatch, u: float) -> None:
+    """Let every uniform draw be u."""
+    monkeypatch.setattr(module, "_uniform", lambda n, generator: torch.full((n,), u, dtype=torch.float64))
+
+
+def _outside(x: torch.Tensor, i: torch.Tensor, n: int) -> bool:
+    """Say whether any x, float64, is outside [i/n, (i + 1)/n) exactly: 26 and 27 bits times n < 2^26 do not round."""
+    head = (x.view(torch.int64) & -(2**27)).view(torch.float64)
+    below, above = ((head * n - edge) + (x - head) * n for edge in (i, i + 1.0))
+    return bool(((below < 0.0) | (above >= 0.0)).any())
+
+
+@pytest.mark.parametrize("u", ENDS)
+def test_no_level_leaves_its_stratum(monkeypatch: pytest.MonkeyPatch, u: float) -> None:
+    """TIM-3: i/n <= position < (i + 1)/n of real numbers, for every n to 2000 and every i, u at both of its ends.
+
+    (i + u)/n itself is too low at 1/3, which floats round down, and too high at u just below 1.
+    """
+    _planted(monkeypatch, u)
+    for n in (*range(1, 2001), 2**20 + 7):
+        positions = Stratified()(n, generator=seeded())[0].sort().values
+        assert not _outside(positions, torch.arange(n, dtype=torch.float64), n), n
+        if n < 200 or n > 2000:
+            assert torch.equal(Discrete(steps=n, sampler=Stratified())(n)[0].sort().values, torch.arange(1, n + 1))
+
+
+def test_the_stratum_is_told_by_exact_numbers() -> None:
+    """TIM-3: what the test above asks agrees with fractions, one number to either side of each end."""
+    for n in (1, 3, 49, 98, 103, 1999):
+        for i in range(0, n, 7):
+            end = torch.tensor(i / n, dtype=torch.float64)
+            for x in (end.nextafter(torch.tensor(-1.0)), end, end.nextafter(torch.tensor(2.0))):
+                inside = Fraction(i, n) <= Fraction(x.item()) < Fraction(i + 1, n)
+                assert _outside(x, torch.tensor(float(i)), n) is not inside
+    assert _outside(torch.tensor(1 / 3, dtype=torch.float64), torch.tensor(1.0), 3), "floats have 1/3 too low"
+    top = torch.tensor((62 + ENDS[-1]) / 64, dtype=torch.float64)
+    assert _outside(top, torch.tensor(62.0), 64), "a sum that rounds up is too high"
+
+
+@pytest.mark.parametrize("u", ENDS)
+@pytest.mark.parametrize("cells", [3, 49, 98, 1000])
+def test_a_position_is_in_the_cell_it_was_drawn_from(monkeypatch: pytest.MonkeyPatch, cells: int, u: float) -> None:
+    """TIM-5, TIM-6: at both ends of every cell the weight is that cell's, and the loss is remembered there."""
+    _planted(monkeypatch, u)
+    masses = torch.arange(1, cells + 1, dtype=torch.float64)
+    positions, weights = Importance(masses, base=Stratified())(4 * cells, generator=seeded())
+    cell = Discrete(steps=cells, sampler=lambda n, *, generator=None: (positions, weights))(1)[0]
+    assert not _outside(positions, cell - 1.0, cells)
+    torch.testing.assert_close(weights, (masses.sum() / cells / masses)[cell - 1], rtol=2.0**-45, atol=0.0)
+    sampler = SecondMoment(cells, history=1)
+    sampler.update(Stratified()(cells, generator=seeded())[0], torch.ones(cells))
+    assert sampler.state_dict()["counts"].tolist() == [1] * cells
 
 
 @given(
@@ -120,10 +182,106 @@ def test_resampler_adapts_and_comes_back() -> None:
     for drawn, again in zip(sampler(64, generator=seeded()), other(64, generator=seeded()), strict=True):
         assert torch.equal(drawn, again)
     assert not torch.equal(SecondMoment(10)(64, generator=seeded())[0], sampler(64, generator=seeded())[0])
-    wrong: list[Any] = [{}, {"losses": torch.zeros(3, 10), "counts": torch.zeros(3)}, {"losses": 1, "counts": 2}]
-    for state in wrong:
-        with pytest.raises(ConfigError, match="TIM-6 wants a state of 10 cells"):
-            other.load_state_dict(state)
+
+
+def _filled() -> SecondMoment:
+    sampler = SecondMoment(3, history=2)
+    sampler.update(torch.tensor([0.1, 0.2, 0.5, 0.6, 0.7, 0.9]), torch.arange(1.0, 7.0))
+    return sampler
+
+
+ZEROS, ONES = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({}, "a state of 3 cells with 2 losses"),
+        ({"losses": ZEROS}, "a state of 3 cells"),
+        ({"losses": ZEROS, "counts": ONES, "seed": ONES}, "a state of 3 cells"),
+        ({"losses": 1, "counts": 2}, "a state of 3 cells"),
+        ({"losses": ZEROS[:2], "counts": ONES[:2]}, "a state of 3 cells"),
+        ({"losses": ZEROS.half(), "counts": ONES}, r"a state of 3 cells .* got .*float16"),
+        ({"losses": ZEROS.long(), "counts": ONES}, r"a state of 3 cells .* got .*int64"),
+        ({"losses": ZEROS, "counts": ONES.double()}, r"a state of 3 cells .* got .*float64"),
+        ({"losses": ZEROS, "counts": ONES.bool()}, r"a state of 3 cells .* got .*bool"),
+        ({"losses": ZEROS + nan, "counts": ONES}, r"a state whose losses are in \[0, inf\), got .*nan"),
+        ({"losses": ZEROS + inf, "counts": ONES}, r"a state whose losses are in \[0, inf\), got .*inf"),
+        ({"losses": ZEROS - 1.0, "counts": ONES}, r"a state whose losses are in \[0, inf\), got .*-1"),
+        ({"losses": ZEROS, "counts": -ONES}, "a state whose counts are 0 or more, got .*-1"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(state: dict[str, Any], says: str) -> None:
+    """TIM-6: sizes, dtypes and values are those that a `state_dict` has; one that is refused changes nothing."""
+    sampler, before = _filled(), _filled().state_dict()
+    with pytest.raises(ConfigError, match=f"TIM-6 wants {says}"):
+        sampler.load_state_dict(state)
+    assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-10, 1.0, 1e200, 1e307])
+def test_only_the_ratio_of_losses_counts(scale: float) -> None:
+    """TIM-6: losses whose squares are infinite, or 0, give the masses of the same losses near 1, and draws."""
+    shape = torch.tensor([1.0, 3.0, 2.0, 9.0, 4.0, 4.0, 8.0, 1.0], dtype=torch.float64)
+    losses = shape * scale
+    sampler = SecondMoment(4, history=2)
+    sampler.update(torch.arange(8) // 2 / 4 + 0.1, losses)
+    root = (losses / losses.max()).reshape(4, 2).square().mean(1).sqrt()
+    torch.testing.assert_close(sampler.masses, 0.999 * root / root.sum() + 0.001 / 4, rtol=2.0**-48, atol=0.0)
+    positions, weights = sampler(64, generator=seeded())
+    assert bool((torch.isfinite(positions) & torch.isfinite(weights) & (weights > 0.0)).all())
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1.0, 1e300, 4e307])
+def test_only_the_ratio_of_masses_counts(scale: float) -> None:
+    """TIM-5: masses whose sum is infinite, or that are subnormal, are those of 1, 2, 4, 1."""
+    sampler = Importance(torch.tensor([1.0, 2.0, 4.0, 1.0], dtype=torch.float64) * scale)
+    assert sampler.masses.tolist() == [0.125, 0.25, 0.5, 0.125]
+    assert sorted(set(sampler(64, generator=seeded())[1].tolist())) == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_time_outside_has_no_position(device: str) -> None:
+    """TIM-1: refused on the CPU with clause, range and time; where no value can be looked at, nothing is raised."""
+    calls: list[tuple[Callable[[torch.Tensor], torch.Tensor], list[torch.Tensor], str]] = [
+        (
+            Continuous(t_min=0.1, t_max=0.9).position,
+            [torch.tensor([0.5, bad]) for bad in (0.0999, 0.9001, -1.0, nan, inf)],
+            r"TIM-1 wants t in \[0.1, 0.9\), got (0.099|0.900|-1.0|nan|inf)",
+        ),
+        (Continuous(t_max=1.0).position, [torch.tensor([1.0])], r"TIM-1 wants t in \[0.0, 1.0\), got 1.0"),
+        (
+            Discrete(steps=10).position,
+            [torch.tensor([1, bad]) for bad in (0, 11, -1)],
+            r"TIM-1 wants k in 1\.\.10, got (0|11|-1)",
+        ),
+    ]
+    for position, bad, says in calls:
+        for times in bad:
+            if device == "cpu":
+                with pytest.raises(DomainError, match=says):
+                    position(times)
+                outside = torch.func.vmap(position)(times[:, None])
+                assert outside.isnan().flatten().tolist() == [False] * (len(times) - 1) + [True]
+            else:
+                assert position(times.to(device)).dtype == torch.float64
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_a_density_of_another_shape_is_refused() -> None:
+    """TIM-5: one number for each place; a scalar, half of them, or no tensor at all is said so."""
+    says = r"TIM-5 wants a density that maps places of shape \(8,\) to as many numbers, got"
+    densities: list[tuple[Callable[[torch.Tensor], Any], str]] = [
+        (lambda u: u.sum(), r"shape \(\)"),
+        (lambda u: u[::2], r"shape \(4,\)"),
+        (lambda u: u[:, None], r"shape \(8, 1\)"),
+        (lambda u: 1.0, "float"),
+    ]
+    for density, got in densities:
+        with pytest.raises(DomainError, match=f"{says} {got}$"):
+            Importance.of(density, cells=8)
+    with pytest.raises(DomainError, match="TIM-5 wants cells >= 1, got 0"):
+        Importance.of(lambda u: u, cells=0)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 1000])
@@ -160,6 +318,8 @@ def test_what_is_refused() -> None:
     for masses in ([1.0, 0.0], [1.0, -1.0], [float("nan")], [float("inf")]):
         with pytest.raises(DomainError, match="TIM-5 wants masses in"):
             Importance(torch.tensor(masses))
+    with pytest.raises(DomainError, match=r"TIM-5 wants shares of at least 2\.2e-308"):
+        Importance(torch.tensor([1e200, 1e-200], dtype=torch.float64))
     with pytest.raises(DomainError, match="TIM-5 wants masses of shape"):
         Importance(torch.ones(0))
     sampler = SecondMoment(4)

@@ -58,21 +58,47 @@ def test_implied_distribution_function() -> None:
         assert sp.simplify(sp.integrate(density * weight * t**power, (t, a, b)) - mean) == 0
 
 
-@standing("TIM-3", kind="exhaustive")
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_one_time_in_each_stratum(dtype: type[np.floating]) -> None:
-    """TIM-3: for every n to 2000, (i + u)/n in binary64, kept below (i + 1)/n, has one number in each stratum, below 1.
+def _outside(x: Floats, i: Floats, n: int) -> bool:
+    """Say whether any x is outside [i/n, (i + 1)/n) of real numbers.
 
+    A head of 26 bits, and the 27 left, times n < 2^26 do not round; nor does a difference of two that are near.
+    """
+    head = (x.view(np.int64) & -(2**27)).view(np.float64)
+    below, above = ((head * n - edge) + (x - head) * n for edge in (i, i + 1.0))
+    return bool(np.any((below < 0.0) | (above >= 0.0)))
+
+
+def _first_at_or_above(i: Floats, n: int) -> Floats:
+    """Return the first number of binary64 that is i/n or above, by quotients of integers."""
+    near = i / n
+    pairs = zip(near.tolist(), i.astype(int).tolist(), strict=True)
+    short = np.array([n * (ratio := x.as_integer_ratio())[0] < k * ratio[1] for x, k in pairs])
+    return np.where(short, np.nextafter(near, 2.0), near)
+
+
+@standing("TIM-3", kind="exhaustive")
+def test_one_time_in_each_stratum() -> None:
+    """TIM-3: for every n to 2000, (i + u)/n in binary64, kept in its stratum's numbers, is in it exactly, below 1.
+
+    Left alone it is too low where floats have i/n too low, and too high where the sum rounds up: both are seen.
     In float32 the same sum rounds up to 1 for u near 1: half-open takes a last number below the end.
     """
     top = 1.0 - 2.0**-53
+    seen = {0.0: 0, 0.5: 0, top: 0}
     for n in range(1, 2001):
-        for u in (0.0, 0.5, top):
-            i = np.arange(n)
-            drawn = np.minimum((i + u) / n, np.nextafter((i + 1) / n, 0.0))
-            assert np.array_equal(np.minimum(np.floor(drawn * n * (1 + 2.0**-52)), i), i)
-            assert drawn[-1] < 1.0
-            assert np.minimum(drawn.astype(dtype), np.nextafter(dtype(1), dtype(0)))[-1] < 1.0
+        edges = _first_at_or_above(np.arange(n + 1.0), n)
+        i = np.arange(float(n))
+        for u in seen:
+            alone = (i + u) / n
+            drawn = np.clip(alone, edges[:-1], np.nextafter(edges[1:], 0.0))
+            assert not _outside(drawn, i, n)
+            for dtype in (np.float32, np.float16):
+                assert np.minimum(drawn[-1].astype(dtype), np.nextafter(dtype(1), dtype(0))) < 1.0
+            seen[u] += _outside(alone, i, n)
+    assert seen[0.0] > 1800, "1/3, 1/5, ... of floats are below 1/3, 1/5, ..."
+    assert seen[0.5] == 0
+    assert seen[top] > 1800, "the sum is the next stratum's"
+    assert _outside(np.array([1.0]), np.array([0.0]), 1), "1 is beyond the last"
     assert (np.float32(63) + np.float32(top - 2.0**-26)) / np.float32(64) == 1.0
 
 
