@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import cache
 from math import copysign, inf, nan
 
+import flint
 import numpy as np
 import pytest
 import torch
@@ -92,13 +93,56 @@ def test_before_the_first_step_is_the_data() -> None:
     assert copysign(1.0, _ddpm().sigma(k).item()) == 1.0, "1/-0.0 would be an infinity of the wrong sign"
 
 
-@given(st.integers(0, 1000), st.integers(0, 1000))
-def test_log_decay_is_what_the_steps_between_add(a: int, b: int) -> None:
-    """MAR-6: log(alpha_bar_t/alpha_bar_s) = sum of log(1 - beta_i), s < i <= t; a difference of two, each to 3 u."""
-    s, t = min(a, b), max(a, b)
-    got = _ddpm().log_decay(torch.tensor([s]), torch.tensor([t])).item()
-    want = sum(np.log1p(-np.array(DDPM[s:t], dtype=np.longdouble)))
-    assert abs(got - float(want)) <= 8 * U * abs(_ddpm().log_alpha_bar(torch.tensor(t)).item())
+ADVERSE: dict[str, tuple[float, ...]] = {
+    "ddpm": DDPM,
+    "falling": DDPM[::-1],
+    "one": (0.3,),
+    "two": (1.0 - 2.0**-53, 2.0**-1074),
+    "a total first": (0.999, *(1e-12 for _ in range(99))),
+    "falls to nothing": tuple(0.9 * 10.0**-i for i in range(0, 323, 3)),
+    "rises from nothing": tuple(0.9 * 10.0**-i for i in range(321, -1, -3)),
+    "nothing in between": tuple(0.7 if k % 17 == 0 else 1e-30 * (k + 1) for k in range(100)),
+    "below the tail of a sum": (0.9, 0.8, 1e-30, 1e-50, 1e-290, 0.3, 1e-17, 0.999, 1e-18),
+}
+"""Chains whose sums hide a later step: below the last digit of what came before it, or of a second number beside it."""
+
+
+@pytest.mark.parametrize("betas", ADVERSE.values(), ids=ADVERSE)
+def test_log_decay_is_what_the_steps_between_add(betas: tuple[float, ...]) -> None:
+    """MAR-6: log(alpha_bar_t/alpha_bar_s) = sum of log(1 - beta_i), s < i <= t, relative to itself, every s and t.
+
+    log1p to an ulp (2 u) for each step, all of one sign; two sums of them, each rounded once (u), and theirs (u).
+    Of subnormals, half of the smallest for each rounding. Judged with 2400 bits, so that 1e-321 after 1 keeps 53.
+    """
+    with flint.ctx.workprec(2400):
+        sums = [flint.arb(0)]
+        for beta in betas:
+            sums.append(sums[-1] - (1 - flint.arb(beta)).log())
+        indices = sorted({*range(0, len(betas) + 1, max(1, len(betas) // 90)), 1, len(betas) - 1, len(betas)})
+        pairs = [(s, t) for s in indices for t in indices if s < t]
+        got = DiscreteChain(betas=betas).log_decay(*torch.tensor(pairs).T).tolist()
+        for (s, t), value in zip(pairs, got, strict=True):
+            want = sums[t] - sums[s]
+            assert abs(flint.arb(-value) - want) <= 4 * U * want + 2.0**-1074, f"from {s} to {t}"
+
+
+@given(st.lists(st.floats(2.0**-1074, 1.0 - 2.0**-53), min_size=1, max_size=40), st.data())
+def test_log_decay_of_any_chain(betas: list[float], data: st.DataObject) -> None:
+    """MAR-6, as above, for any steps and any two indices."""
+    s, t = sorted(data.draw(st.tuples(st.integers(0, len(betas)), st.integers(0, len(betas)))))
+    got = DiscreteChain(betas=tuple(betas)).log_decay(torch.tensor([s]), torch.tensor([t])).item()
+    with flint.ctx.workprec(1200):
+        want = sum((-(1 - flint.arb(beta)).log() for beta in betas[s:t]), flint.arb(0))
+        assert abs(flint.arb(-got) - want) <= 4 * U * want + 2.0**-1074
+
+
+def test_log_decay_at_the_ends_of_an_interval() -> None:
+    """MAR-6, SCH-3: from 0 it is log_alpha_bar itself; of no step it is 0, whose variance is 0.0 and not -0.0."""
+    k = torch.arange(1001)
+    assert torch.equal(_ddpm().log_decay(torch.zeros_like(k), k), _ddpm().log_alpha_bar(k))
+    assert {copysign(1.0, -np.expm1(x)) for x in _ddpm().log_decay(k, k).tolist()} == {1.0}
+    outside = vmap(_ddpm().log_decay)(torch.tensor([-1, 0, 5, 7]), torch.tensor([3, 1001, 4, 8]))
+    assert outside.isnan().tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16], ids=str)
@@ -183,9 +227,17 @@ def test_sampled_chain_meets_its_schedule(steps: int) -> None:
 
 def test_chains_that_do_not_exist() -> None:
     """DIS-3: below 21 steps the linear default has a beta of 1 or more; cosine needs its cap; N is 1 at least."""
+    need = r"DIS-3 wants every N beta_k in \(0, N\), so that beta_k is a variance below 1, got"
     for steps in (10, 20):
-        with pytest.raises(DomainError, match=r"DIS-1 wants every beta_k in \(0, 1\)"):
+        with pytest.raises(DomainError, match=rf"{need} N = {steps}, where N beta_k runs from 0.1 to 20.0$"):
             DiscreteChain.linear(steps)
+    with pytest.raises(DomainError, match=rf"{need} N = 7, where N beta_k runs from 0.85\d* to 1[12].*"):
+        DiscreteChain.scaled_linear(7)
+    for bad in (0.0, -1.0, nan):
+        with pytest.raises(DomainError, match="DIS-3 wants"):
+            DiscreteChain.linear(100, beta_min=bad)
+        with pytest.raises(DomainError, match="DIS-3 wants"):
+            DiscreteChain.scaled_linear(100, beta_min=bad)
     assert len(DiscreteChain.linear(21).betas) == 21
     with pytest.raises(DomainError, match="DIS-1 wants every beta_k"):
         DiscreteChain.sampled(CosineSchedule(), 10)
