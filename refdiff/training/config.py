@@ -148,8 +148,8 @@ class Monitor:
     """A picture of samples of the average."""
     shown: int = 64
     """Samples in a picture."""
-    quality: int = 0
-    """Frechet distance of samples to held-out examples."""
+    quality: int = 1000
+    """Frechet distance of samples to held-out examples, and at the end."""
     judged: int = 500
     """Samples judged."""
     patience: int = 0
@@ -220,11 +220,10 @@ class Config:
         often = (watch.log, watch.samples, watch.quality, watch.patience, watch.save)
         _need(min(often) >= 0, "intervals and patience of 0 at least", watch)
         _need(
-            min(watch.buckets, watch.shown, watch.judged, watch.keep, watch.walk) >= 1,
-            "buckets, shown, judged, keep and walk of 1 at least",
+            min(watch.buckets, watch.shown, watch.judged - 1, watch.keep, watch.walk) >= 1,
+            "buckets, shown, keep and walk of 1 at least, and 2 judged",
             watch,
         )
-        _need(watch.judged >= 2, "2 judged samples at least", watch.judged)
         _need(not watch.patience or bool(watch.quality), "monitor.quality, for patience to wait for", watch.quality)
         _need(self.reading.pad >= 0, "a padding of 0 at least", self.reading.pad)
 

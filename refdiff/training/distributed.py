@@ -80,17 +80,20 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did, and leave them at the end."""
+    """Join the processes that torchrun started, if it did, and leave them at the end, if they were joined here."""
     size, rank, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
     chosen = _device(device, local)
     if size == 1:
         yield World(device=chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+    joining = not dist.is_initialized()
+    if joining:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
     try:
         yield World(rank=rank, size=size, device=chosen)
     finally:
-        dist.destroy_process_group()
+        if joining:
+            dist.destroy_process_group()
 
 
 _ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))

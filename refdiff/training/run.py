@@ -132,10 +132,14 @@ class _Run:
                 self.monitor.note(self.loop.step())
                 bar.update()
                 if _due(state.step, watch.log) or (watch.log and state.step == self.config.steps):
-                    bar.set_postfix_str(self._log())
+                    said = self._log()
+                    if bar.disable:
+                        self.say(f"step {state.step} of {self.config.steps}: {said}")
+                    bar.set_postfix_str(said)
                 if self.world.first and _due(state.step, watch.samples) and generate.is_image(self.loop.data.event):
                     self.monitor.picture(f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.shown)))
-                if self.world.any(self.world.first and _due(state.step, watch.quality) and self._judge()):
+                # The first process alone judges, and all stop with it.
+                if self._judging() and self.world.any(self.world.first and self._judge()):
                     end = "stopped early"
                     break
                 if self.world.any(caught() is not None):
@@ -160,6 +164,11 @@ class _Run:
             self.monitor.write({"kind": "finding", "step": state.step, "says": finding})
             self.say(f"TRN-12: {finding}")
         return f"loss {row['loss']:.4f}, gradient {row['gradient_norm']:.3g}"
+
+    def _judging(self) -> bool:
+        """Say whether samples are due to be judged: now and then, and at the end."""
+        step, every = self.loop.state.step, self.config.monitor.quality
+        return _due(step, every) or (every > 0 and step == self.config.steps)
 
     def _samples(self, count: int) -> Tensor:
         state, watch, loop = self.loop.state, self.config.monitor, self.loop
@@ -272,12 +281,13 @@ def _to_stderr(text: str) -> None:
 def _repeatable(device: torch.device) -> Iterator[None]:
     """Have an accelerator choose only kernels that give the same bits again; the CPU's do with as many threads."""
     before = torch.are_deterministic_algorithms_enabled()
-    if device.type != "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
+    with torch.random.fork_rng():  # dropout seeds torch's own generators
+        if device.type != "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

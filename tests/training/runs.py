@@ -1,0 +1,130 @@
+"""Small runs for the tests, importable by the processes that tests start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refdiff.nn import Architecture
+from refdiff.training.config import Batch, Config, Descent, Machine, Monitor, Times
+from refdiff.training.distributed import joined
+from refdiff.training.run import Result, train
+
+QUIET = Monitor(log=0, samples=0, quality=0, save=0)
+SMALL = Architecture(width=8, multipliers=(1, 2), groups=4)
+
+
+def images(folder: Path, count: int = 40) -> str:
+    """Write bytes (count, 1, 8, 8) whose rows are all different, and return their file."""
+    drawn = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    path = folder / "images.npy"
+    np.save(path, drawn)
+    return str(path)
+
+
+def config(data: str, **changes: Any) -> Config:
+    """Return a run of a second, with a learning rate that moves the weights from the first step."""
+    given: dict[str, Any] = {
+        "data": data,
+        "steps": 20,
+        "network": SMALL,
+        "batch": Batch(size=16, shards=4),
+        "optimizer": Descent(warm_up=0, decay="constant"),
+        "monitor": QUIET,
+    }
+    return Config(**(given | changes))
+
+
+class Affine(nn.Module):
+    """A denoiser of 30 parameters for examples of any shape."""
+
+    def __init__(self, event: tuple[int, ...]) -> None:
+        super().__init__()
+        size = torch.Size(event).numel()
+        self.inner = nn.Linear(size + 1, size)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return a prediction shaped as x."""
+        seen = torch.cat([x.flatten(1), t[:, None].to(x.dtype)], dim=1)
+        out: Tensor = self.inner(seen).reshape(x.shape)
+        return out
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def run(how: Config, out: Path, *, resume: bool = False) -> Result:
+    """Train without a word, on one thread."""
+    torch.set_num_threads(1)
+    return train(how, out, resume=resume, say=quiet)
+
+
+def resumed(how: Config, out: Path) -> None:
+    """Train to the end from whatever is there: what a supervisor does that restarts what was killed."""
+    run(how, out, resume=any((out / "checkpoints").glob("step-*.pt")))
+
+
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Return the L2 distance of all parameters over the norm of the first."""
+    apart = sum(float((one[name].double() - other[name].double()).square().sum()) for name in one)
+    return float((apart / sum(float(value.double().square().sum()) for value in one.values())) ** 0.5)
+
+
+OPTIMIZERS = {
+    "sgd": Descent(kind="sgd", rate=0.05, warm_up=0, decay="constant"),
+    "adam": Descent(kind="adam", warm_up=0, decay="constant"),
+}
+CASES: dict[str, dict[str, Any]] = {
+    f"{name} {precision}": {"optimizer": descent, "machine": Machine(precision=precision)}
+    for name, descent in OPTIMIZERS.items()
+    for precision in ("float32", "float64")
+}
+CASES |= {
+    "dropout": {
+        "network": Architecture(width=8, multipliers=(1, 2), groups=4, dropout=0.3),
+        "machine": Machine(precision="float64"),
+    },
+    "attention": {
+        "network": Architecture(width=8, multipliers=(1, 2), groups=4, attention=(1, 2), heads=2),
+        "machine": Machine(precision="float64"),
+    },
+    "second moment": {
+        "times": Times(sampler="second_moment", cells=4, history=2),
+        "machine": Machine(precision="float64"),
+    },
+}
+"""What is held to be the same on one process and many."""
+
+
+def weights(out: Path, cases: dict[str, dict[str, Any]], data: str, **changes: Any) -> None:
+    """Train every case, each in a folder of its own: what torchrun runs."""
+    for name, case in cases.items():
+        run(config(data, **(case | changes)), out / name.replace(" ", "-"))
+
+
+def bound(name: str) -> float:
+    """Return how far two runs may be apart after 20 steps (TRN-10)."""
+    return 1e-5 if name.endswith("32") else 1e-12
+
+
+def main(arguments: list[str]) -> None:
+    """Run all cases in one group of processes: out, data."""
+    with joined("cpu"):
+        weights(Path(arguments[0]), CASES, arguments[1])
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])
