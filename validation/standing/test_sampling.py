@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from refdiff.conformance.check import standing
 
@@ -56,11 +57,11 @@ def _on_circle(m: Fraction) -> tuple[Fraction, Fraction]:
     return (1 - m * m) / (1 + m * m), 2 * m / (1 + m * m)
 
 
-@standing("SMP-2", "SMP-3", "SMP-5", "SMP-6", kind="property")
+@standing("SMP-2", "SMP-3", "SMP-5", kind="property")
 @exactly
 @given(earlier=circle, later=circle, x_0=circle, eps=circle)
 def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fraction, eps: Fraction) -> None:
-    """SMP-3: over the rationals, ddim lands; at eta = 1 its eps is ddpm's; at s = 0 both are x_0."""
+    """SMP-3: over the rationals, ddim lands; at eta = 1 its eps is ddpm's."""
     low, high = sorted((earlier, later))
     if low == high:
         return
@@ -73,10 +74,85 @@ def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fract
     assert on_x_0 * x_0 + on_x_t * x_t == a_s * x_0 + on_x_t * s_t * eps
     assert (on_x_t * s_t) ** 2 == s_s**2 - variance
     assert on_x_0 * x_0 + on_x_t * x_t == (x_t - added / s_t * eps) * a_s / a_t
-    # At s = 0, alpha is 1 and sigma 0.
-    assert (1 - a_t**2) / s_t**2 * x_0 + 0 * x_t == x_0
     # A strided step with the variance of an adjacent one, beta_k, would be another.
     assert added != 1 - a_t**2 or s_s == 0
+
+
+At: TypeAlias = tuple[Fraction, Fraction]
+"""alpha and sigma."""
+Step: TypeAlias = Callable[[Fraction, Fraction, At, At], tuple[Fraction, Fraction]]
+"""Maps x_t, eps_hat, and the scales at t and at s, to mean and variance of x_s."""
+
+
+def _predicted(x: Fraction, eps: Fraction, t: At) -> Fraction:
+    return (x - t[1] * eps) / t[0]
+
+
+def _textbook(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
+    """Return DDPM's step by eps_hat alone."""
+    added = 1 - (t[0] / s[0]) ** 2
+    return (x - added / t[1] * eps) * s[0] / t[0], added * s[1] ** 2 / t[1] ** 2
+
+
+def _by_precision(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
+    """Return the posterior given x_0_hat by Bayes: precisions of prior and likelihood add. It divides by sigma_s."""
+    ratio, prior = t[0] / s[0], 1 / s[1] ** 2
+    likelihood = ratio**2 / (1 - ratio**2)
+    mean = likelihood * x / ratio + prior * s[0] * _predicted(x, eps, t)
+    return mean / (likelihood + prior), 1 / (likelihood + prior)
+
+
+def _deterministic(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
+    """Return DDIM's step."""
+    return s[0] * _predicted(x, eps, t) + s[1] * eps, Fraction(0)
+
+
+def _transition(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
+    """Return DDPM's step with the variance of q(x_t given x_s)."""
+    return _textbook(x, eps, t, s)[0], 1 - (t[0] / s[0]) ** 2
+
+
+def _unscaled(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
+    """Return DDPM's step without its 1/alpha_t|s."""
+    return x - (1 - (t[0] / s[0]) ** 2) / t[1] * eps, Fraction(0)
+
+
+NEAR = Fraction(1, 10**12)
+"""sigma_s for which a step is as good as the last."""
+
+
+def _ends_with_the_prediction(step: Step, x: Fraction, eps: Fraction, t: At) -> bool:
+    """Say whether the last step is x_0_hat, without noise: at s = 0 where the form allows it, and in the limit."""
+    wanted = _predicted(x, eps, t)
+    near = step(x, eps, t, _on_circle(NEAR / 2))
+    # To first order sigma_s times eps_hat, and what x_t has; both are below 10^5 for the numbers drawn.
+    limit = abs(near[0] - wanted) < NEAR * 10**6 and 0 <= near[1] < NEAR
+    return limit and (step is _by_precision or step(x, eps, t, (Fraction(1), Fraction(0))) == (wanted, Fraction(0)))
+
+
+@standing("SMP-6", kind="property")
+@exactly
+@given(later=circle, x=circle, eps=circle)
+def test_last_step_over_the_rationals(later: Fraction, x: Fraction, eps: Fraction) -> None:
+    """SMP-6: for any x_t and any eps_hat, ddpm by two forms and ddim end at x_0_hat, no noise; two faults do not."""
+    t = _on_circle(later)
+    for step in (_textbook, _by_precision, _deterministic):
+        assert _ends_with_the_prediction(step, x, eps, t)
+    for wrong in (_transition, _unscaled):
+        assert not _ends_with_the_prediction(wrong, x, eps, t)
+
+
+@standing("SMP-2", kind="property")
+@exactly
+@given(earlier=circle, later=circle, x=circle, eps=circle)
+def test_ancestral_step_is_bayes(earlier: Fraction, later: Fraction, x: Fraction, eps: Fraction) -> None:
+    """SMP-2: over the rationals DDPM's form is the posterior by precisions, for any eps_hat."""
+    low, high = sorted((earlier, later))
+    if low == high:
+        return
+    s, t = _on_circle(low), _on_circle(high)
+    assert _textbook(x, eps, t, s) == _by_precision(x, eps, t, s)
+    assert _transition(x, eps, t, s) != _by_precision(x, eps, t, s)
 
 
 def _moments(t: float) -> tuple[float, float]:
@@ -177,6 +253,53 @@ def test_local_orders() -> None:
 def test_ddim_is_exact_for_a_point() -> None:
     """SMP-8: where the data is one point x_0, eps is constant along the flow, and ddim follows it in one step."""
     assert symbolic_sde.landing_residuals()[0] == 0
+
+
+def _flow(eps: Callable[[float, float], float], x: float, end: float) -> float:
+    """Return where the flow dx/dt = -beta/2 (x - eps/sigma) leads from t = 1, by an eighth-order integrator."""
+
+    def slope(t: float, state: np.ndarray) -> list[float]:
+        at = float(state[0])
+        return [-0.5 * float(linear_rate(np.asarray(t))) * (at - eps(at, t) / sqrt(linear_scales(t)[1]))]
+
+    found = solve_ivp(slope, (1.0, end), [x], method="DOP853", rtol=1e-12, atol=1e-13)
+    assert found.success
+    return float(found.y[0, -1])
+
+
+def _of_a_point(x_0: float) -> Callable[[float, float], float]:
+    """Return the exact eps for data that is one point."""
+    return lambda x, t: (x - linear_scales(t)[0] * x_0) / sqrt(linear_scales(t)[1])
+
+
+def _of_a_gaussian(x: float, t: float) -> float:
+    c, d, _ = _best(t)
+    return c * x + d
+
+
+def _ddim_step(x: float, eps: float, t: float, s: float) -> float:
+    (a_t, v_t), (a_s, v_s) = linear_scales(t), linear_scales(s)
+    return a_s * (x - sqrt(v_t) * eps) / a_t + sqrt(v_s) * eps
+
+
+@standing("SMP-8", "SMP-3", kind="quadrature")
+@pytest.mark.parametrize("end", [0.5, 0.25, 0.01])
+@pytest.mark.parametrize(("x_0", "x"), [(0.7, 1.3), (-2.0, 0.4), (0.0, -3.0)])
+def test_one_ddim_step_follows_the_flow_of_a_point(x_0: float, x: float, end: float) -> None:
+    """SMP-8: from t = 1, one ddim step is where the integrated flow leads, to 1e-9: alpha(1) = 6.6e-3 divides 1e-13.
+
+    An Euler step of the flow is not, nor is ddim with the sign of eps turned, nor where the data has width.
+    """
+    eps = _of_a_point(x_0)
+    want = _flow(eps, x, end)
+    assert abs(_ddim_step(x, eps(x, 1.0), 1.0, end) - want) < 1e-9
+    assert abs(_ddim_step(x, -eps(x, 1.0), 1.0, end) - want) > 1e-2
+    euler = x + 0.5 * (1.0 - end) * float(linear_rate(np.asarray(1.0))) * (
+        x - eps(x, 1.0) / sqrt(linear_scales(1.0)[1])
+    )
+    assert abs(euler - want) > 1e-3
+    wide = _ddim_step(x, _of_a_gaussian(x, 1.0), 1.0, end)
+    assert abs(wide - _flow(_of_a_gaussian, x, end)) > 1e-5
 
 
 def _walk(steps: int, end: float = 0.0) -> walk.Law:
