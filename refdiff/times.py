@@ -194,27 +194,25 @@ class Continuous:
     t_max: float = 1.0
     """The time before which all lie."""
     dtype: torch.dtype = torch.float32
+    _ends: tuple[float, float] = field(init=False, repr=False)
+    """The first and the last number of the dtype in [t_min, t_max): rounding may leave it."""
 
     def __post_init__(self) -> None:
         """Refuse a range that is empty, or leaves [0, 1]."""
         if not 0.0 <= self.t_min < self.t_max <= 1.0:
             raise DomainError("TIM-1", "0 <= t_min < t_max <= 1", (self.t_min, self.t_max))
-        if not self._ends()[0] <= self._ends()[1]:
+        low, high = (torch.tensor(x, dtype=torch.float64).to(self.dtype) for x in (self.t_min, self.t_max))
+        first = low if low.item() >= self.t_min else torch.nextafter(low, torch.ones_like(low))
+        last = high if high.item() < self.t_max else _below(high)
+        if not first <= last:
             raise DomainError("TIM-1", f"a number of {self.dtype} in [t_min, t_max)", (self.t_min, self.t_max))
+        object.__setattr__(self, "_ends", (first.item(), last.item()))
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
         """Return n times, and n weights, float32 or wider. Raises DomainError for n < 1."""
         position, weight = self.sampler(_counted(n), generator=generator)
         t = (self.t_min + (self.t_max - self.t_min) * position).to(self.dtype)
-        first, last = self._ends()
-        return t.clamp(first, last), weight.to(torch.promote_types(self.dtype, torch.float32))
-
-    def _ends(self) -> tuple[float, float]:
-        """Return the first and the last number of the dtype in [t_min, t_max): rounding may leave it."""
-        low, high = (torch.tensor(x, dtype=torch.float64).to(self.dtype) for x in (self.t_min, self.t_max))
-        first = low if low.item() >= self.t_min else torch.nextafter(low, torch.ones_like(low))
-        last = high if high.item() < self.t_max else _below(high)
-        return first.item(), last.item()
+        return t.clamp(*self._ends), weight.to(torch.promote_types(self.dtype, torch.float32))
 
     def position(self, t: Time) -> Batch:
         """Return where t lies in [0, 1), float64: what `SecondMoment.update` wants. Raises DomainError outside."""
@@ -275,7 +273,8 @@ def _below(value: Tensor) -> Tensor:
 def _in_cell(cell: Tensor, inside: Tensor, cells: int) -> Tensor:
     """Return (cell + inside)/cells, inside in [0, 1], kept in [cell/cells, (cell + 1)/cells) (TIM-3). All float64."""
     # Rounded, it leaves the cell on either side: 1/3 in floats is below 1/3, and near 1 the sum is the next cell's.
-    return torch.minimum(torch.maximum((cell + inside) / cells, _edge(cell, cells)), _below(_edge(cell + 1.0, cells)))
+    first, end = _edge(torch.stack([cell, cell + 1.0]), cells)
+    return torch.minimum(torch.maximum((cell + inside) / cells, first), _below(end))
 
 
 def _cell_of(position: Tensor, cells: int) -> Tensor:
@@ -287,6 +286,8 @@ def _cell_of(position: Tensor, cells: int) -> Tensor:
 def _edge(i: Tensor, n: int) -> Tensor:
     """Return the smallest number at or above i/n, i whole, float64. For n up to 2^26, a gigabyte of times."""
     edge = i / n
+    if n & (n - 1) == 0:
+        return edge
     # A head of 26 bits and what is left: the products with n are exact, and so is the sign of n edge - i.
     spread = edge * (2.0**27 + 1.0)
     head = spread - (spread - edge)

@@ -22,4 +22,5 @@ def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None]
             refusals.append(f"{what}: {refusal}")
     if len(refusals) == len(kinds):
         raise Unsupported("; ".join(refusals))
-    subject.refusals += refusals
+    # Under a law, once for each example that is refused.
+    subject.refusals += [refusal for refusal in refusals if refusal not in subject.refusals]

@@ -175,14 +175,32 @@ def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
             return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
 
 
+def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple[int, int]:
+    """Return low < high with `_missed` above `miss` at low (or low = 0), and at most it at high.
+
+    Searched around the size that limit laws suggest: one evaluation of Kolmogorov's law costs 0.1 s.
+    """
+    tail = stats.kstwobign if law == "law" else stats.norm
+    spread = 1.0 if law == "law" else sqrt(2.0)
+    near = max(ceil((spread * (float(tail.isf(false_alarm)) + float(tail.isf(miss))) / catches) ** 2), 2)
+    step = max(near // 64, 1)
+    if _missed(law, near, catches, false_alarm) > miss:
+        low, high = near, near + step
+        while _missed(law, high, catches, false_alarm) > miss:
+            low, high, step = high, high + 2 * step, 2 * step
+        return low, high
+    low, high = max(near - step, 0), near
+    while low > 0 and _missed(law, low, catches, false_alarm) <= miss:
+        low, high, step = max(low - 2 * step, 0), low, 2 * step
+    return low, high
+
+
 @cache
 def _size(law: Law, catches: float, false_alarm: float, miss: float) -> int:
     """Return the smallest n with `_missed` at most `miss`, which falls as n grows."""
     if law == "mean":
         return ceil(((float(stats.norm.isf(false_alarm / 2)) + float(stats.norm.isf(miss))) / catches) ** 2)
-    low, high = 1, 2
-    while _missed(law, high, catches, false_alarm) > miss:
-        low, high = high, 2 * high
+    low, high = _bracket(law, catches, false_alarm, miss)
     while high - low > 1:
         middle = (low + high) // 2
         if _missed(law, middle, catches, false_alarm) > miss:

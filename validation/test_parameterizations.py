@@ -105,11 +105,11 @@ def test_score_is_minus_eps_over_own_sigma(subject: Subject) -> None:
 def test_round_trips(subject: Subject) -> None:
     """PAR-5: there and back is where one was."""
 
-    def both_ways(pair: Pair) -> None:
-        there, back = pair, (pair[1], pair[0])
+    def body(t: Times, key: int) -> None:
+        at = scales(subject, t)
 
-        def body(t: Times, key: int) -> None:
-            at = scales(subject, t)
+        def both_ways(there: Pair) -> None:
+            back = (there[1], there[0])
             value, x_t = _inputs(subject, there, t, at, key)
             first = converted(there, value, x_t, at, subject.format)
             if not first.domain.all():
@@ -120,20 +120,21 @@ def test_round_trips(subject: Subject) -> None:
                 return
             got = subject.built.convert(middle, x_t, t, *back)
             bound = second.bound + second.slope * first.bound
-            subject.expect(f"{pair[0]} by way of {pair[1]}", got, value.astype(np.float64), bound, at={"t": t})
+            subject.expect(f"{there[0]} by way of {there[1]}", got, value.astype(np.float64), bound, at={"t": t})
 
-        subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
+        served(subject, tuple(TERMS), both_ways)
 
-    served(subject, tuple(TERMS), both_ways)
+    subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
 
 @check("PAR-6", "convert", "perturb")
 def test_parts_make_the_whole(subject: Subject) -> None:
     """PAR-6: alpha x_0 + sigma eps = x_t, for the x_0 and eps that follow from any prediction."""
 
-    def whole(source: Pair) -> None:
-        def body(t: Times, key: int) -> None:
-            at = scales(subject, t)
+    def body(t: Times, key: int) -> None:
+        at = scales(subject, t)
+
+        def whole(source: Pair) -> None:
             value, x_t = _inputs(subject, source, t, at, key)
             found: dict[str, tuple[Array, Converted | None]] = {}
             for to in ("x_0", "eps"):
@@ -153,9 +154,9 @@ def test_parts_make_the_whole(subject: Subject) -> None:
             got = q.alpha * x_0 + q.sigma * eps
             subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, x_t.astype(np.float64), slack, at={"t": t})
 
-        subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
+        served(subject, SOURCES, whole)
 
-    served(subject, SOURCES, whole)
+    subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
 
 @check("PAR-7", "convert", on=KNOWN)

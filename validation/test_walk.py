@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,8 +14,7 @@ from refdiff.conformance.subject import Subject
 
 from .experiments import PROCESSES, by_design
 from .oracles import walk
-from .oracles.certified import Floats
-from .oracles.mixture import TWO, Mixture
+from .oracles.mixture import TWO
 from .readings import scales
 from .statistics import Design
 
@@ -58,16 +58,18 @@ def test_walk(subject: Subject) -> None:
         eps_hat = -sigma * law.score(x[0].astype(np.float64))
         noise = subject.format.rounded(rng.standard_normal(x.shape))
         x = subject.built.step(x, subject.format.rounded(eps_hat[None, :]), t, s, noise, "ddpm")
-    want = _law(alphas, sigmas, laws)
+    want = _law(tuple(alphas.tolist()), tuple(sigmas.tolist()))
     outcome = LAW.judge(want.cdf(x[0].astype(np.float64)))
     what = f"Kolmogorov distance after {len(times) - 1} ddpm steps ({outcome.n} draws)"
     subject.expect(what, [outcome.statistic], 0.0, outcome.high, at={"t": times[-1]})
 
 
-def _law(alphas: Floats, sigmas: Floats, laws: list[Mixture]) -> walk.Law:
+@lru_cache(maxsize=64)
+def _law(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> walk.Law:
     """Return the exact law of the last step, on a grid whose spacing is at most the narrowest step's deviation."""
-    steps = walk.ancestral(TWO, alphas, sigmas)
+    first, last = (TWO.noised(alphas[i], sigmas[i] ** 2) for i in (0, -1))
+    steps = walk.ancestral(TWO, np.array(alphas), np.array(sigmas))
     narrowest = min(np.sqrt(variance) for _, variance in steps)
-    low, high = laws[0].reach(1e-12)
+    low, high = first.reach(1e-12)
     points = int(np.clip(2.0 * (high - low + 2.0) / narrowest, 400, 2000))
-    return walk.walked(TWO, steps, laws[0], laws[-1], points)
+    return walk.walked(TWO, steps, first, last, points)
