@@ -117,7 +117,8 @@ def time_of_log_snr(of: Primitives, log_snr: Tensor) -> Tensor:
 def _elementwise(clause: str, value: Formula, slope: Formula, t: Tensor) -> Tensor:
     if not t.is_floating_point():
         raise DomainError(clause, "floating-point t (an integer index belongs to a chain)", t.dtype)
-    inside = within(clause, "t in [0, 1]", t, (t >= 0.0) & (t <= 1.0))
+    # Two kernels where two comparisons and their conjunction are three; NaN equals nothing.
+    inside = within(clause, "t in [0, 1]", t, t == t.clamp(0.0, 1.0))
     return with_slopes(value, (slope,), inside.double()).to(t.dtype)
 
 

@@ -19,7 +19,7 @@ from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, within
+from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, weighted_sum, within
 from refdiff.weighting import Uniform, Weight
 
 Denoiser: TypeAlias = Callable[[Data, Time], Data]
@@ -57,7 +57,7 @@ class Objective:
         same_shape("LOS-1", x_0=x_0, eps=eps)
         q = marginal(self.process, t)
         alpha, sigma = over_event(q.alpha, x_0), over_event(q.sigma, x_0)
-        predicted = denoiser(alpha * x_0 + sigma * eps, t)
+        predicted = denoiser(weighted_sum(alpha, x_0, sigma, eps), t)
         if predicted.shape != x_0.shape:
             raise DomainError("LOS-1", f"a prediction of shape {tuple(x_0.shape)}", tuple(predicted.shape))
         error = squared_error(predicted, self._wanted(x_0, eps, alpha, sigma), self.features)

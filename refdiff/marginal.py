@@ -19,7 +19,7 @@ from torch import Tensor
 from refdiff.errors import DomainError
 from refdiff.numerics import with_slopes
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_event, same_shape, within
+from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_event, same_shape, weighted_sum, within
 
 
 @final
@@ -97,14 +97,14 @@ def perturb(process: NoiseProcess, x_0: Data, eps: Data, t: Time) -> Data:
     """
     same_shape("MAR-4", x_0=x_0, eps=eps)
     q = marginal(process, t)
-    return over_event(q.alpha, x_0) * x_0 + over_event(q.sigma, x_0) * eps
+    return weighted_sum(over_event(q.alpha, x_0), x_0, over_event(q.sigma, x_0), eps)
 
 
 def posterior_mean(process: NoiseProcess, x_t: Data, x_0: Data, t: Time, s: Time) -> Data:
     """Return the mean of q(x_s | x_t, x_0) (MAR-7). x_t, x_0: (batch, *event); s < t: (batch,)."""
     same_shape("MAR-7", x_t=x_t, x_0=x_0)
     q = posterior(process, s, t)
-    return over_event(q.on_x_0, x_0) * x_0 + over_event(q.on_x_t, x_t) * x_t
+    return weighted_sum(over_event(q.on_x_0, x_0), x_0, over_event(q.on_x_t, x_t), x_t)
 
 
 def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:

@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from refdiff.tensors import is_plain
 
 Formula: TypeAlias = Callable[..., Tensor]
 
@@ -36,11 +39,18 @@ def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> 
     slope is a formula of its own, so it is the one-sided limit, possibly infinite, never NaN.
     Reverse and forward mode, `vmap` and `torch.compile` go through it.
     """
+    if is_plain(*times) and not any(_differentiated(t) for t in times):
+        return value(*times)
     # Dynamo cannot trace a Function that has a jvp; only eager code can ask for forward mode.
     rule = _Sloped if torch.compiler.is_compiling() else _SlopedBothModes
     # Stacked: dynamo counts the parameters of `forward` to see whether it takes a ctx, and `*times` misleads it.
     result: Tensor = rule.apply(value, slopes, torch.stack(times))  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
     return result
+
+
+def _differentiated(t: Tensor) -> bool:
+    recorded = t.requires_grad and torch.is_grad_enabled()
+    return recorded or unpack_dual(t).tangent is not None  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _times(slope: Tensor, gradient: Tensor) -> Tensor:

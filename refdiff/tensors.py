@@ -40,6 +40,16 @@ def over_event(coefficient: Batch, data: Data) -> Tensor:
     return coefficient.to(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
 
 
+def weighted_sum(on_x: Tensor, x: Data, on_y: Tensor, y: Data) -> Data:
+    """Return on_x x + on_y y in two passes over the data.
+
+    on_x, on_y: (batch, 1, ..., 1), as `over_event` returns them; x, y: (batch, *event); all of one dtype.
+    """
+    scaled = on_x * x
+    # Memory for a second result may cost more than the arithmetic. Under vmap `scaled` may lack an axis that y has.
+    return scaled.addcmul_(on_y, y) if is_plain(scaled, on_y, y) else torch.addcmul(scaled, on_y, y)
+
+
 def by_example(data: Data) -> Tensor:
     """Return the numbers of each example in a row, (batch, D): any event, an empty batch too."""
     return data.flatten(1) if data.ndim > 1 else data[:, None]
@@ -71,8 +81,13 @@ def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor
 
 def _can_look(value: Tensor) -> bool:
     """Say whether reading an element is allowed and free."""
-    if torch.compiler.is_compiling() or value.device.type != "cpu":
+    return value.device.type == "cpu" and is_plain(value)
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Say whether these are torch's own tensors in eager code, which nothing traces or transforms."""
+    if torch.compiler.is_compiling():
         return False
     # A subclass may be fake (no data behind it); a wrapped tensor belongs to vmap, grad or jvp.
-    plain = type(value) in (Tensor, torch.nn.Parameter)
-    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return all(type(x) in (Tensor, torch.nn.Parameter) and not wrapped(x) for x in tensors)

@@ -116,6 +116,12 @@ def test_vmap_over_draws_is_a_loop_over_draws() -> None:
     draws = torch.stack([_data(seed) for seed in (8, 9)])
     got = vmap(lambda eps: perturb(COSINE, x_0, eps, t))(draws)
     assert torch.equal(got, torch.stack([perturb(COSINE, x_0, eps, t) for eps in draws]))
+    got = vmap(lambda x_0, t: perturb(COSINE, x_0, draws[0], t))(draws, torch.stack([t, t.flip(0)]))
+    assert torch.equal(
+        got, torch.stack([perturb(COSINE, draws[0], draws[0], t), perturb(COSINE, draws[1], draws[0], t.flip(0))])
+    )
+    got = vmap(lambda t: perturb(COSINE, x_0, draws[0], t))(torch.stack([t, t.flip(0)]))
+    assert torch.equal(got, torch.stack([perturb(COSINE, x_0, draws[0], t) for t in (t, t.flip(0))]))
 
 
 OUTSIDE = torch.tensor([0.5, -1e-9, 1.0 + 1e-9, 7.0, torch.nan], dtype=torch.float64)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.distributions import Normal
-from torch.func import grad, vmap
+from torch.func import grad, jvp, vmap
 
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
@@ -57,15 +59,22 @@ def _log_normal(at: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return density
 
 
+def _is_the_sum(got: Tensor, x: Tensor, y: Tensor) -> None:
+    """Ask for two products and their sum, in float64, fused or not; each side rounds to 2 u + u^2 of the terms."""
+    assert ((got - (x + y)).abs() <= 2 * (2 * U + U**2) * (x.abs() + y.abs())).all()
+
+
 @of_every_event
 @pytest.mark.parametrize("process", [*SCHEDULES, CHAIN], ids=lambda q: type(q).__name__)
 def test_each_example_is_noised_by_its_own_time(process: NoiseProcess, event: tuple[int, ...]) -> None:
-    """MAR-4, MAR-5: row by row, x_t = alpha x_0 + sigma eps, at any rank of the event, bit for bit."""
+    """MAR-4, MAR-5: row by row, x_t = alpha x_0 + sigma eps, at any rank of the event, however many rows there are."""
     t = torch.tensor([0, 1, 25, 50]) if isinstance(process, DiscreteChain) else _wide(0.0, 2.0**-20, 0.5, 1.0)
     x_0, eps = _normal(4, *event, seed=1), _normal(4, *event, seed=2)
     got = perturb(process, x_0, eps, t)
     for i in range(4):
-        assert torch.equal(got[i], process.alpha(t[i]) * x_0[i] + process.sigma(t[i]) * eps[i])
+        _is_the_sum(got[i], process.alpha(t[i]) * x_0[i], process.sigma(t[i]) * eps[i])
+        alone = perturb(process, x_0[i : i + 1], eps[i : i + 1], t[i : i + 1])
+        assert torch.equal(got[i : i + 1], alone)
     assert torch.equal(mean(process, x_0, t), perturb(process, x_0, torch.zeros_like(eps), t))
     assert torch.equal(std(process, t), marginal(process, t).sigma)
 
@@ -169,7 +178,7 @@ def test_the_posterior_mean_combines_row_by_row(event: tuple[int, ...]) -> None:
     x_t, x_0, p = _normal(3, *event, seed=3), _normal(3, *event, seed=4), posterior(CosineSchedule(), s, t)
     got = posterior_mean(q, x_t, x_0, t, s)
     for i in range(3):
-        assert torch.equal(got[i], p.on_x_0[i] * x_0[i] + p.on_x_t[i] * x_t[i])
+        _is_the_sum(got[i], p.on_x_0[i] * x_0[i], p.on_x_t[i] * x_t[i])
 
 
 @of_every_event
@@ -217,6 +226,57 @@ def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.d
                 f(LinearSchedule(), x, x, _wide(t))
     tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
     assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@of_every_schedule
+def test_a_sum_of_two_products_rounds_thrice_at_most(process: NoiseProcess, dtype: torch.dtype) -> None:
+    """MAR-4 by its last term: from coefficients rounded once, |x| and |y| each lose 2 u + u^2, subnormals half a step.
+
+    Half precision is added up in float32, which may round twice more, 2^-24 each.
+    """
+    t, x_0, eps = (
+        torch.rand(64, dtype=torch.float64),
+        _normal(64, 77, dtype=dtype),
+        _normal(64, 77, dtype=dtype, seed=1),
+    )
+    x = process.alpha(t).to(dtype).double()[:, None] * x_0.double()
+    y = process.sigma(t).to(dtype).double()[:, None] * eps.double()
+    u, step = torch.finfo(dtype).eps / 2, torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    error = (perturb(process, x_0, eps, t).double() - (x + y)).abs()
+    assert (error <= (2 * u + u**2 + 2.0**-22) * (x.abs() + y.abs()) + 1.5 * step).all()
+
+
+@of_every_schedule
+def test_perturb_is_differentiable_in_all_it_takes(process: NoiseProcess) -> None:
+    """MAR-4, NUM-4: reverse and forward mode, twice over, and the arguments stay as they were."""
+    x_0, eps, t = _normal(3, 2), _normal(3, 2, seed=1), _wide(0.25, 0.5, 0.75)
+    before = [x.clone() for x in (x_0, eps, t)]
+    inputs = tuple(x.requires_grad_() for x in (x_0, eps, t))
+    assert torch.autograd.gradcheck(partial(perturb, process), inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(partial(perturb, process), inputs)
+    for had, has in zip(before, inputs, strict=True):
+        assert torch.equal(had, has)
+
+
+@of_every_schedule
+def test_whether_a_derivative_is_asked_for_changes_no_value(process: NoiseProcess) -> None:
+    """NUM-4: with a gradient, a dual number, without either and under `no_grad`: the same bits."""
+    x_0, eps, t = _normal(3, 2), _normal(3, 2, seed=1), _wide(0.0, 0.5, 1.0)
+    want = perturb(process, x_0, eps, t)
+    for x in (x_0, eps, t):
+        x.requires_grad_()
+        assert torch.equal(perturb(process, x_0, eps, t).detach(), want)
+        with torch.no_grad():
+            assert torch.equal(perturb(process, x_0, eps, t), want)
+        x.requires_grad_(False)
+    t = _wide(2.0**-20, 0.5, 1.0)
+    want, slope = jvp(partial(perturb, process, x_0, eps), (t,), (torch.ones_like(t),))[:2]
+    with forward_ad.dual_level():
+        moved = forward_ad.make_dual(t, torch.ones_like(t))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        dual = forward_ad.unpack_dual(perturb(process, x_0, eps, moved))  # type: ignore[no-untyped-call]  # and this
+        assert torch.equal(dual.primal, want)
+        assert torch.equal(dual.tangent, slope)
 
 
 # Derivatives in t: NUM-4 carries through, never NaN.
