@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.training import checkpoint
-from refdiff.training.config import Average, Batch, Config, Descent, Monitor, Times
+from refdiff.training.config import Average, Batch, Config, Descent, Monitor, Process, Times
 from refdiff.training.errors import CheckpointError, TrainingError
 from refdiff.training.run import train
 
@@ -47,7 +48,7 @@ def _files(out: Path) -> dict[str, bytes]:
 def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path) -> None:
     """TRN-9, TRN-11: a run killed with SIGKILL at random moments, again and again, ends with the same bits."""
     saving = replace(runs.QUIET, save=2, keep=2)
-    how = runs.config(data, steps=120, times=Times(sampler="second_moment", cells=4, history=2), monitor=saving)
+    how = runs.config(data, steps=300, times=Times(sampler="second_moment", cells=4, history=2), monitor=saving)
     whole = runs.run(how, tmp_path / "whole")
     assert whole.end == "finished"
     context, moments = multiprocessing.get_context("forkserver"), random.Random(0)
@@ -56,7 +57,11 @@ def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path) -> None:
     while killed < KILLS:
         process = context.Process(target=runs.resumed, args=(how, out))
         process.start()
-        process.join(timeout=moments.uniform(0.05, 1.5))
+        # Half of the moments are counted from the start, half from the first checkpoint of this process.
+        before = checkpoint.listed(out)
+        while killed % 2 == 0 and process.is_alive() and checkpoint.listed(out) == before:
+            process.join(timeout=0.01)
+        process.join(timeout=moments.uniform(0.0, 0.7))
         if process.is_alive():
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
@@ -224,13 +229,13 @@ def test_a_time_that_is_never_scaled_is_said(data: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("process", ["linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain"])
 @pytest.mark.parametrize("sampler", ["uniform", "stratified", "importance", "second_moment"])
-def test_every_process_and_sampler_trains(data: str, tmp_path: Path, process: str, sampler: str) -> None:
+def test_every_process_and_sampler_trains(data: str, tmp_path: Path, process: Any, sampler: Any) -> None:
     """TRN-8: each combination takes steps whose loss is finite."""
     masses = (1.0, 2.0) if sampler == "importance" else ()
     how = runs.config(
         data,
         steps=3,
-        process=replace(Config().process, kind=process),
+        process=Process(kind=process),
         times=Times(sampler=sampler, masses=masses, cells=4),
         monitor=replace(runs.QUIET, log=3, shown=2, walk=3, samples=3),
     )
@@ -248,8 +253,8 @@ def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
         runs.config(data, machine=replace(Config().machine, device="nowhere")),
         runs.config(data, times=Times(sampler="importance")),
         runs.config(data, objective=replace(Config().objective, weight="likelihood"),
-                    process=replace(Config().process, kind="linear_chain")),
-        runs.config(data, process=replace(Config().process, kind="linear_chain", steps=10)),
+                    process=Process(kind="linear_chain")),
+        runs.config(data, process=Process(kind="linear_chain", steps=10)),
     ]  # fmt: skip
     for i, how in enumerate(wrong):
         with pytest.raises(RefdiffError) as refused:
