@@ -36,6 +36,7 @@ def test_clauses_are_read() -> None:
         "6": "TIM",
         "7": "DIS",
         "8": "TRN",
+        "9": "NET",
         "10": "SMP",
         "11": "NUM",
         "12": "CON",

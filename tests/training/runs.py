@@ -41,9 +41,10 @@ def config(data: str, **changes: Any) -> Config:
 
 
 class Affine(nn.Module):
-    """A denoiser of 30 parameters for examples of any shape."""
+    """A denoiser that is affine in x and t, for examples of any shape."""
 
     def __init__(self, event: tuple[int, ...]) -> None:
+        """Take the shape of one example."""
         super().__init__()
         size = torch.Size(event).numel()
         self.inner = nn.Linear(size + 1, size)

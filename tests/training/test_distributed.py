@@ -59,7 +59,7 @@ def test_accumulation_changes_only_sums(alone: tuple[Path, str], tmp_path: Path,
 
 
 def test_the_bound_sees_a_gradient_that_is_off(alone: tuple[Path, str], tmp_path: Path) -> None:
-    """TRN-10: a learning rate off by 1e-4 of itself, as a count off by one in 10,000 makes it, moves the weights more."""
+    """TRN-10: a learning rate off by 1e-4 of itself, as a count off by one in 10,000, is seen."""
     case = runs.CASES["sgd float64"]
     rate = case["optimizer"].rate * (1.0 + 1e-4)
     moved = {**case, "optimizer": type(case["optimizer"])(kind="sgd", rate=rate, warm_up=0, decay="constant")}

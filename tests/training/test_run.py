@@ -51,9 +51,10 @@ def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path) -> None:
     how = runs.config(data, steps=300, times=Times(sampler="second_moment", cells=4, history=2), monitor=saving)
     whole = runs.run(how, tmp_path / "whole")
     assert whole.end == "finished"
-    context, moments = multiprocessing.get_context("forkserver"), random.Random(0)
+    context, moments = multiprocessing.get_context("forkserver"), random.Random(0)  # noqa: S311 - moments, not secrets
     context.set_forkserver_preload(["tests.training.runs"])
-    out, killed, reached = tmp_path / "killed", 0, set()
+    out, killed = tmp_path / "killed", 0
+    reached: set[str] = set()
     while killed < KILLS:
         process = context.Process(target=runs.resumed, args=(how, out))
         process.start()
@@ -186,9 +187,10 @@ def test_patience_ends_a_run(data: str, tmp_path: Path) -> None:
 
 
 class Explodes(nn.Module):
-    """Turns to NaN when told."""
+    """Turns to NaN."""
 
     def __init__(self, event: tuple[int, ...]) -> None:
+        """Take the shape of one example."""
         super().__init__()
         self.inner, self.calls = runs.Affine(event), 0
 
