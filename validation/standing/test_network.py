@@ -25,7 +25,7 @@ def test_distance_of_one_frequency() -> None:
 
 @standing("NET-1", kind="exhaustive")
 def test_every_two_of_a_thousand_times_are_apart() -> None:
-    """NET-1: at every one of the 999 differences, for every even number of channels from 16 to 512; without scale not."""
+    """NET-1: at each of the 999 differences, for every even number of channels from 16 to 512; without scale not."""
     apart = np.arange(1, 1000) / 1000
     for half in range(8, 257):
         distance = 2.0 * np.sqrt((np.sin(np.outer(apart, 1000.0 * _rates(half)) / 2.0) ** 2).sum(1))
