@@ -1,23 +1,34 @@
-"""Chapter 8: does a target's average of weights obey TRN-1 to TRN-3."""
+"""Chapter 8: does a target's average of weights obey TRN-1 to TRN-3, and what it trains TRN-4 to TRN-6."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from refdiff.conformance.check import check
-from refdiff.conformance.interface import Array
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Denoiser, Times
 from refdiff.conformance.subject import Subject
 
+from . import optimum
 from .averages import movement_bound, recursion_bound
+from .certify import KNOWN, exact
 from .oracles.averages import averaged
+from .oracles.certified import Floats
 
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 SHORT, LONG = 12, 300
 """Rows of a history: as many as a reproducer prints, and enough for a drift to show."""
 MOVED = (-1.0, 0.0, 1.0, 1.0, 0.5), (1.0, 1.0, 2.0, 0.0, -2.0)
 """Weights before and after a jump."""
+
+EXAMPLES, SECONDS = 8192, 5.0
+"""What `fit` is given: data of one number each, and time."""
+FLOW = 64
+"""Steps of TRN-6's walk."""
 
 
 def _history(subject: Subject, rows: int) -> Array:
@@ -66,3 +77,81 @@ def test_average_moves(subject: Subject) -> None:
         bound = movement_bound(decay, steps, start, end, subject.format)
         what = f"average {steps} steps after a jump at decay {decay}"
         subject.expect(what, got, kept * start + (1.0 - kept) * end, bound, at={"start": start, "end": end})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A target's denoiser, and the times at which it is judged, rising."""
+
+    subject: Subject
+    denoiser: Denoiser
+    times: Times
+    alpha: Floats
+    variance: Floats
+
+    def at(self, i: int) -> optimum.Predict:
+        """Return eps_hat at one of the times; numbers cross in the target's format."""
+
+        def predict(x: Floats) -> Floats:
+            t = self.times[np.full(len(x), i, dtype=np.intp)]
+            return self.denoiser(self.subject.format.rounded(x)[:, None], t)[:, 0].astype(np.float64)
+
+        return predict
+
+    def scales(self, i: int) -> tuple[float, float]:
+        """Return alpha and sigma^2."""
+        return float(self.alpha[i]), float(self.variance[i])
+
+
+def _rising(subject: Subject, shares: Floats) -> Times:
+    """Return the times, or indices, at these shares of the process."""
+    if isinstance(subject.process, Chain):
+        k = np.unique(np.round(shares * len(subject.process.betas)).astype(np.int64))
+        return np.asarray(k[k >= 1])
+    return np.asarray(np.unique(subject.format.rounded(shares)))
+
+
+def _trained(subject: Subject, shares: Floats) -> Trained:
+    """Fit, once for all checks of a process. Raises NotClaimed where the process has too little noise to judge at."""
+    subject.once_a_kind()
+    times = _rising(subject, shares)
+    alpha, variance = (exact(subject.process, name, times).value for name in ("alpha", "variance"))
+    noisy: npt.NDArray[np.bool_] = np.asarray(variance >= optimum.LEAST)
+    if noisy.sum() < len(shares) // 2:
+        raise NotClaimed(f"the process has sigma^2 below {optimum.LEAST} at most times, or few steps")
+    data = subject.format.rounded(optimum.DATA.draw(EXAMPLES, np.random.default_rng([subject.seed, EXAMPLES])))[:, None]
+    denoiser = subject.built.fit(data, subject.seed, SECONDS)
+    return Trained(subject, denoiser, times[noisy], alpha[noisy], variance[noisy])
+
+
+@check("TRN-4", "fit", on=KNOWN)
+def test_least_loss_is_reached(subject: Subject) -> None:
+    """TRN-4: the loss of the trained denoiser, over pairs and times, is the least there is, within its margin."""
+    trained = _trained(subject, optimum.SHARES)
+    every = range(len(trained.times))
+    got = np.mean([optimum.loss(trained.at(i), *trained.scales(i)) for i in every])
+    want = np.mean([optimum.least(*trained.scales(i)) for i in every])
+    what = f"loss of the denoiser, mean over {len(trained.times)} times"
+    subject.expect(what, [got], want, optimum.LOSS, at={"t": trained.times[:1]})
+
+
+@check("TRN-5", "fit", on=KNOWN)
+def test_score_is_learned(subject: Subject) -> None:
+    """TRN-5: at each time, sigma^2 times the mean square of the error of the score."""
+    trained = _trained(subject, optimum.SHARES)
+    got = [optimum.score_error(trained.at(i), *trained.scales(i)) for i in range(len(trained.times))]
+    subject.expect("sigma^2 E (s_hat - s)^2", got, 0.0, optimum.SCORE, at={"t": trained.times})
+
+
+@check("TRN-6", "fit", on=KNOWN)
+def test_samples_have_the_law_of_the_data(subject: Subject) -> None:
+    """TRN-6: walked down the flow with the trained denoiser, the law near t = 1 becomes that near the data."""
+    if subject.format.bits < 24:
+        raise NotClaimed("a walk in half precision is moved by rounding")
+    trained = _trained(subject, np.linspace(0.1, 0.95, FLOW + 1))
+    falling = range(len(trained.times) - 1, -1, -1)
+    predicts, scales = [trained.at(i) for i in falling], [trained.scales(i) for i in falling]
+    got = optimum.flow_distance(predicts, scales)
+    what = f"Kolmogorov distance after {len(scales) - 1} steps of the flow"
+    subject.expect(what, [got], 0.0, optimum.LAW, at={"t": trained.times[:1]})

@@ -113,6 +113,7 @@ class Built:
     last: Call = field(default_factory=Call)
     _hung: dict[str, str] = field(default_factory=dict)
     _names: frozenset[str] = frozenset()
+    _fitted: dict[tuple[bytes, int, float], Any] = field(default_factory=dict)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Return the quantities that the target has at t, each shaped as t."""
@@ -198,6 +199,23 @@ class Built:
     def ema(self, decay: float, history: Array) -> Array:
         """Return the average after each row, shaped as history."""
         return self._array("ema", self.call("ema", decay, history), history.shape)
+
+    def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
+        """Return the denoiser that the target trains, behind the guard too; asked for the same again, the same one."""
+        key = (data.tobytes(), seed, seconds)
+        if key not in self._fitted:
+            made = self.call("fit", data, seed, seconds)
+            if not callable(made):
+                raise Misbehaviour("CON-2", f"fit returned {_described(made)}, wants a function of (x_t, t)")
+            self._fitted[key] = made
+        self.last = Call("fit", (data, seed, seconds))
+        trained = self._fitted[key]
+
+        def denoiser(x_t: Array, t: Times) -> Array:
+            asked = guarded("the denoiser of fit", self.seconds, lambda: trained(_locked(x_t), _locked(t)))
+            return self._array("the denoiser of fit", asked, x_t.shape)
+
+        return denoiser
 
     def call(self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.

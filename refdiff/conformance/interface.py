@@ -28,7 +28,8 @@ raises `Unsupported`. Arguments are passed by position.
 calls it once. Weightings and what they multiply: the table of spec chapter 5; min_snr has gamma = 5.
 
 `history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
-is no warm-up.
+is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
+returns a denoiser that predicts eps, as `loss` has it, at any t of the process.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
     What is too large to print is stood for by zeros of its shape.
     """
     module, _, attribute = origin.partition(":")
-    # The rows of a history are no examples: one by itself repeats nothing.
-    batch = None if call.method == "ema" else example
+    # A row of a history, or of the data, by itself repeats nothing.
+    batch = None if call.method in ("ema", "fit") else example
     arguments = ", ".join(_literal(x, batch) for x in call.arguments)
     return "\n".join(
         (

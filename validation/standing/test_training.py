@@ -1,7 +1,8 @@
-"""Chapter 8: averages of weights, in exact arithmetic and in each dtype."""
+"""Chapter 8: averages of weights, in exact arithmetic and in each dtype; what a trained denoiser may miss."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -17,8 +18,11 @@ from refdiff.conformance.check import standing
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Array, DType
 
+from .. import optimum
 from ..averages import movement_bound, recursion_bound
 from ..oracles.averages import averaged
+from ..oracles.mixture import Floats
+from .scales import linear_scales
 
 exactly = settings(deadline=None, derandomize=True, max_examples=40)
 weights = st.fractions(min_value=-8, max_value=8, max_denominator=50)
@@ -158,3 +162,91 @@ def test_float32_moves_and_half_does_not(name: str) -> None:
         assert np.all((least <= ratio) & (ratio <= most))
     one, two, rest = np.float16(1), np.float16(2), np.float16(1 - 0.9999)
     assert one + rest * (two - one) == one
+
+
+@standing("TRN-4", "TRN-5", kind="symbolic")
+def test_excess_is_the_error_of_the_score() -> None:
+    """TRN-5: for N(m, s^2) data and any affine eps_hat, loss = least + sigma^2 E (s_hat - s)^2: cross terms vanish."""
+    a, v, s2, m, p, q = sp.symbols("a v s2 m p q", positive=True)
+    u, e = sp.symbols("u e", real=True)
+
+    def mean(f: Any) -> Any:
+        """Over u and e, independent and N(0, 1), of a polynomial of degree 2 in both."""
+        moments = {0: 1, 1: 0, 2: 1}
+        return sum(c * moments[i] * moments[j] for (i, j), c in sp.Poly(sp.expand(f), u, e).terms())
+
+    x_t = a * (m + sp.sqrt(s2) * u) + sp.sqrt(v) * e
+    spread = a**2 * s2 + v
+    best = sp.sqrt(v) * (x_t - a * m) / spread
+    guess = p * x_t + q
+    score, guessed = -best / sp.sqrt(v), -guess / sp.sqrt(v)
+    loss, least, error = mean((guess - e) ** 2), mean((best - e) ** 2), v * mean((guessed - score) ** 2)
+    assert sp.simplify(loss - least - error) == 0
+    assert sp.simplify(least - (1 - v * mean(score**2))) == 0
+
+
+@standing("TRN-4", "TRN-5", kind="quadrature")
+@pytest.mark.parametrize("share", optimum.SHARES[::5].tolist())
+def test_excess_by_pairs_and_by_the_marginal(share: float) -> None:
+    """TRN-4: the loss over pairs less the least is sigma^2 E (s_hat - s)^2 over x_t, for any eps_hat."""
+    alpha, variance = linear_scales(share)
+    for predict in (
+        optimum.best(optimum.DATA, alpha**2, variance),
+        np.tanh,
+        optimum.best(optimum.DATA, alpha, variance),
+    ):
+        by_pairs = optimum.loss(predict, alpha, variance) - optimum.least(alpha, variance)
+        assert abs(by_pairs - optimum.score_error(predict, alpha, variance)) < 1e-4
+
+
+@standing("TRN-4", "TRN-5", kind="quadrature")
+def test_margins_lie_below_the_least_fault() -> None:
+    """TRN-4: sigma^2 where sigma belongs, the mildest fault of its table, is over twice both margins off."""
+    found: list[float] = []
+    for share in optimum.SHARES.tolist():
+        alpha, variance = linear_scales(share)
+        if variance >= optimum.LEAST:
+            found.append(optimum.score_error(_variance_for_deviation(alpha, variance), alpha, variance))
+    assert np.mean(found) > 2 * optimum.LOSS
+    assert max(found) > 2 * optimum.SCORE
+
+
+def _variance_for_deviation(alpha: float, variance: float) -> optimum.Predict:
+    law = optimum.DATA.noised(alpha, variance**2)
+    return lambda x: -variance * law.score(x)
+
+
+@standing("TRN-6", kind="symbolic")
+def test_flow_carries_quantiles() -> None:
+    """TRN-6: of N(m, s^2) data, x = alpha m + sqrt(V) z, z fixed, solves dx/dt = -beta (x + score)/2: CDFs are kept."""
+    b, alpha, v, m, z = sp.symbols("b alpha V m z", positive=True)
+    x = alpha * m + sp.sqrt(v) * z
+    # alpha' = -b alpha/2 and V' = b (1 - V).
+    moved = sp.diff(x, alpha) * (-b * alpha / 2) + sp.diff(x, v) * b * (1 - v)
+    assert sp.simplify(moved + b / 2 * (x - (x - alpha * m) / v)) == 0
+
+
+@standing("TRN-6", kind="quadrature")
+def test_exact_walk_converges_and_wrong_ones_do_not() -> None:
+    """TRN-6: with the best eps_hat the distance is 0.006 in 64 steps and halves with the step, to the quantiles' 1/800.
+
+    The best affine eps_hat ends 0.22 off, however many the steps.
+    """
+    best, affine = [], []
+    for steps in (64, 128, 256):
+        scales = [linear_scales(float(t)) for t in np.linspace(0.95, 0.1, steps + 1)]
+        best.append(optimum.flow_distance([optimum.best(optimum.DATA, a, v) for a, v in scales[:-1]], scales))
+        affine.append(optimum.flow_distance([_affine(a, v) for a, v in scales[:-1]], scales))
+    assert best[0] < 0.0065
+    for coarse, fine in itertools.pairwise(best):
+        assert abs(fine - coarse / 2) < 1 / 800
+    assert min(affine) > 4 * optimum.LAW
+
+
+def _affine(alpha: float, variance: float) -> optimum.Predict:
+    mean, spread = 0.45, 0.3 * (0.25 + 2.45**2) + 0.7 * (0.16 + 1.05**2)
+
+    def predict(x: Floats) -> Floats:
+        return np.asarray(np.sqrt(variance) * (x - alpha * mean) / (alpha**2 * spread + variance))
+
+    return predict
