@@ -38,6 +38,7 @@ from refdiff.sampling import ancestral_step, ddim_step, euler_maruyama_step, flo
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.sde import diffusion, drift
 from refdiff.times import Continuous, Discrete, Stratified
+from refdiff.training.fit import fit
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
 
 _TORCH: dict[DType, torch.dtype] = {
@@ -64,7 +65,7 @@ def target(dtype: DType = "float32") -> Reference:
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
             capabilities=frozenset(
-                {"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema"}
+                {"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"}
             ),
         )
     )
@@ -173,6 +174,15 @@ class _Built:
             averaged.update_parameters(model)
             rows.append(next(averaged.module.parameters()).detach().clone())
         return self._array(torch.stack(rows))
+
+    def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
+        trained = fit(self._tensor(data).float().numpy(), self.process, seed=seed % 2**32, seconds=seconds)
+
+        def denoiser(x_t: Array, t: Times) -> Array:
+            time = self._tensor(t)
+            return self._array(trained(self._tensor(x_t).float(), time.float() if time.is_floating_point() else time))
+
+        return denoiser
 
     def _schedule(self) -> LinearSchedule | CosineSchedule:
         if isinstance(self.process, DiscreteChain):

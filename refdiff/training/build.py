@@ -11,9 +11,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from refdiff.chain import DiscreteChain
-from refdiff.errors import ConfigError
 from refdiff.loss import Objective
-from refdiff.nn import UNet
+from refdiff.nn import MLP, UNet
 from refdiff.sampling import Rule
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
 from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified
@@ -93,14 +92,12 @@ def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
     return [*falling, drawn.t_min if rule == "rk4" else 0.0]
 
 
-def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> UNet:
-    """Return the U-Net for images of this shape. Raises ConfigError for what is no image."""
-    if len(event) != 3:
-        raise ConfigError(
-            f"NET-2 wants images (channels, height, width) for the U-Net, got examples {event}: give --denoiser"
-        )
-    scale = 1000.0 if isinstance(noise, Schedule) else 1000.0 / how.process.steps
-    return UNet(event[0], how.network, time_scale=scale)
+def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:
+    """Return the U-Net for images (channels, height, width), the perceptron for examples of any other shape."""
+    unit = 1.0 if isinstance(noise, Schedule) else 1.0 / how.process.steps
+    if len(event) == 3:
+        return UNet(event[0], how.network, time_scale=1000.0 * unit)
+    return MLP(event, how.perceptron, time_scale=unit)
 
 
 def optimizer(how: config.Descent, model: nn.Module) -> Optimizer:

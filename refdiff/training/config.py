@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 from cattrs import Converter, transform_error
 
 from refdiff.errors import ConfigError, RefdiffError
-from refdiff.nn import Architecture
+from refdiff.nn import Architecture, Layers
 from refdiff.parameterization import Parameterization
 from refdiff.sampling import Rule
 
@@ -193,6 +193,9 @@ class Config:
     seed: int = 0
     """Decides weights, order, times and noise."""
     network: Architecture = field(default_factory=Architecture)
+    """The U-Net, of images."""
+    perceptron: Layers = field(default_factory=Layers)
+    """The network of examples that are no images."""
     reading: Data = field(default_factory=Data)
     process: Process = field(default_factory=Process)
     objective: Goal = field(default_factory=Goal)

@@ -1,0 +1,62 @@
+"""The trainer without files: a denoiser for an array (TRN-4 to TRN-6)."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import torch
+from torch import nn
+
+from refdiff.chain import DiscreteChain
+from refdiff.loss import Denoiser
+from refdiff.nn import MLP
+from refdiff.parameterization import convert
+from refdiff.schedule import NoiseProcess
+from refdiff.tensors import Data, Time
+from refdiff.training import build
+from refdiff.training.config import Average, Batch, Config, Descent, Goal
+from refdiff.training.data import Array, Examples, Order
+from refdiff.training.distributed import World
+from refdiff.training.randomness import number
+from refdiff.training.state import State
+from refdiff.training.step import Loop
+
+PACE = 320
+"""Steps counted as a second, so that a seed gives the same network on a busy machine."""
+
+
+def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float, model: nn.Module | None = None) -> Denoiser:
+    """Train on data (n, *event), taken as it is, and return the averaged denoiser, which predicts eps, float32.
+
+    model: by default a perceptron, which knows a chain by the number of its steps. v is what is learned: unlike eps it
+    is of order 1 at every time.
+    """
+    steps = max(1, ceil(PACE * seconds))
+    how = Config(
+        steps=steps,
+        seed=seed,
+        objective=Goal(prediction="v"),
+        batch=Batch(size=512, shards=1),
+        optimizer=Descent(kind="adam", rate=1e-2, warm_up=20),
+        ema=Average(decay=0.99),
+    )
+    examples = Examples(data, np.arange(len(data)), -1.0, 1.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "weights"))
+        unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
+        chosen = model or MLP(examples.event, time_scale=unit)
+    world = World(device=torch.device("cpu"))
+    times = build.times(how.times, process, torch.float32)
+    state = State.new(how, chosen, times, world)
+    objective = build.objective(how.objective, process)
+    loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
+    for _ in range(steps):
+        loop.step()
+    trained = state.ema.module
+
+    def denoiser(x_t: Data, t: Time) -> Data:
+        with torch.no_grad():
+            return convert(process, trained(x_t, t), x_t, t, source="v", to="eps")
+
+    return denoiser
