@@ -8,11 +8,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
-
-from cattrs import Converter, transform_error
 
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.nn import Architecture, Layers
@@ -239,13 +238,11 @@ def _need(holds: bool, need: str, got: object) -> None:
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
     """Return the config that a mapping of names to values spells out. Raises ConfigError on what it does not know."""
     try:
-        return _CONVERTER.structure(mapping, Config)
+        return _converter().structure(mapping, Config)
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values raised
         if refused := _refusal(error):
             raise refused from None
-        raise ConfigError(
-            f"TRN-8 wants a config that holds together, got {'; '.join(transform_error(error))}"
-        ) from None
+        raise ConfigError(f"TRN-8 wants a config that holds together, got {_told(error)}") from None
 
 
 def read(path: Path) -> Config:
@@ -260,7 +257,7 @@ def read(path: Path) -> Config:
 
 def to_mapping(config: Config) -> dict[str, Any]:
     """Return the config as plain values."""
-    plain: dict[str, Any] = _CONVERTER.unstructure(config)
+    plain: dict[str, Any] = _converter().unstructure(config)
     return plain
 
 
@@ -299,6 +296,19 @@ def _exactly(kind: type) -> Any:
     return structure
 
 
-_CONVERTER = Converter(forbid_extra_keys=True)
-for _kind in (bool, int, float, str):
-    _CONVERTER.register_structure_hook(_kind, _exactly(_kind))
+@cache
+def _converter() -> Any:
+    try:
+        from cattrs import Converter  # here: whoever trains without files needs none
+    except ModuleNotFoundError:
+        raise ConfigError("TRN-8 wants cattrs to read a config: pip install 'refdiff[train]', got none") from None
+    converter = Converter(forbid_extra_keys=True)
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _exactly(kind))
+    return converter
+
+
+def _told(error: Exception) -> str:
+    from cattrs import transform_error  # here: as above
+
+    return "; ".join(transform_error(error))

@@ -10,9 +10,6 @@ from refdiff.conformance.interface import DType, Own, Target, Unsupported
 from refdiff.conformance.reference import target, target_bfloat16, target_float16, target_float64
 from tests.conformance.test_judge import judged
 
-NOT_CLAIMED = {"TRN-4", "TRN-5", "TRN-6"}
-"""What needs `fit`, which refdiff's own target does not claim yet."""
-
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_reference_conforms(dtype: DType) -> None:
@@ -21,8 +18,8 @@ def test_reference_conforms(dtype: DType) -> None:
     assert report.verdict == "conforming"
     # In half precision some bounds are as large as what they bound, and a walk is not judged: said, and no failure.
     others = {row.clause.id for row in report.rows if row.status not in ("pass", "no_check")}
-    half = {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7"}
-    assert others - NOT_CLAIMED <= (set() if dtype == "float64" else half)
+    half = {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7", "TRN-6"}
+    assert others <= (set() if dtype == "float64" else half)
     assert not [line for row in report.rows for o in row.outcomes for line in o.skipped if "nothing lies" not in line]
 
 
