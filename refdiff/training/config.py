@@ -238,7 +238,8 @@ def _need(holds: bool, need: str, got: object) -> None:
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
     """Return the config that a mapping of names to values spells out. Raises ConfigError on what it does not know."""
     try:
-        return _converter().structure(mapping, Config)
+        made: Config = _converter().structure(mapping, Config)
+        return made
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values raised
         if refused := _refusal(error):
             raise refused from None
