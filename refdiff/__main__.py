@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +20,8 @@ from refdiff.training import generate
 from refdiff.training.config import Config, read
 from refdiff.training.generate import Trained
 from refdiff.training.run import train
+
+DOES = "Train diffusion models and sample from them."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,26 +86,42 @@ def _named(name: str | None) -> Any:
         return None
     module, _, function = name.partition(":")
     try:
-        return getattr(import_module(module), function)
+        found = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"TRN-8 wants package.module:function, got {name}: {error}") from None
+    if not callable(found):
+        raise ConfigError(f"TRN-8 wants package.module:function, got {name}, which is no function")
+    return found
+
+
+def _parsed(commands: Any, argv: list[str]) -> Any:
+    """Return the command. What refdiff refuses tyro would show in a box, with names that are its own."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(commands, args=argv, prog="refdiff", description=DOES)
+    except SystemExit as end:
+        cause = end.__context__
+        while cause and not isinstance(cause, RefdiffError):
+            cause = cause.__context__
+        if cause:
+            raise cause from None
+        raise
+    finally:
+        if not isinstance(sys.exception(), RefdiffError):
+            sys.stderr.write(said.getvalue())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 2 with one sentence on stderr for what a person can mend."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--config", type=Path)
+    early = argparse.ArgumentParser(prog="refdiff", add_help=False, allow_abbrev=False)
+    early.add_argument("--config", type=Path, nargs="?")
     try:
         named = early.parse_known_args(argv)[0].config
         settings = read(named) if named and argv[:1] == ["train"] else Config()
         commands = Annotated[Train, tyro.conf.subcommand("train", default=Train(out=tyro.MISSING, settings=settings))]
-        command: Train | Sample = tyro.cli(
-            commands | Annotated[Sample, tyro.conf.subcommand("sample")],
-            args=argv,
-            prog="refdiff",
-            description="Train diffusion models and sample from them.",
-        )
+        command: Train | Sample = _parsed(commands | Annotated[Sample, tyro.conf.subcommand("sample")], argv)
         command()
     except RefdiffError as error:
         print(f"refdiff: {error}", file=sys.stderr)

@@ -30,7 +30,7 @@ class TimeEmbedding(nn.Module):
         self.channels, self.scale = channels, scale
 
     def forward(self, t: Time) -> Tensor:
-        """Return the embedding. Phases are float64: in bfloat16 only 507 of 1000 indices differ."""
+        """Return the embedding. Phases are float64: in bfloat16 only 506 of 1000 indices differ."""
         half = self.channels // 2
         # No buffer, which `module.half()` would round. Of one frequency, the slowest: it alone tells all times apart.
         powers = torch.linspace(0.0 if half > 1 else 4.0, 4.0, half, dtype=torch.float64, device=t.device)

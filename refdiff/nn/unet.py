@@ -43,7 +43,7 @@ class Architecture:
         """Refuse sizes that no network has."""
         if self.width < 1 or not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1:
             raise DomainError("NET-2", "width, blocks and every multiplier at least 1", self)
-        if any(self.width * multiplier % self.groups for multiplier in self.multipliers) or self.groups < 1:
+        if self.groups < 1 or any(width % self.groups for width in self.widths):
             raise DomainError("NET-2", f"widths divisible by the {self.groups} groups", self.widths)
         if not set(self.attention) <= set(range(len(self.multipliers) + 1)):
             raise DomainError("NET-2", f"attention at levels 0..{len(self.multipliers)}", self.attention)
@@ -65,6 +65,8 @@ class UNet(nn.Module):
     def __init__(self, channels: int, architecture: Architecture | None = None, *, time_scale: float = 1000.0) -> None:
         """Take the channels of an image, and what multiplies time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
         super().__init__()
+        if channels < 1:
+            raise DomainError("NET-2", "images of 1 channel at least", channels)
         self.channels = channels
         self.architecture = plan = architecture or Architecture()
         widths, embedded = plan.widths, 4 * plan.width
@@ -93,7 +95,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Data, t: Time) -> Tensor:
         """Return the prediction. Raises DomainError (NET-2) on images it cannot halve and double."""
-        self._check(x)
+        self._check(x, t)
         embedding = self.time(self.embed(t).to(self.enter.weight.dtype))
         x = self.enter(x)
         skips = []
@@ -108,11 +110,13 @@ class UNet(nn.Module):
         out: Tensor = self.leave(x)
         return out
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, t: Tensor) -> None:
         multiple = 2 ** len(self.architecture.multipliers)
-        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % multiple or x.shape[3] % multiple:
+        if x.ndim != 4 or x.shape[1] != self.channels or any(side % multiple or not side for side in x.shape[2:]):
             need = f"images (batch, {self.channels}, height, width) with sides divisible by {multiple}"
             raise DomainError("NET-2", need, tuple(x.shape))
+        if t.shape != x.shape[:1]:
+            raise DomainError("NET-2", f"one time for each of {len(x)} images", f"t of shape {tuple(t.shape)}")
 
 
 @final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import cos, pi
 from typing import assert_never
 
@@ -124,6 +126,18 @@ def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
         return 0.5 * (1.0 + cos(pi * min(step - how.warm_up, left) / left))
 
     return LambdaLR(stepped, share)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation, and each of its parts back into the mode that it had."""
+    before = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 def on_device(x: Tensor, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Tensor:

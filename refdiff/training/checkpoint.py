@@ -8,20 +8,25 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, final
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from refdiff.errors import RefdiffError
 from refdiff.training.config import Config, from_mapping, to_mapping
 from refdiff.training.errors import CheckpointError
 
 FORMAT = "refdiff-checkpoint-1"
 FOLDER = "checkpoints"
+LARGEST = 2**28
+"""Numbers of one example that are believed of a file: 1 GiB."""
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
@@ -49,9 +54,10 @@ def write(path: Path, content: bytes) -> None:
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be no folder
+            partial.unlink()
         raise CheckpointError(
-            f"TRN-11 wants room to write {path}, got: {error.strerror}; what was saved before is whole"
+            f"TRN-11 wants to write {path}, got: {error.strerror}; what was saved before is whole"
         ) from None
 
 
@@ -65,13 +71,17 @@ def _sync(folder: Path) -> None:
 
 
 def save(out: Path, config: Config, state: Mapping[str, Any], *, keep: int) -> Path:
-    """Write the checkpoint of a step, and let go of all but the newest `keep`."""
+    """Write the checkpoint of a step, and let go of all before it but the newest `keep`, itself among them.
+
+    One of a later step stays: a run that resumed did not choose it, because it does not load.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config": json.dumps(to_mapping(config)), "state": dict(state)}, buffer)
     path = out / FOLDER / f"step-{state['step']:09d}.pt"
     write(path, buffer.getvalue())
-    for old in listed(out)[keep:]:
-        old.unlink(missing_ok=True)
+    for old in [earlier for earlier in listed(out) if earlier.name <= path.name][keep:]:
+        with suppress(OSError):
+            old.unlink()
     return path
 
 
@@ -92,7 +102,9 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
         raise CheckpointError(f"TRN-11 wants a checkpoint of refdiff, got {path}: {_reason(error)}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"TRN-11 wants a checkpoint of format {FORMAT}, got {path}, which is of another")
-    return _config(path, content.get("config")), content["state"]
+    if not isinstance(state := content.get("state"), dict):
+        raise CheckpointError(f"TRN-11 wants a state in a checkpoint, got none in {path}")
+    return _config(path, content.get("config")), state
 
 
 def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, Any]]:
@@ -122,10 +134,20 @@ def weights(path: Path) -> Weights:
         with safe_open(file, framework="pt") as opened:
             about = opened.metadata() or {}
             tensors = dict(_tensors(opened))
-        event = tuple(int(side) for side in json.loads(about.get("event", "null")))
-        return Weights(tensors, _config(file, about.get("config")), event, int(about["step"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        if about.get("format") != FORMAT:
+            raise ValueError(f"its metadata does not say {FORMAT}")
+        return Weights(tensors, _config(file, about.get("config")), _event(about["event"]), int(about["step"]))
+    except CheckpointError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
         raise CheckpointError(f"TRN-11 wants weights exported by refdiff, got {file}: {_reason(error)}") from None
+
+
+def _event(text: str) -> tuple[int, ...]:
+    sides = json.loads(text)
+    if not isinstance(sides, list) or any(type(side) is not int or side < 1 for side in sides) or prod(sides) > LARGEST:
+        raise ValueError(f"no shape of an example: {text}")
+    return tuple(sides)
 
 
 def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:
@@ -136,7 +158,7 @@ def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:
 def _config(path: Path, text: object) -> Config:
     try:
         return from_mapping(json.loads(text if isinstance(text, str) else ""))
-    except ValueError as error:
+    except (ValueError, RefdiffError, RecursionError) as error:
         raise CheckpointError(f"TRN-11 wants a config beside the weights, got {path}: {_reason(error)}") from None
 
 

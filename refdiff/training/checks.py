@@ -22,6 +22,7 @@ from refdiff.marginal import marginal
 from refdiff.nn import TimeEmbedding
 from refdiff.tensors import Data
 from refdiff.times import Continuous, Discrete
+from refdiff.training import build
 from refdiff.training.floor import at
 
 KL_PER_FEATURE = 0.01
@@ -86,8 +87,11 @@ def _embedding(model: nn.Module, times: Continuous | Discrete, device: torch.dev
 
 def _gradients(model: nn.Module, objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
     few = examples[:2]
-    loss = objective(model, few, torch.ones_like(few), _everywhere(times, few).to(few.device)).sum()
-    torch.autograd.backward(loss)
+    # In evaluation: no mask is drawn, and no running mean moves.
+    with build.evaluating(model):
+        loss = objective(model, few, torch.ones_like(few), _everywhere(times, few)).sum()
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
     without = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
     model.zero_grad(set_to_none=True)
     if without:

@@ -217,6 +217,9 @@ class Config:
         )
         _need(0.0 < descent.rate < inf, "a learning rate in (0, inf)", descent.rate)
         _need(descent.clip > 0.0, "a largest gradient norm above 0 (inf for none)", descent.clip)
+        _need(all(0.0 <= beta < 1.0 for beta in descent.betas), "betas of the optimizer in [0, 1)", descent.betas)
+        _need(0.0 < descent.eps < inf, "an eps of the optimizer in (0, inf)", descent.eps)
+        _need(0.0 <= descent.weight_decay < inf, "a weight decay in [0, inf)", descent.weight_decay)
         _need(descent.warm_up >= 0, "warm-up steps of 0 at least", descent.warm_up)
         _need(0.0 <= self.ema.decay < 1.0, "an EMA decay in [0, 1)", self.ema.decay)
         often = (watch.log, watch.samples, watch.quality, watch.patience, watch.save)
@@ -227,7 +230,28 @@ class Config:
             watch,
         )
         _need(not watch.patience or bool(watch.quality), "monitor.quality, for patience to wait for", watch.quality)
-        _need(self.reading.pad >= 0, "a padding of 0 at least", self.reading.pad)
+        self._readable()
+        # What a choice leaves unused is looked at too: a NaN in it is a slip, and waits for the next choice.
+        ends = (self.process.beta_min or 0.0, self.process.beta_max or 0.0)
+        _need(all(0.0 <= end < inf for end in ends), "noise rates in [0, inf)", ends)
+        _need(0.0 <= self.process.s < inf, "an offset of the cosine in [0, inf)", self.process.s)
+        _need(1 <= self.process.steps <= 100_000, "a chain of 1 to 100,000 steps", self.process.steps)
+        _need(self.objective.gamma > 0.0, "a gamma above 0", self.objective.gamma)
+        _need(self.objective.clip > 0.0, "a largest weight above 0 (inf for none)", self.objective.clip)
+        ends = (self.times.t_min, self.times.t_max)
+        _need(0.0 <= ends[0] < ends[1] <= 1.0, "0 <= t_min < t_max <= 1", ends)
+        _need(all(0.0 < mass < inf for mass in self.times.masses), "masses in (0, inf)", self.times.masses)
+
+    def _readable(self) -> None:
+        how = self.reading
+        _need(how.pad >= 0, "a padding of 0 at least", how.pad)
+        _need(how.size is None or how.size >= 1, "a size of images of 1 at least", how.size)
+        _need(how.held_out is None or how.held_out >= 0, "held-out examples of 0 at least", how.held_out)
+        _need(
+            how.range is None or -inf < how.range[0] < how.range[1] < inf,
+            "a range whose first number is the smaller, both finite",
+            how.range,
+        )
 
 
 def _need(holds: bool, need: str, got: object) -> None:
@@ -252,6 +276,8 @@ def read(path: Path) -> Config:
         return from_mapping(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise ConfigError(f"TRN-8 wants a config to read, got {path}: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"TRN-8 wants TOML, got {path}: nested too deep") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"TRN-8 wants TOML, got {path}: {error}") from None
 

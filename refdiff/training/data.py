@@ -9,7 +9,8 @@
 | `.npz` | its only array, or the one named images, x or arr_0 |
 | IDX | a file of MNIST's format, .gz too |
 
-Images are (n, channels, height, width); of (n, height, width) and (n, height, width, channels) they are made.
+Images are (n, channels, height, width); of (n, height, width) and (n, height, width, channels) they are made, where
+1, 3 or 4 numbers can be channels at the end only. In a folder, transparency is dropped and 16 bits become 8.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import gzip
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -64,8 +66,8 @@ class Examples:
     def take(self, index: npt.NDArray[np.int64] | slice) -> Tensor:
         """Return examples by place, (len(index), *event), float32 in [-1, 1]."""
         chosen = self.rows[index]
-        taken = torch.from_numpy(np.ascontiguousarray(self.raw[chosen], dtype=np.float32))
-        scaled = (taken - self.low) * (2.0 / (self.high - self.low)) - 1.0
+        taken = torch.from_numpy(np.ascontiguousarray(self.raw[chosen], dtype=np.float64))
+        scaled = ((taken - self.low) * (2.0 / (self.high - self.low)) - 1.0).clamp(-1.0, 1.0).float()
         return torch.nn.functional.pad(scaled, (self.pad,) * 4, value=-1.0) if self.pad else scaled
 
 
@@ -104,13 +106,13 @@ class Order:
 def load(source: str, how: config.Data) -> Examples:
     """Return all examples of a source. Raises DataError where there are none, or where they are not scaled."""
     raw, natural = _read(source, how)
-    if raw.ndim < 2 or len(raw) == 0:
+    if raw.ndim < 2 or raw.size == 0:
         raise DataError(f"TRN-8 wants examples (n, ...), got an array of shape {raw.shape} from {source}")
     if how.pad and raw.ndim != 4:
         raise DataError(f"TRN-8 wants images to pad, got examples of shape {raw.shape[1:]}")
     low, high = how.range or natural
     examples = Examples(raw, np.arange(len(raw)), low, high, how.pad)
-    _check_range(raw, source, low, high)
+    _check_range(raw, source, low, high, told=how.range is not None)
     return examples
 
 
@@ -127,7 +129,7 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
     )
 
 
-def _check_range(raw: Array, source: str, low: float, high: float) -> None:
+def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool) -> None:
     """Refuse values that are NaN, constant, outside the range, or plainly of another one."""
     if not low < high:
         raise DataError(f"TRN-8 wants a range whose first number is the smaller, got {low} and {high}")
@@ -143,7 +145,7 @@ def _check_range(raw: Array, source: str, low: float, high: float) -> None:
         raise DataError(
             f"TRN-8 wants data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; say --reading.range"
         )
-    if (low, high) == (-1.0, 1.0) and least >= 0.0:
+    if not told and ((low == -1.0 and least >= 0.0) or (high == 255.0 and most <= 1.0)):
         raise DataError(f"TRN-8 wants data scaled to [-1, 1], got {said}; if 0 is black say --reading.range 0 1")
 
 
@@ -151,7 +153,8 @@ def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
     """Return the array of a source and the range that its values are of."""
     if source == "digits":
         return _digits(), (0.0, 16.0)
-    raw = _images(_opened(source, how))
+    opened = _opened(source, how)
+    raw = opened if Path(source).is_dir() else _images(opened)
     return raw, (0.0, 255.0) if raw.dtype == np.uint8 else (-1.0, 1.0)
 
 
@@ -173,10 +176,11 @@ def _opened(source: str, how: config.Data) -> Array:
                 return _archived(path)
             case _:
                 return _idx(path)
-    except (OSError, ValueError, EOFError, struct.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"TRN-8 wants a .npy, .npz or IDX file, got {path}: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - NumPy, zip and gzip have a dozen kinds for a file that is cut or foreign
+        said = " ".join(str(error).split())
+        raise DataError(f"TRN-8 wants a .npy, .npz or IDX file, got {path}: {said}") from None
 
 
 def _digits() -> Array:
@@ -190,6 +194,8 @@ def _digits() -> Array:
 
 def _archived(path: Path) -> Array:
     with np.load(path, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"TRN-8 wants an archive, got {path}, which is one array: call it .npy")
         names = (
             archive.files if len(archive.files) == 1 else [n for n in ("images", "x", "arr_0") if n in archive.files]
         )
@@ -207,13 +213,16 @@ def _idx(path: Path) -> Array:
             raise DataError(f"TRN-8 wants an IDX file of bytes, got {path}, which begins with {head.hex(' ')}")
         shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
         values = np.frombuffer(file.read(), dtype=np.uint8)
-    if values.size != np.prod(shape):
+    if values.size != prod(shape):
         raise DataError(f"TRN-8 wants the {shape} values that {path} promises, got {values.size}")
     return values.reshape(shape)
 
 
 def _folder(path: Path, size: int | None) -> Array:
-    from PIL import Image, ImageOps, UnidentifiedImageError  # here: only this source needs it
+    try:
+        from PIL import Image, ImageOps  # here: only this source needs it
+    except ModuleNotFoundError:
+        raise DataError("TRN-8 wants pillow for a folder: pip install 'refdiff[train]', got none") from None
 
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
@@ -222,15 +231,26 @@ def _folder(path: Path, size: int | None) -> Array:
     for file in files:
         try:
             with Image.open(file) as image:
-                picture = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-                pictures.append(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture))
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise DataError(f"TRN-8 wants images that open, got {file}: {error}") from None
-    shapes = {picture.shape for picture in pictures}
+                if image.mode.startswith("I;16"):
+                    # `convert` would take all above 255 for 255.
+                    bytes_ = (np.asarray(image).astype(np.uint32) + 128) // 257
+                    picture = Image.fromarray(bytes_.astype(np.uint8))
+                elif image.mode in ("I", "F"):
+                    raise DataError(f"TRN-8 wants images of 8 or 16 bits, got {file} of Pillow's mode {image.mode}")
+                else:
+                    picture = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+                pictures.append(np.atleast_3d(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture)))
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Pillow has a dozen kinds, SyntaxError among them
+            raise DataError(f"TRN-8 wants images that open, got {file}: {' '.join(str(error).split())}") from None
+    shapes = {picture.shape[:2] for picture in pictures}
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
-        raise DataError(f"TRN-8 wants images of one size and kind, got {some} in {path}; say --reading.size")
-    return np.stack(pictures)
+        raise DataError(f"TRN-8 wants images of one size, got {some} in {path}; say --reading.size")
+    kinds = max(picture.shape[2] for picture in pictures)  # grey among coloured ones becomes coloured
+    pictures = [picture if picture.shape[2] == kinds else picture.repeat(kinds, axis=2) for picture in pictures]
+    return np.moveaxis(np.stack(pictures), -1, 1)
 
 
 def _images(array: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import ceil, sqrt
 from pathlib import Path
 from typing import final
@@ -39,20 +40,16 @@ def samples(
 ) -> Data:
     """Return count samples, (count, *event) in [-1, 1], on the CPU; the model is left as it was."""
     like = next(model.parameters())
-    grid, was_training, made = build.grid(times, walk, rule), model.training, []
-    model.eval()
-    try:
-        with torch.no_grad():
-            for part, first in enumerate(range(0, count, AT_ONCE)):
-                size = min(AT_ONCE, count - first)
-                drawn = generator(seed, "samples", part, device=like.device)
-                x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
-                walked = sample(
-                    objective.process, model, x, grid, rule=rule, prediction=objective.prediction, generator=drawn
-                )
-                made.append(walked.clamp(-1.0, 1.0).cpu())
-    finally:
-        model.train(was_training)
+    grid, made = build.grid(times, walk, rule), []
+    with torch.no_grad(), build.evaluating(model):
+        for part, first in enumerate(range(0, count, AT_ONCE)):
+            size = min(AT_ONCE, count - first)
+            drawn = generator(seed, "samples", part, device=like.device)
+            x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
+            walked = sample(
+                objective.process, model, x, grid, rule=rule, prediction=objective.prediction, generator=drawn
+            )
+            made.append(walked.clamp(-1.0, 1.0).cpu())
     return torch.cat(made)
 
 
@@ -66,13 +63,18 @@ class Trained:
         A network that is not the U-Net is named by whoever asks, never by the file, which executes nothing.
         """
         read = checkpoint.weights(path)
+        plan = read.config.network
+        if factory is None and plan.blocks * len(plan.multipliers) > len(read.tensors):
+            raise CheckpointError(f"TRN-11 wants weights of this network, got {path} with too few")
         noise = build.process(read.config.process)
         self.config, self.event = read.config, read.event
         self.objective = build.objective(read.config.objective, noise)
         self.times = build.times(read.config.times, noise, torch.float32)
-        self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
+        # Without memory until its weights are seen to fit: a file may promise a network of any size.
+        with nullcontext() if factory else torch.device("meta"):
+            self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
         try:
-            self.model.load_state_dict(read.tensors)
+            self.model.load_state_dict(read.tensors, assign=factory is None)
         except RuntimeError as error:
             said = " ".join(str(error).split())
             raise CheckpointError(f"TRN-11 wants weights of this network, got {path}: {said[:200]}") from None
