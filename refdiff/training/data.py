@@ -193,14 +193,14 @@ def _digits() -> Array:
 
 
 def _archived(path: Path) -> Array:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file:  # NumPy leaves a file open that is no archive
+        archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"TRN-8 wants an archive, got {path}, which is one array: call it .npy")
-        names = (
-            archive.files if len(archive.files) == 1 else [n for n in ("images", "x", "arr_0") if n in archive.files]
-        )
+        known = archive.files
+        names = known if len(known) == 1 else [name for name in ("images", "x", "arr_0") if name in known]
         if not names:
-            raise DataError(f"TRN-8 wants an array named images, x or arr_0, got {', '.join(archive.files)} in {path}")
+            raise DataError(f"TRN-8 wants an array named images, x or arr_0, got {', '.join(known)} in {path}")
         array: Array = archive[names[0]]
         return array
 

@@ -1,0 +1,244 @@
+"""refdiff.training.checkpoint: files that are whole or not there, whatever is done to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from refdiff.training import checkpoint
+from refdiff.training.config import Config, to_mapping
+from refdiff.training.errors import CheckpointError
+
+CONFIG = Config(steps=7)
+
+
+def state(step: int) -> dict[str, Any]:
+    """Return a state with a tensor in it."""
+    return {"step": step, "model": {"weight": torch.arange(4.0)}, "judged": {"best": float("inf")}}
+
+
+def saved(out: Path, step: int = 3, keep: int = 9) -> Path:
+    """Write a checkpoint."""
+    return checkpoint.save(out, CONFIG, state(step), keep=keep)
+
+
+def exported(path: Path) -> Path:
+    """Write a network."""
+    checkpoint.export(path, nn.Linear(3, 2), CONFIG, (1, 8, 8), 5)
+    return path
+
+
+def refuses(read: Any, path: Path) -> None:
+    """Hold a reader to one sentence of its own kind."""
+    with pytest.raises(CheckpointError, match=r"^TRN-11 wants [^\n]+$"):
+        read(path)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    """TRN-11: config, tensors and numbers come back; nothing else is left in the folder."""
+    path = saved(tmp_path)
+    config, content = checkpoint.load(path)
+    assert config == CONFIG
+    assert content["step"] == 3
+    assert torch.equal(content["model"]["weight"], torch.arange(4.0))
+    assert [file.name for file in path.parent.iterdir()] == ["step-000000003.pt"]
+    got = checkpoint.weights(exported(tmp_path / "ema.safetensors"))
+    assert (got.config, got.event, got.step) == (CONFIG, (1, 8, 8), 5)
+    assert sorted(got.tensors) == ["bias", "weight"]
+    assert checkpoint.weights(tmp_path).step == 5
+
+
+def test_a_cut_file_is_refused_at_every_length(tmp_path: Path) -> None:
+    """TRN-11: 50 lengths of each kind, 0 among them."""
+    for path, read in ((saved(tmp_path), checkpoint.load), (exported(tmp_path / "a.st"), checkpoint.weights)):
+        content = path.read_bytes()
+        for i in range(50):
+            path.write_bytes(content[: len(content) * i // 50])
+            refuses(read, path)
+        path.write_bytes(content[:-1])
+        refuses(read, path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_flipped_bit_raises_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
+    """TRN-11: a reader returns or raises CheckpointError, whichever bit is flipped."""
+    for path, read in ((saved(tmp_path), checkpoint.load), (exported(tmp_path / "a.st"), checkpoint.weights)):
+        content = bytearray(path.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(content)
+        try:
+            read(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - it need not be raised
+
+
+class Harm:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        """Take the command."""
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """Say how to be made again."""
+        return os.system, (self.command,)
+
+
+def test_a_file_that_would_run_a_command_does_not(tmp_path: Path) -> None:
+    """TRN-11: neither as a pickle nor inside torch's own format; both would run it if they were trusted."""
+    ran = tmp_path / "ran"
+    bare, inside = tmp_path / "bare.pt", tmp_path / "inside.pt"
+    bare.write_bytes(pickle.dumps({"format": checkpoint.FORMAT, "state": Harm(f"touch {ran}")}))
+    torch.save({"format": checkpoint.FORMAT, "config": "{}", "state": Harm(f"touch {ran}")}, inside)
+    for path in (bare, inside):
+        refuses(checkpoint.load, path)
+        refuses(checkpoint.weights, path)
+    assert not ran.exists()
+    torch.load(inside, weights_only=False)
+    assert ran.exists()
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    """TRN-11: a zip, a foreign dict, a list, a folder, a dangling link, text, nothing, none."""
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        archive.writestr("a", "b")
+    good = {"format": checkpoint.FORMAT, "config": json.dumps(to_mapping(CONFIG)), "state": state(1)}
+    contents: dict[str, object] = {
+        "foreign": {"model": torch.zeros(3)}, "list": [1, 2], "tensor": torch.zeros(3),
+        "format": good | {"format": torch.zeros(2)}, "no state": {k: v for k, v in good.items() if k != "state"},
+        "state": good | {"state": 3}, "config": good | {"config": 3}, "number": good | {"config": "3"},
+        "setting": good | {"config": '{"steps": 0}'}, "size": good | {"config": '{"network": {"groups": 0}}'},
+        "deep": good | {"config": "[" * 100_000},
+    }  # fmt: skip
+    for name, content in contents.items():
+        torch.save(content, tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "empty").touch()
+    for name in (*contents, "zip", "folder", "link", "text", "empty", "none"):
+        refuses(checkpoint.load, tmp_path / name)
+        refuses(checkpoint.weights, tmp_path / name)
+
+
+HOSTILE = [
+    {"config": "5"}, {"config": "[" * 100_000}, {"config": "{"}, {"config": '{"steps": "x"}'},
+    {"event": "5"}, {"event": "null"}, {"event": "[1, 1e400, 8]"}, {"event": "[Infinity]"}, {"event": '["1"]'},
+    {"event": "[true]"}, {"event": "[-1, 8, 8]"}, {"event": "[1, 0, 8]"}, {"event": "[1, 1000000, 1000000]"},
+    {"event": "[" * 100_000}, {"event": "{}"}, {"step": "x"}, {"step": "9" * 5000}, {"format": "other"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: str(hostile)[:30])
+def test_hostile_metadata_is_refused(tmp_path: Path, hostile: dict[str, str]) -> None:
+    """TRN-11: whatever the words beside the weights say."""
+    good = {"format": checkpoint.FORMAT, "config": json.dumps(to_mapping(CONFIG)), "event": "[1, 8, 8]", "step": "5"}
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, good | hostile))
+    refuses(checkpoint.weights, path)
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, good))
+    assert checkpoint.weights(path).step == 5
+
+
+def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
+    """TRN-11: none of the words there, or a header as long as it likes."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}))
+    refuses(checkpoint.weights, path)
+    path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
+    refuses(checkpoint.weights, path)
+
+
+def test_the_newest_that_loads_is_found(tmp_path: Path) -> None:
+    """TRN-11: of what does not load it is said why; a folder of that name is no harm; none at all is one sentence."""
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match=r"^TRN-11 wants a checkpoint to resume from, got 0 in"):
+        checkpoint.newest(tmp_path, said.append)
+    for step in (1, 2, 10):
+        saved(tmp_path, step)
+    checkpoint.listed(tmp_path)[0].write_bytes(b"cut")
+    (tmp_path / checkpoint.FOLDER / "step-000000011.pt").mkdir()
+    (tmp_path / checkpoint.FOLDER / ".step-000000012.pt.partial").write_bytes(b"left")
+    assert checkpoint.newest(tmp_path, said.append)[1]["step"] == 2
+    assert [("000011" in line, "000010" in line) for line in said] == [(True, False), (False, True)]
+
+
+def test_so_many_are_kept_and_never_the_last_lost(tmp_path: Path) -> None:
+    """TRN-11: of those before; one of a later step, which did not load, never crowds out what was just written."""
+    for step in range(5):
+        saved(tmp_path, step, keep=2)
+    assert [path.name for path in checkpoint.listed(tmp_path)] == ["step-000000004.pt", "step-000000003.pt"]
+    checkpoint.listed(tmp_path)[0].write_bytes(b"cut")
+    written = saved(tmp_path, 3, keep=1)
+    assert checkpoint.load(written)[1]["step"] == 3
+    assert checkpoint.newest(tmp_path, lambda _: None)[1]["step"] == 3
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from refdiff.training import checkpoint
+from refdiff.training.errors import CheckpointError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    checkpoint.write(Path(sys.argv[1]), bytes(100_000))
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    """TRN-11: a limit of 4 KiB, set by the system: one sentence, the file before, and nothing half written."""
+    path = tmp_path / "a.pt"
+    checkpoint.write(path, b"before")
+    ran = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(f"TRN-11 wants to write {path}, got: File too large")
+    assert ran.stdout.count("\n") == 1
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """TRN-11: a file in place of the folder, or a folder in place of the file."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inside").touch()
+    for path in (tmp_path / "file" / "a.pt", tmp_path / "file" / "b" / "a.pt", tmp_path / "folder"):
+        with pytest.raises(CheckpointError, match=r"^TRN-11 wants to write [^\n]+, got: [^\n]+ before is whole$"):
+            checkpoint.write(path, b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write_is_one_sentence(tmp_path: Path) -> None:
+    """TRN-11: said, not shown as a traceback."""
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CheckpointError, match="Permission denied"):
+            checkpoint.write(tmp_path / "a.pt", b"x")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_what_was_exported_is_what_was_trained(tmp_path: Path) -> None:
+    """TRN-11: weights to the bit, of a tensor that is not contiguous too."""
+    net = nn.Linear(3, 2)
+    net.weight.data = torch.randn(3, 2).T
+    checkpoint.export(tmp_path / "a", net, CONFIG, (3,), 1)
+    assert torch.equal(checkpoint.weights(tmp_path / "a").tensors["weight"], net.weight.detach())

@@ -1,0 +1,64 @@
+"""refdiff.training.quality: the Frechet distance and the nearest example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+
+from refdiff.errors import DomainError
+from refdiff.training.quality import frechet, nearest
+
+
+def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
+    """Return correlated float32 data."""
+    generator = np.random.default_rng(seed)
+    mixed = generator.normal(size=(n, int(np.prod(event)))) @ generator.normal(size=(int(np.prod(event)),) * 2)
+    return torch.from_numpy(0.2 * mixed.reshape(n, *event) + 0.1 * seed % 1.0).float()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 999), st.integers(12, 60), st.integers(12, 60))
+def test_the_distance_is_the_closed_formula(seed: int, n: int, m: int) -> None:
+    """TRN-13: |m - m'|^2 + tr(C + C' - 2 sqrt(C C')), by scipy's matrix root; symmetric, 0 of a set from itself."""
+    one, other = drawn(seed, n, 1, 3, 3), drawn(seed + 1, m, 1, 3, 3)
+    x, y = (part.flatten(1).double().numpy() for part in (one, other))
+    c_x, c_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = np.real(sqrtm(c_x @ c_y))
+    wanted = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(c_x + c_y - 2.0 * root)
+    # Roots of eigenvalues near 0 lose half of the digits.
+    assert frechet(one, other) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    assert frechet(other, one) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    assert abs(frechet(one, one)) <= 1e-6
+
+
+def test_the_nearest_of_copies_is_0() -> None:
+    """TRN-13: a copy is at 0, exactly, among thousands of large examples; a shifted one at its shift."""
+    examples = torch.rand(3000, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    copies = examples[::10].clone()
+    assert nearest(copies, examples).tolist() == [0.0] * 300
+    copies[:, 0, 0, 0] += 0.25
+    assert torch.allclose(nearest(copies, examples), torch.full((300,), 0.25), rtol=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_the_nearest_is_the_least_distance(n: int, m: int) -> None:
+    """TRN-13: by NumPy, pair by pair."""
+    samples, examples = drawn(n, n, 1, 6, 6), drawn(m + 50, m, 1, 6, 6)
+    x, y = samples.flatten(1).double().numpy(), examples.flatten(1).double().numpy()
+    wanted = np.sqrt(((x[:, None] - y[None]) ** 2).sum(2)).min(1)
+    assert np.allclose(nearest(samples, examples).numpy(), wanted, rtol=1e-5, atol=0.0)
+
+
+def test_what_has_no_distance_is_refused() -> None:
+    """TRN-13: one sample, two shapes, NaN."""
+    good = drawn(0, 12, 1, 3, 3)
+    bad = good.clone()
+    bad[3] = torch.nan
+    for one in (good[:1], drawn(0, 12, 1, 2, 2), bad):
+        for pair in ((one, good), (good, one)):
+            with pytest.raises(DomainError, match=r"^TRN-13 wants [^\n]+, got [^\n]+$"):
+                frechet(*pair)
