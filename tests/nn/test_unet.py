@@ -23,7 +23,7 @@ def perturbed(net: UNet, seed: int = 0) -> UNet:
     drawn = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in net.parameters():
-            value += 0.1 * torch.randn(value.shape, generator=drawn, dtype=torch.float64).to(value.dtype)
+            value.add_(0.1 * torch.randn(value.shape, generator=drawn, dtype=torch.float64).to(value.dtype))
     return net
 
 

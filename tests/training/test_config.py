@@ -108,7 +108,7 @@ WRONG = [
     "optimizer.betas = [0.9, 1.0]", "optimizer.betas = [nan, 0.9]", "optimizer.eps = nan", "optimizer.eps = 0.0",
     "optimizer.weight_decay = nan", "optimizer.weight_decay = -0.1", "optimizer.clip = nan", "optimizer.clip = 0.0",
     "optimizer.warm_up = -1", "ema.decay = nan", "ema.decay = 1.0", "monitor.log = -1", "monitor.buckets = 0",
-    "monitor.judged = 1", "monitor.patience = 1", "monitor.keep = 0", "monitor.walk = 0", "reading.pad = -1",
+    "monitor.judged = 1", "monitor = {patience = 1, quality = 0}", "monitor.keep = 0", "monitor.walk = 0", "reading.pad = -1",
     "reading.size = 0", "reading.held_out = -1", "reading.range = [1, 1]", "reading.range = [nan, 1]",
     "reading.range = [0, inf]", "process.beta_min = nan", "process.beta_max = inf", "process.s = nan",
     "process.steps = 0", "process.steps = 1000000000000", "objective.gamma = nan", "objective.clip = nan",

@@ -1,0 +1,127 @@
+"""refdiff.training.generate: what samples depend on, and how they are shown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from refdiff.errors import RefdiffError
+from refdiff.nn import Architecture, UNet
+from refdiff.training import build, checkpoint, config
+from refdiff.training.errors import CheckpointError
+from refdiff.training.generate import AT_ONCE, Trained, png, samples, write
+
+TINY = config.Config(network=Architecture(width=4, multipliers=(1,), groups=2, dropout=0.5))
+
+
+def net(seed: int = 0) -> UNet:
+    """Return a network that predicts something."""
+    drawn = torch.Generator().manual_seed(seed)
+    made = UNet(1, TINY.network)
+    for value in made.parameters():
+        value.data = 0.2 * torch.randn(value.shape, generator=drawn)
+    return made
+
+
+def made(model: nn.Module, count: int, seed: int = 0, rule: Any = "ddim", kind: Any = "cosine") -> Tensor:
+    """Return samples of two steps."""
+    noise = build.process(config.Process(kind=kind))
+    times = build.times(config.Times(), noise, torch.float32)
+    objective = build.objective(config.Goal(), noise)
+    return samples(model, objective, times, (1, 4, 4), count, seed=seed, rule=rule, walk=2)
+
+
+@pytest.mark.parametrize("rule", ["ddim", "ancestral"])
+def test_whole_parts_do_not_depend_on_the_count(rule: str) -> None:
+    """TRN-13: noise belongs to a part of 256, so that more samples begin with the same parts, to the bit."""
+    model = net()
+    some, more = made(model, 2 * AT_ONCE, rule=rule), made(model, 2 * AT_ONCE + 3, rule=rule)
+    assert more.shape == (2 * AT_ONCE + 3, 1, 4, 4)
+    assert torch.equal(more[: 2 * AT_ONCE], some)
+    assert len(torch.unique(more, dim=0)) == len(more)
+
+
+def test_a_seed_decides() -> None:
+    """TRN-13: the same again with the same, whatever torch's own generator; others with another."""
+    model = net()
+    one = made(model, 20)
+    torch.rand(1)
+    assert torch.equal(made(model, 20), one)
+    assert not bool((made(model, 20, seed=1) == one).flatten(1).all(1).any())
+    assert bool((one.abs() <= 1.0).all())
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    """TRN-13: the mode of each part, also after an error; dropout has no part in a sample."""
+    model = net().train()
+    model.middle.eval()
+    before = [part.training for part in model.modules()]
+    made(model, 2)
+    assert [part.training for part in model.modules()] == before
+    with pytest.raises(RefdiffError):
+        made(model, 2, rule="flow", kind="linear_chain")
+    assert [part.training for part in model.modules()] == before
+    assert not any(value.grad is not None for value in model.parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 5, 9, 10])
+def test_every_image_is_in_the_picture(channels: int, n: int) -> None:
+    """TRN-13: in rows, in order, enlarged; -1 is 0 and 1 is 255; grey between and in places left empty."""
+    images = torch.linspace(-1.0, 1.0, n * channels * 64).reshape(n, channels, 8, 8)
+    shown = np.asarray(Image.open(io.BytesIO(png(images))))
+    columns = int(np.ceil(np.sqrt(n)))
+    assert shown.shape[:2] == (-(-n // columns) * 34 + 2, columns * 34 + 2)
+    assert (shown[:2] == 96).all()
+    for i in range(n):
+        tile = shown[2 + i // columns * 34 :, 2 + i % columns * 34 :][:32:4, :32:4].reshape(8, 8, channels)
+        wanted = np.round((np.moveaxis(images[i].numpy(), 0, -1) + 1.0) * 127.5)
+        assert np.abs(tile - wanted).max() <= 1.0
+    if n == 5:
+        assert (shown[36:68, 70:102] == 96).all()
+    assert (shown[2, 2].min(), shown.max()) == (0, 255)
+
+
+def test_samples_are_written_as_numbers_and_a_picture(tmp_path: Path) -> None:
+    """TRN-11: float32; two channels have no picture."""
+    write(tmp_path / "a", torch.zeros(2, 1, 4, 4, dtype=torch.float64))
+    assert np.load(tmp_path / "a" / "samples.npy").dtype == np.float32
+    assert (tmp_path / "a" / "samples.png").exists()
+    write(tmp_path / "b", torch.zeros(2, 2, 4, 4))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["samples.npy"]
+
+
+def test_a_trained_network_comes_back(tmp_path: Path) -> None:
+    """TRN-11: what an exported file samples is what the network sampled."""
+    model = net().eval()
+    checkpoint.export(tmp_path / "ema.safetensors", model, TINY, (1, 4, 4), 1)
+    trained = Trained(tmp_path)
+    assert torch.equal(trained.samples(3, seed=0, rule="ddim", walk=2), made(model, 3))
+    own = Trained(tmp_path, lambda event: UNet(event[0], TINY.network))
+    assert torch.equal(own.samples(3, seed=0, rule="ddim", walk=2), made(model, 3))
+    for count, walk in ((0, 1), (1, 0)):
+        with pytest.raises(RefdiffError, match=r"^SMP-6 wants 1 sample and 1 step at least"):
+            trained.samples(count, seed=0, rule="ddim", walk=walk)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Architecture(width=8, multipliers=(1,)), Architecture(width=2**20, multipliers=(1,)),
+        Architecture(width=4, multipliers=(1,), groups=2, blocks=10**9),
+    ],
+    ids=["other", "vast", "endless"],
+)  # fmt: skip
+def test_weights_of_another_network_are_refused(tmp_path: Path, plan: Architecture) -> None:
+    """TRN-11: in one sentence, without room or time for the network that the file promises."""
+    path = tmp_path / "a.safetensors"
+    checkpoint.export(path, net(), config.Config(network=plan), (1, 4, 4), 1)
+    with pytest.raises(CheckpointError, match=r"^TRN-11 wants weights of this network, got [^\n]+$"):
+        Trained(path)
