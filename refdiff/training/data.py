@@ -19,7 +19,7 @@ import gzip
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
+from math import isinf, prod
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -48,9 +48,9 @@ class Examples:
     rows: npt.NDArray[np.int64]
     """Which of them these are."""
     low: float
-    """What becomes -1."""
+    """What becomes -1; -inf leaves numbers as they are."""
     high: float
-    """What becomes 1."""
+    """What becomes 1; inf leaves numbers as they are."""
     pad: int = 0
     """Pixels of -1 on each side of an image."""
 
@@ -67,6 +67,8 @@ class Examples:
         """Return examples by place, (len(index), *event), float32 in [-1, 1]."""
         chosen = self.rows[index]
         taken = torch.from_numpy(np.ascontiguousarray(self.raw[chosen], dtype=np.float64))
+        if isinf(self.high - self.low):
+            return taken.float()
         scaled = ((taken - self.low) * (2.0 / (self.high - self.low)) - 1.0).clamp(-1.0, 1.0).float()
         return torch.nn.functional.pad(scaled, (self.pad,) * 4, value=-1.0) if self.pad else scaled
 

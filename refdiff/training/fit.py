@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float, model:
         optimizer=Descent(kind="adam", rate=1e-2, warm_up=20),
         ema=Average(decay=0.99),
     )
-    examples = Examples(data, np.arange(len(data)), -1.0, 1.0)
+    examples = Examples(data, np.arange(len(data)), -inf, inf)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number(seed, "weights"))
         unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
