@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
 import pytest
 import torch
 
-from validation.benchmarks.noising import Batch, compare, main
+from refdiff.nn import Architecture
+from refdiff.training import config
+from refdiff.training.data import load, split
+from validation.benchmarks import trainer
+from validation.benchmarks.noising import Batch, main
+from validation.benchmarks.timing import compare
 
 TINY = [Batch(shape=(2, 3)), Batch(shape=(2, 1, 2, 2), dtype=torch.bfloat16)]
 
@@ -24,6 +33,39 @@ def test_noising_prints_a_row_for_each_batch_and_a_verdict_for_each_bar(capsys: 
 def test_a_missed_bar_is_an_error_only_if_asked() -> None:
     """Two numbers a batch are all overhead, and miss the bar of what is drawn by far."""
     assert main(["--rounds", "2", "--strict"], TINY[:1], threads=(1,)) == 1
+
+
+SMALL = config.Config(
+    network=Architecture(width=8, multipliers=(1,)), batch=config.Batch(size=4), monitor=config.Monitor(log=2)
+)
+
+
+def test_the_trainer_prints_a_row_for_each_number_of_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    """Threads, ratio with quartiles, steps per second; a verdict each; the number of threads is as it was."""
+    before = torch.get_num_threads()
+    assert trainer.main(["--rounds", "2"], SMALL, threads=(1,)) == 0
+    assert torch.get_num_threads() == before
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("|") for line in lines[1:4]] == [4] * 3
+    (verdict,) = lines[4:]
+    assert verdict.startswith("trainer, threads 1: ")
+
+
+def test_a_trainer_that_is_mostly_overhead_misses_its_bar() -> None:
+    """On 4 images and 8 channels the steps around the network cost more than 3 % of it; an error only if asked."""
+    assert trainer.main(["--rounds", "2", "--strict"], SMALL, threads=(1,)) == 1
+
+
+def test_the_bare_loop_learns_what_the_trainer_learns(tmp_path: Path) -> None:
+    """What is compared does the same work: after 200 steps of each, both losses have fallen alike."""
+    data, _ = split(load("digits", SMALL.reading), None, 0)
+    how = replace(SMALL, batch=config.Batch(size=32), monitor=config.Monitor(log=50))
+    steps = {"trainer": trainer.trainer(how, data, tmp_path), "bare": trainer.bare(how, data)}
+    losses = {name: [float(step().mean()) for _ in range(200)] for name, step in steps.items()}
+    for course in losses.values():
+        assert fmean(course[-50:]) < 0.8 * fmean(course[:10])
+    assert abs(fmean(losses["trainer"][-50:]) - fmean(losses["bare"][-50:])) < 0.1 * fmean(losses["bare"][-50:])
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_ratio_is_of_the_calls_after_the_first() -> None:

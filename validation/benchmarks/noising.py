@@ -22,10 +22,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from statistics import quantiles
 from time import perf_counter, process_time
 from typing import Literal, TypeAlias, final
 
@@ -36,8 +35,9 @@ from tabulate import tabulate
 from refdiff import LinearSchedule, perturb
 from refdiff.times import Continuous, Stratified
 
+from .timing import Call, Ratio, compare, settle
+
 Comparison: TypeAlias = Literal["drawn", "given"]
-Call: TypeAlias = Callable[[], object]
 
 BARS: dict[Comparison, float] = {"drawn": 1.15, "given": 0.75}
 THREADS = (2, 1)
@@ -63,49 +63,6 @@ BATCHES = (
     Batch(shape=(64, 3, 64, 64), dtype=torch.float16),
     Batch(shape=(64, 3, 64, 64), dtype=torch.bfloat16),
 )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """The quartiles of the ratios of the rounds."""
-
-    low: float
-    median: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def compare(ours: Call, theirs: Call, *, rounds: int, calls: int, clock: Callable[[], float]) -> Ratio:
-    """Return what `ours` takes in units of `theirs`; a round times `calls` calls of each, the first in turn."""
-    ratios = []
-    for i in range(rounds):
-        if i % 2:
-            below = _timed(theirs, calls, clock)
-            ratios.append(_timed(ours, calls, clock) / below)
-        else:
-            ratios.append(_timed(ours, calls, clock) / _timed(theirs, calls, clock))
-    low, median, high = quantiles(ratios, n=4, method="inclusive")
-    return Ratio(low=low, median=median, high=high)
-
-
-def settle() -> None:
-    """Free one block of nearly 32 MiB, as any training has: glibc then keeps what is freed, up to twice as much.
-
-    In a fresh process it returns blocks of 6 MiB to the kernel, and whoever asks next pays 1.2 ms for 3 MiB, ten times
-    what a pass over them takes: which side that is, small allocations in between decide.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-def _timed(call: Call, calls: int, clock: Callable[[], float]) -> float:
-    call()
-    start = clock()
-    for _ in range(calls):
-        call()
-    return clock() - start
 
 
 def sides(comparison: Comparison, batch: Batch) -> tuple[Call, Call]:
