@@ -36,7 +36,10 @@ def test_a_missed_bar_is_an_error_only_if_asked() -> None:
 
 
 SMALL = config.Config(
-    network=Architecture(width=8, multipliers=(1,)), batch=config.Batch(size=4), monitor=config.Monitor(log=2)
+    network=Architecture(width=8, multipliers=(1,)),
+    batch=config.Batch(size=4),
+    monitor=config.Monitor(log=2),
+    machine=config.Machine(device="cpu"),
 )
 
 

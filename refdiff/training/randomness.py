@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -23,5 +24,12 @@ def number(seed: int, stream: Stream, count: int = 0) -> int:
     torch's CPU generator looks at the low 32 only. There the uses of one stream are consecutive from a random start, so
     that no two of 2^32 are the same, which 32 random bits would be for 1 pair or two among 100,000.
     """
+    start, high = _origin(seed, stream)
+    return (high << 32) | ((start + count) % 2**32)
+
+
+@lru_cache(maxsize=64)
+def _origin(seed: int, stream: Stream) -> tuple[int, int]:
+    """Return what the low bits of a stream count from, and its high bits."""
     start, high = np.random.SeedSequence([seed, _STREAMS.index(stream)]).generate_state(2, np.uint32)
-    return (int(high) << 32) | ((int(start) + count) % 2**32)
+    return int(start), int(high)

@@ -34,7 +34,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from refdiff.training import build
-from refdiff.training.config import Config
+from refdiff.training.config import Config, Machine
 from refdiff.training.data import Examples, Order, load, split
 from refdiff.training.distributed import World
 from refdiff.training.monitor import Monitor
@@ -49,16 +49,19 @@ BAR = 1.03
 THREADS = (2, 1)
 STEPS = 5
 """Of a round, for each loop."""
+DEFAULT = Config(machine=Machine(device="cpu"))
 
 
 def trainer(how: Config, data: Examples, out: Path) -> Step:
     """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
     noise = build.process(how.process)
     times = build.times(how.times, noise, DTYPES[how.machine.precision])
-    world = World(device=torch.device("cpu"))
+    world = World(device=torch.device(how.machine.device))
     state = State.new(how, _network(how, data), times, world)
+    network = torch.compile(state.model) if how.machine.compile else state.model
+    assert isinstance(network, torch.nn.Module)
     order = Order(how.seed, len(data), how.batch.size, how.batch.shards)
-    loop = Loop(how, world, data, build.objective(how.objective, noise), state, state.model, order)
+    loop = Loop(how, world, data, build.objective(how.objective, noise), state, network, order)
     monitor = Monitor(out, world, how.monitor.buckets, None, 1.0)
 
     def step() -> Tensor:
@@ -74,7 +77,8 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
 def bare(how: Config, data: Examples) -> Step:
     """Return one step of a loop with nothing in it but the algorithm: v of a cosine schedule, uniform times."""
     model, averaged = _network(how, data), _network(how, data)
-    weights, averages = list(model.parameters()), list(averaged.parameters())
+    weights: list[Tensor] = list(model.parameters())
+    averages: list[Tensor] = list(averaged.parameters())
     optimizer = build.optimizer(how.optimizer, model)
     examples, (low, high) = data.take(slice(None)), (how.times.t_min, how.times.t_max)
     decay, s = how.ema.decay, how.process.s
@@ -119,7 +123,7 @@ def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
         torch.set_num_threads(before)
 
 
-def main(arguments: Sequence[str] | None = None, how: Config | None = None, threads: Sequence[int] = THREADS) -> int:
+def main(arguments: Sequence[str] | None = None, how: Config = DEFAULT, threads: Sequence[int] = THREADS) -> int:
     """Print the table, and what it says of the bar; return the exit code."""
     parser = ArgumentParser(prog="python -m validation.benchmarks.trainer", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=41, help="ratios for each median (default 41)")
@@ -127,7 +131,7 @@ def main(arguments: Sequence[str] | None = None, how: Config | None = None, thre
     asked = parser.parse_args(arguments)
     rows, verdicts, missed = [], [], False
     for number in threads:
-        ratio, rate = measure(how or Config(), rounds=asked.rounds, threads=number)
+        ratio, rate = measure(how, rounds=asked.rounds, threads=number)
         rows.append((number, f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})", f"{rate:.3g}"))
         met = ratio.median <= BAR
         missed |= not met

@@ -1,0 +1,150 @@
+"""What holds on the CPU holds on a GPU: `python -m validation.gpu` runs these where there is one, and records it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from refdiff import CosineSchedule, LinearSchedule, perturb
+from refdiff.training.config import Config, Descent, Machine
+from validation import gpu
+
+from . import runs
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch finds none"),
+    # Inductor and cuBLAS warn of what they do not do.
+    pytest.mark.filterwarnings("default"),
+]
+WAYS = {
+    **gpu.WAYS,
+    "compile": Machine(device="cuda", compile=True),
+    "float64": Machine(device="cuda", precision="float64"),
+}
+of_every_way = pytest.mark.parametrize("machine", WAYS.values(), ids=WAYS)
+of_every_schedule = pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=["linear", "cosine"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a file of images."""
+    return runs.images(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Multiply float32 as float32: TensorFloat32 has 10 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def _weights(out: Path) -> dict[str, Tensor]:
+    """Return model and average."""
+    return {
+        f"{kind} {name}": value
+        for kind in ("model", "ema")
+        for name, value in load_file(out / f"{kind}.safetensors").items()
+    }
+
+
+def _same(one: Path, other: Path) -> bool:
+    ours, theirs = _weights(one), _weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@of_every_way
+def test_training_learns(data: str, tmp_path: Path, machine: Machine) -> None:
+    """TRN-8: in each precision and form 100 steps bring the loss down, and leave finite weights."""
+    how = runs.config(data, steps=100, machine=machine, monitor=replace(runs.QUIET, log=20))
+    losses = [row["loss"] for row in runs.run(how, tmp_path).rows if row["kind"] == "train"]
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(bool(torch.isfinite(value).all()) for value in _weights(tmp_path).values())
+
+
+@of_every_way
+def test_two_runs_are_the_same_to_the_bit(data: str, tmp_path: Path, machine: Machine) -> None:
+    """TRN-9: on one GPU, in each precision and form."""
+    how = runs.config(data, machine=machine)
+    for name in ("one", "other"):
+        runs.run(how, tmp_path / name)
+    assert _same(tmp_path / "one", tmp_path / "other")
+
+
+@of_every_way
+def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine: Machine) -> None:
+    """TRN-9, TRN-11: half a run, and its other half, on one GPU."""
+    how = runs.config(data, machine=machine)
+    runs.run(how, tmp_path / "whole")
+    runs.run(replace(how, steps=10), tmp_path / "halves")
+    runs.run(how, tmp_path / "halves", resume=True)
+    assert _same(tmp_path / "whole", tmp_path / "halves")
+
+
+@pytest.mark.parametrize(("first", "then"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_checkpoint_goes_on_elsewhere(data: str, tmp_path: Path, first: str, then: str) -> None:
+    """TRN-11: `machine.device = "auto"` takes up on one device what another saved, its weights to the bit."""
+    started = runs.config(data, steps=5, machine=Machine(device="auto"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: first == "cuda")
+        runs.run(started, tmp_path)
+    before = _weights(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: then == "cuda")
+        taken = runs.run(started, tmp_path, resume=True)
+        assert {value.device.type for value in taken.state.model.parameters()} == {then}
+        assert all(torch.equal(before[name], value) for name, value in _weights(tmp_path).items())
+        result = runs.run(replace(started, steps=10), tmp_path, resume=True)
+    assert result.state.step == 10
+    assert not any(torch.equal(before[name], value) for name, value in _weights(tmp_path).items())
+
+
+def _objective_agrees(how: Config, folder: Path) -> float:
+    """Return how far apart one step of SGD on the same draws leaves the weights of CPU and GPU."""
+    outs = {device: folder / device for device in ("cpu", "cuda")}
+    for device, out in outs.items():
+        runs.run(replace(how, machine=replace(how.machine, device=device)), out)
+    return runs.distance(*(load_file(out / "model.safetensors") for out in outs.values()))
+
+
+def test_first_weights_do_not_depend_on_the_device(data: str, tmp_path: Path) -> None:
+    """TRN-9: weights are drawn on the CPU; a learning rate of almost 0 leaves them where they were."""
+    still = Descent(kind="sgd", rate=1e-30, warm_up=0, decay="constant")
+    assert _objective_agrees(runs.config(data, steps=1, optimizer=still), tmp_path) == 0.0
+
+
+@of_every_schedule
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_coefficients_are_those_of_the_cpu(schedule: LinearSchedule | CosineSchedule, dtype: torch.dtype) -> None:
+    """MAR-1, MAR-2, MAR-4: within 4 u (1 + |x_0| + |eps|) of each other, what the clauses give a target of this dtype.
+
+    Formats narrower than float64 are rounded from it, so that they may be an ulp apart where it is at a tie.
+    """
+    generator = torch.Generator().manual_seed(0)
+    t = torch.cat([torch.tensor([0.0, 1.0]), torch.rand(4094, generator=generator, dtype=torch.float64)]).to(dtype)
+    x_0, eps = (torch.randn(len(t), 3, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
+    u = torch.finfo(dtype).eps / 2
+    for name in ("alpha", "sigma"):
+        here, there = getattr(schedule, name)(t).double(), getattr(schedule, name)(t.cuda()).cpu().double()
+        assert float((here - there).abs().max()) <= 4 * u
+    here, there = perturb(schedule, x_0, eps, t), perturb(schedule, x_0.cuda(), eps.cuda(), t.cuda()).cpu()
+    bound = 4 * u * (1.0 + x_0.double().abs() + eps.double().abs())
+    assert bool(((here.double() - there.double()).abs() <= bound).all())
+
+
+@of_every_schedule
+def test_times_outside_the_domain_give_nan(schedule: LinearSchedule | CosineSchedule) -> None:
+    """SCH, MAR-1, MAR-2: looking would wait for the device, so nothing is raised, and nothing plausible returned."""
+    t = torch.tensor([-1e-3, 1.001, float("nan"), float("inf"), -float("inf"), 0.5], device="cuda")
+    for name in ("alpha", "sigma", "log_snr", "beta"):
+        assert torch.isnan(getattr(schedule, name)(t)).tolist() == [True] * 5 + [False], name
+    x = torch.ones(6, 2, device="cuda")
+    assert torch.isnan(perturb(schedule, x, x, t)).all(1).tolist() == [True] * 5 + [False]
