@@ -76,6 +76,29 @@ def test_unit_test_in_the_readme_passes(theirs: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+COMMANDS = [line for block in blocks(README, "console") for line in block.splitlines()]
+TRAINING = [line.split()[1:] for line in COMMANDS if line.startswith("python -m refdiff ")]
+TINY = ["--steps=2", "--batch.size=8", "--network.width=8"]
+TINY += [f"--monitor.{name}" for name in ("judged=4", "walk=2", "shown=2")]
+
+
+def test_training_commands_of_the_readme(tmp_path: Path) -> None:
+    """Each trains, resumes or samples as printed, but for the size and the number of steps."""
+    from PIL import Image  # here: the extra of the trainer
+
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        Image.new("RGB", (48, 40), (20 * i, 255 - 20 * i, 99)).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "mine.toml").write_text('objective = {prediction = "eps"}\n', encoding="utf-8")
+    for command in TRAINING:
+        done = run(tmp_path, *command, *(TINY if "train" in command else []))
+        assert done.returncode == 0, done.stderr
+    left = {"model.safetensors", "ema.safetensors", "metrics.jsonl", "run.png", "samples.png", "checkpoints"}
+    assert left <= {path.name for path in (tmp_path / "runs" / "digits").iterdir()}
+    assert {path.name for path in (tmp_path / "runs" / "samples").iterdir()} == {"samples.npy", "samples.png"}
+    assert len(TRAINING) == 4
+
+
 @pytest.mark.parametrize("code", SCRIPTS, ids=range(len(SCRIPTS)))
 def test_script(code: str, tmp_path: Path) -> None:
     """Every other block runs, without a warning, beside the specification."""

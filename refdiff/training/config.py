@@ -187,7 +187,7 @@ class Config:
 
     data: str = "digits"
     """digits, fashion-mnist, a folder of images, or a file: .npy, .npz, IDX (.gz too)."""
-    steps: int = 4000
+    steps: int = 1500
     """Optimizer steps."""
     seed: int = 0
     """Decides weights, order, times and noise."""

@@ -195,7 +195,9 @@ class _Run:
         if len(self.held_out) < 2:
             raise ConfigError(f"TRN-13 wants 2 examples held out to judge by, got {len(self.held_out)}")
         unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
-        known = loop.data.take(slice(0, min(len(loop.data), 10_000)))
+        # At random: neighbours in a file are alike, and so further from what is held out.
+        drawn = torch.randperm(len(loop.data), generator=generator(self.config.seed, "split", 1))
+        known = loop.data.take(drawn[:10_000].numpy())
         if self.yardstick is None:
             self.yardstick = quality.frechet(known[: watch.judged], unseen, self.features)
         distance = quality.frechet(made, unseen, self.features)

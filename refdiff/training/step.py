@@ -75,9 +75,7 @@ class Loop:
                 # Of ranks torch takes the mean: times their number it is the sum, over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
             seen.append((self.state.times.position(t), loss.detach(), weight))
-        norm = float(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.optimizer.clip))
-        if not isfinite(norm):
-            raise TrainingError(f"TRN-12 wants finite gradients, got a norm of {norm} at step {state.step + 1}")
+        norm = self._clip()
         state.optimizer.step()
         state.scheduler.step()
         state.ema.update_parameters(state.model)
@@ -86,6 +84,16 @@ class Loop:
             sampler.update(self.world.gathered(position), self.world.gathered(loss))
         state.step += 1
         return Seen(position, loss, weight, norm)
+
+    def _clip(self) -> float:
+        """Scale the gradient down to its largest norm, and return the norm that it had."""
+        weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.clip
+        norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if not isfinite(norm):
+            raise TrainingError(f"TRN-12 wants finite gradients, got a norm of {norm} at step {self.state.step + 1}")
+        if norm > largest:
+            nn.utils.clip_grads_with_norm_(weights, largest, norm)
+        return float(norm)
 
     def draw(self, shards: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_0, eps, t and weight of some shards, each drawn by itself: how they are grouped changes nothing."""
