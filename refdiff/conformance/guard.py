@@ -204,7 +204,8 @@ class Built:
         """Return the denoiser that the target trains, behind the guard too; asked for the same again, the same one."""
         key = (data.tobytes(), seed, seconds)
         if key not in self._fitted:
-            made = self.call("fit", data, seed, seconds)
+            # About so many seconds, on a machine that may be busy: ten times as many are no hang.
+            made = self.call("fit", data, seed, seconds, more=10.0 * seconds)
             if not callable(made):
                 raise Misbehaviour("CON-2", f"fit returned {_described(made)}, wants a function of (x_t, t)")
             self._fitted[key] = made
@@ -217,10 +218,12 @@ class Built:
 
         return denoiser
 
-    def call(self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made) -> Any:
+    def call(
+        self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made, more: float = 0.0
+    ) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.
 
-        then: what to make of the result while the guard still stands.
+        then: what to make of the result while the guard still stands; more: seconds beyond the limit of any call.
         """
         if method in self._hung:
             raise Misbehaviour("CON-5", f"{self._hung[method]}, and is not called again")
@@ -230,7 +233,7 @@ class Built:
         self.last = Call(method, arguments)
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         try:
-            result = guarded(method, self.seconds, lambda: then(function(*sent)))
+            result = guarded(method, self.seconds + more, lambda: then(function(*sent)))
         except Misbehaviour as error:
             if "did not return" in str(error):
                 self._hung[method] = str(error)
