@@ -3,7 +3,7 @@
 A sampler draws positions u in [0, 1) and weights w with E[w f(u)] = integral of f over [0, 1) for every f. What the
 positions are is said by the shell around it: `Continuous` takes them to [t_min, t_max), `Discrete` to k in 1..N.
 
-    times = Continuous(Stratified(), t_min=1e-3)
+    times = Continuous(sampler=Stratified(), t_min=1e-3)
     t, weight = times(len(x_0), generator=generator)
     loss = (weight * objective(denoiser, x_0, eps, t)).mean()
 

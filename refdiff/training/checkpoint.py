@@ -124,7 +124,8 @@ def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...],
     """Write weights as safetensors, with config, shape and step beside them."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
-    write(path, safetensors.torch.save(tensors, about))
+    # One word: of several, safetensors writes the order that a hash table has, and the same run other bytes.
+    write(path, safetensors.torch.save(tensors, {"refdiff": json.dumps(about)}))
 
 
 def weights(path: Path) -> Weights:
@@ -132,7 +133,7 @@ def weights(path: Path) -> Weights:
     file = path / "ema.safetensors" if path.is_dir() else path
     try:
         with safe_open(file, framework="pt") as opened:
-            about = opened.metadata() or {}
+            about = dict(json.loads((opened.metadata() or {}).get("refdiff", "{}")))
             tensors = dict(_tensors(opened))
         if about.get("format") != FORMAT:
             raise ValueError(f"its metadata does not say {FORMAT}")

@@ -149,10 +149,18 @@ def test_hostile_metadata_is_refused(tmp_path: Path, hostile: dict[str, str]) ->
     """TRN-11: whatever the words beside the weights say."""
     good = {"format": checkpoint.FORMAT, "config": json.dumps(to_mapping(CONFIG)), "event": "[1, 8, 8]", "step": "5"}
     path = tmp_path / "a.safetensors"
-    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, good | hostile))
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, {"refdiff": json.dumps(good | hostile)}))
     refuses(checkpoint.weights, path)
-    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, good))
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}, {"refdiff": json.dumps(good)}))
     assert checkpoint.weights(path).step == 5
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    """TRN-11: whoever compares runs by a checksum of their files is told the truth."""
+    net = torch.nn.Linear(3, 2)
+    for i in range(4):
+        checkpoint.export(tmp_path / str(i), net, CONFIG, (3,), 7)
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(4)}) == 1
 
 
 def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
