@@ -62,11 +62,14 @@ def _same(one: Path, other: Path) -> bool:
 
 
 @of_every_way
-def test_training_learns(data: str, tmp_path: Path, machine: Machine) -> None:
-    """TRN-8: in each precision and form 100 steps bring the loss down, and leave finite weights."""
-    how = runs.config(data, steps=100, machine=machine, monitor=replace(runs.QUIET, log=20))
+def test_training_learns(tmp_path: Path, machine: Machine) -> None:
+    """TRN-8: in each precision and form 100 steps on the digits bring the loss down, and leave finite weights.
+
+    On a CPU, from 0.74 over the first 20 steps to 0.45 over the last.
+    """
+    how = runs.config("digits", steps=100, machine=machine, monitor=replace(runs.QUIET, log=20))
     losses = [row["loss"] for row in runs.run(how, tmp_path).rows if row["kind"] == "train"]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
     assert all(bool(torch.isfinite(value).all()) for value in _weights(tmp_path).values())
 
 
@@ -107,8 +110,8 @@ def test_a_checkpoint_goes_on_elsewhere(data: str, tmp_path: Path, first: str, t
     assert not any(torch.equal(before[name], value) for name, value in _weights(tmp_path).items())
 
 
-def _objective_agrees(how: Config, folder: Path) -> float:
-    """Return how far apart one step of SGD on the same draws leaves the weights of CPU and GPU."""
+def _apart(how: Config, folder: Path) -> float:
+    """Return how far apart the weights are that a run ends with on CPU and GPU."""
     outs = {device: folder / device for device in ("cpu", "cuda")}
     for device, out in outs.items():
         runs.run(replace(how, machine=replace(how.machine, device=device)), out)
@@ -118,7 +121,7 @@ def _objective_agrees(how: Config, folder: Path) -> float:
 def test_first_weights_do_not_depend_on_the_device(data: str, tmp_path: Path) -> None:
     """TRN-9: weights are drawn on the CPU; a learning rate of almost 0 leaves them where they were."""
     still = Descent(kind="sgd", rate=1e-30, warm_up=0, decay="constant")
-    assert _objective_agrees(runs.config(data, steps=1, optimizer=still), tmp_path) == 0.0
+    assert _apart(runs.config(data, steps=1, optimizer=still), tmp_path) == 0.0
 
 
 @of_every_schedule
