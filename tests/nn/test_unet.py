@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from refdiff.errors import DomainError
 from refdiff.nn import Architecture, UNet
-from refdiff.nn.unet import _Attention
+from refdiff.nn.unet import _Attention, _Block
 
 SMALL = Architecture(width=8, multipliers=(1, 2), attention=(1, 2), heads=2, groups=4)
 
@@ -66,6 +66,14 @@ def test_every_parameter_has_a_part() -> None:
     perturbed(net)(x, t).square().sum().backward()
     idle = [name for name, value in net.named_parameters() if value.grad is None or not bool(value.grad.any())]
     assert idle == []
+
+
+def test_blocks_and_attentions_begin_as_their_skip() -> None:
+    """NET-3: each adds 0 before training, whatever it sees."""
+    block, attention = _Block(8, 8, 16, SMALL), _Attention(8, SMALL)
+    x = images(2, 8)
+    assert torch.equal(block(x, torch.ones(2, 16)), x)
+    assert torch.equal(attention(x), x)
 
 
 def test_time_matters_to_each_image_alone() -> None:
