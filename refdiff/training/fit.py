@@ -6,7 +6,6 @@ from math import ceil, inf
 
 import numpy as np
 import torch
-from torch import nn
 
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Denoiser
@@ -26,11 +25,10 @@ PACE = 320
 """Steps counted as a second, so that a seed gives the same network on a busy machine."""
 
 
-def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float, model: nn.Module | None = None) -> Denoiser:
+def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
     """Train on data (n, *event), taken as it is, and return the averaged denoiser, which predicts eps, float32.
 
-    model: by default a perceptron, which knows a chain by the number of its steps. v is what is learned: unlike eps it
-    is of order 1 at every time.
+    The network is a perceptron, and v is what it learns.
     """
     steps = max(1, ceil(PACE * seconds))
     how = Config(
@@ -45,10 +43,10 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float, model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number(seed, "weights"))
         unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
-        chosen = model or MLP(examples.event, time_scale=unit)
+        model = MLP(examples.event, time_scale=unit)
     world = World(device=torch.device("cpu"))
     times = build.times(how.times, process, torch.float32)
-    state = State.new(how, chosen, times, world)
+    state = State.new(how, model, times, world)
     objective = build.objective(how.objective, process)
     loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
     for _ in range(steps):

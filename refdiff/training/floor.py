@@ -25,7 +25,7 @@ from refdiff.training.data import Examples
 DRAWS = 256
 """Of x_0, t and eps in each bucket."""
 WORK = 4e11
-"""Multiplications, beyond which the floor is that of a part of the examples, and not told."""
+"""Multiplications beyond which the floor is not computed."""
 
 
 @final

@@ -33,7 +33,7 @@ from refdiff.training.step import DTYPES, Loop
 
 End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
 CHANGEABLE = ("steps", "monitor")
-"""Settings in which a resumed run may differ: they decide nothing of the steps before."""
+"""Settings in which a resumed run may differ. With other steps a cosine rate goes on along the new course."""
 
 
 @final
@@ -100,6 +100,9 @@ class _Run:
         objective = build.objective(config.objective, noise)
         times = build.times(config.times, noise, DTYPES[config.machine.precision])
         training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
+        if config.monitor.quality and len(held_out) < 2:
+            need = "2 examples held out to judge samples by, or --monitor.quality 0"
+            raise ConfigError(f"TRN-13 wants {need}, got {len(held_out)} of {len(training) + len(held_out)}")
         model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
         state = State.new(config, model, times, world)
         few = training.take(slice(0, 64)).to(world.device, DTYPES[config.machine.precision])
@@ -125,11 +128,14 @@ class _Run:
 
     def go(self) -> Result:
         """Take all steps that are left, and what goes with them."""
-        state, watch, end = self.loop.state, self.config.monitor, "finished"
+        end: End = "finished"
+        state, watch = self.loop.state, self.config.monitor
         bar = tqdm(total=self.config.steps, initial=state.step, disable=None if self.world.first else True, unit="step")
         with bar, _signals() as caught:
             while state.step < self.config.steps:
-                self.monitor.note(self.loop.step())
+                seen = self.loop.step()
+                if watch.log:
+                    self.monitor.note(seen)
                 bar.update()
                 if _due(state.step, watch.log) or (watch.log and state.step == self.config.steps):
                     said = self._log()
@@ -145,7 +151,7 @@ class _Run:
                 if self.world.any(caught() is not None):
                     end = "interrupted"
                     break
-                if _due(state.step, watch.save):
+                if _due(state.step, watch.save) and state.step < self.config.steps:
                     self._save()
             self._save()
         if end == "interrupted":
@@ -153,7 +159,7 @@ class _Run:
         elif self.world.first:
             self._finish()
         self.world.wait()
-        return Result(end, state, self.monitor.rows)  # type: ignore[arg-type] # a literal, assigned as one
+        return Result(end, state, self.monitor.rows)
 
     def _log(self) -> str:
         """Write a row of metrics, say what it shows to be wrong, and return what the bar shows."""
@@ -192,8 +198,6 @@ class _Run:
     def _quality(self) -> Row:
         """Return how near samples of the average are to examples held out, beside training examples themselves."""
         watch, loop = self.config.monitor, self.loop
-        if len(self.held_out) < 2:
-            raise ConfigError(f"TRN-13 wants 2 examples held out to judge by, got {len(self.held_out)}")
         unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
         # At random: neighbours in a file are alike, and so further from what is held out.
         drawn = torch.randperm(len(loop.data), generator=generator(self.config.seed, "split", 1))
@@ -226,7 +230,7 @@ class _Run:
             self.monitor.plot()
 
     def _save(self) -> None:
-        """Write a checkpoint and both networks, unless this step has one."""
+        """Write a checkpoint and both networks."""
         state = self.loop.state
         if self.world.first:
             checkpoint.save(self.out, self.config, state.state_dict(), keep=self.config.monitor.keep)

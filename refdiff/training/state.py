@@ -46,8 +46,8 @@ class State:
         """Return the state before the first step."""
         double = how.machine.precision == "float64"
         form = torch.channels_last if how.machine.channels_last else torch.preserve_format
-        # A type checker knows of no `to` with a memory format and a dtype both.
-        model = model.to(world.device, torch.float64 if double else None).to(memory_format=form)  # type: ignore[call-overload]
+        model = model.to(world.device, torch.float64 if double else None)
+        model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch types no `to` of a form alone
         optimizer = build.optimizer(how.optimizer, model)
         return State(
             model=model,

@@ -188,7 +188,7 @@ def test_no_image_is_refused() -> None:
 def test_sizes_that_no_network_has_are_refused(sizes: dict[str, object]) -> None:
     """NET-2: in one sentence, and never by a division by 0."""
     with pytest.raises(DomainError, match=r"^NET-2 wants .*, got "):
-        Architecture(**sizes)  # type: ignore[arg-type]
+        Architecture(**sizes)  # type: ignore[arg-type]  # sizes of any type are what is tested
 
 
 def test_compiled_it_is_the_same(unhooked: None) -> None:

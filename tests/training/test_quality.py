@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from refdiff.errors import DomainError
-from refdiff.training.quality import frechet, nearest
+from refdiff.training.quality import RawNumbers, frechet, nearest
 
 
 def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
@@ -62,3 +62,23 @@ def test_what_has_no_distance_is_refused() -> None:
         for pair in ((one, good), (good, one)):
             with pytest.raises(DomainError, match=r"^TRN-13 wants [^\n]+, got [^\n]+$"):
                 frechet(*pair)
+
+
+@pytest.mark.parametrize(
+    ("event", "features"),
+    [
+        ((1, 8, 8), 64),
+        ((1, 32, 32), 1024),
+        ((3, 32, 32), 768),
+        ((3, 64, 64), 768),
+        ((3, 256, 256), 768),
+        ((5000,), 5000),
+    ],
+)
+def test_large_images_are_judged_by_means_over_squares(event: tuple[int, ...], features: int) -> None:
+    """TRN-13: the covariance stays small enough to take its spectrum; small images are judged as they are."""
+    module = RawNumbers(event)
+    x = torch.rand(2, *event)
+    assert module.num_features == features
+    assert module(x).shape == (2, features)
+    assert torch.allclose(module(x).mean(1), x.double().flatten(1).mean(1), atol=1e-6)

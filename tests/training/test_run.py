@@ -262,3 +262,11 @@ def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
         with pytest.raises(RefdiffError) as refused:
             runs.run(how, tmp_path / str(i))
         assert "\n" not in str(refused.value), refused.value
+
+
+def test_too_few_to_judge_by_is_said_before_the_first_step(data: str, tmp_path: Path) -> None:
+    """TRN-13: not after the last one, when a night's work would be lost."""
+    how = runs.config(data, reading=replace(Config().reading, held_out=1), monitor=replace(runs.QUIET, quality=5))
+    with pytest.raises(ConfigError, match="TRN-13 wants 2 examples held out to judge samples by"):
+        runs.run(how, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()

@@ -21,7 +21,6 @@ Needs the extra `diffusers`.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -35,7 +34,7 @@ from tabulate import tabulate
 from refdiff import LinearSchedule, perturb
 from refdiff.times import Continuous, Stratified
 
-from .timing import Call, Ratio, compare, settle
+from .timing import Call, Ratio, asked_for, compare, settle
 
 Comparison: TypeAlias = Literal["drawn", "given"]
 
@@ -101,10 +100,7 @@ def main(
     arguments: Sequence[str] | None = None, batches: Sequence[Batch] = BATCHES, threads: Sequence[int] = THREADS
 ) -> int:
     """Print the table, and what it says of the bars; return the exit code."""
-    parser = ArgumentParser(prog="python -m validation.benchmarks.noising", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=41, help="ratios for each median (default 41)")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where a bar is missed")
-    asked = parser.parse_args(arguments)
+    asked = asked_for("noising", __doc__, arguments)
     rows, verdicts, missed = [], [], False
     for number in threads:
         for batch in batches:

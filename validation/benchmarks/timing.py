@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import TypeAlias, final
@@ -45,6 +46,14 @@ def settle() -> None:
     what a pass over them takes: which side that is, small allocations in between decide.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def asked_for(name: str, about: str, arguments: Sequence[str] | None) -> Namespace:
+    """Return what a benchmark's command line asks for: `rounds` and `strict`."""
+    parser = ArgumentParser(prog=f"python -m validation.benchmarks.{name}", description=about.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=41, help="ratios for each median (default 41)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where a bar is missed")
+    return parser.parse_args(arguments)
 
 
 def timed(call: Call, calls: int, clock: Callable[[], float]) -> float:

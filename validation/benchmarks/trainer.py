@@ -20,7 +20,6 @@ Needs the extra `train`.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from math import cos, pi
 from pathlib import Path
@@ -41,7 +40,7 @@ from refdiff.training.monitor import Monitor
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
-from .timing import Ratio, compare, settle, timed
+from .timing import Ratio, asked_for, compare, settle, timed
 
 Step: TypeAlias = Callable[[], Tensor]
 
@@ -125,10 +124,7 @@ def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
 
 def main(arguments: Sequence[str] | None = None, how: Config = DEFAULT, threads: Sequence[int] = THREADS) -> int:
     """Print the table, and what it says of the bar; return the exit code."""
-    parser = ArgumentParser(prog="python -m validation.benchmarks.trainer", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=41, help="ratios for each median (default 41)")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where the bar is missed")
-    asked = parser.parse_args(arguments)
+    asked = asked_for("trainer", __doc__, arguments)
     rows, verdicts, missed = [], [], False
     for number in threads:
         ratio, rate = measure(how, rounds=asked.rounds, threads=number)
