@@ -14,7 +14,7 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | sde       | `drift(x, t)`, `diffusion(t)` |
 | convert   | `convert(value, x_t, t, source, to)` -> value; source and to are of `Parameterization` |
 | loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` -> as `reduction` says; weight is of `Weighting` |
-| times     | `times(n, seed)` -> (t, weight), both (n,) |
+| times     | `times(n, seed)` -> (t, weight), both (n,); `density(t)` -> shaped as t, if the claim declares one |
 | step      | `step(x_t, eps_hat, t, s, noise, rule)` -> x_s; rule is of `Rule` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
 | ema       | `ema(decay, history)` -> averages, shaped as history (steps, p) |
@@ -22,7 +22,8 @@ What `build(process)` returns has the methods of the capabilities that the claim
 
 Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
 (s may be 0). A method that cannot serve one process, one pair of parameterisations, one weighting or one rule,
-raises `Unsupported`. Arguments are passed by position.
+raises `Unsupported`. Arguments are passed by position. A claim may narrow the times, the shapes of events and the law
+of the times that are drawn: the suite keeps to what is claimed.
 
 `denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
 calls it once. Weightings and what they multiply: the table of spec chapter 5; min_snr has gamma = 5.
@@ -140,9 +141,45 @@ class Own:
 
     label: str
     """What the report calls it."""
+    sigma_min: float = 0.0
+    """Noise at t = 0, a standard deviation: above 0 for a process that does not begin at the data itself."""
+
+    def __post_init__(self) -> None:
+        """Refuse a floor that is no standard deviation of a variance-preserving process."""
+        object.__setattr__(self, "sigma_min", float(self.sigma_min))
+        if not 0.0 <= self.sigma_min < 1.0:
+            raise ConfigError(f"expected 0 <= sigma_min < 1, got {self.sigma_min} (CON-1)")
 
 
 Process: TypeAlias = Linear | Cosine | Chain | Own
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How `times` draws: the range, the density and what the weights mean (chapter 6)."""
+
+    t_min: float | None = None
+    """Least time drawn; by default the claim's t_min. A chain draws 1..N."""
+    t_max: float | None = None
+    """Upper end of the range; by default the claim's t_max."""
+    density: Literal["uniform", "declared"] = "uniform"
+    """declared: what `build` returns has `density(t)`, the density of the times up to a constant factor."""
+    weights: Literal["undo", "free"] = "undo"
+    """undo: a weight is the reciprocal of the density of its time, so that weighted means are means over the range;
+    free: the density belongs to the objective, and weights say nothing of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range, no density and no meaning."""
+        low, high = (end if end is None else float(end) for end in (self.t_min, self.t_max))
+        object.__setattr__(self, "t_min", low)
+        object.__setattr__(self, "t_max", high)
+        if not 0.0 <= (low or 0.0) < (1.0 if high is None else high) <= 1.0:
+            raise ConfigError(f"expected 0 <= t_min < t_max <= 1, got {self} (CON-1)")
+        if self.density not in ("uniform", "declared"):
+            raise ConfigError(f"expected a density of 'uniform' or 'declared', got {self.density!r} (CON-1)")
+        if self.weights not in ("undo", "free"):
+            raise ConfigError(f"expected weights that are 'undo' or 'free', got {self.weights!r} (CON-1)")
 
 
 @final
@@ -162,6 +199,16 @@ class Claim:
     """What `build` returns can do."""
     reduction: Reduction = "none"
     """How `loss` reduces."""
+    t_min: float = 0.0
+    """Least time that the target serves; a chain serves every k."""
+    t_max: float = 1.0
+    """Largest time that the target serves."""
+    events: tuple[tuple[int, ...], ...] | None = None
+    """Shapes of one example that the target serves, such as ((3, 8, 8),); None: any shape of any rank."""
+    draws: Draws = Draws()
+    """How `times` draws."""
+    refusals: tuple[type[Exception], ...] = (NotImplementedError,)
+    """Exceptions by which the library itself refuses: only these may be chained, by `raise Unsupported(...) from error`."""
 
     def __post_init__(self) -> None:
         """Refuse names outside the contract."""
@@ -181,6 +228,25 @@ class Claim:
                 raise ConfigError(f"CON-1 wants processes that are Linear, Cosine, Chain or Own, got {process!r}")
         if self.reduction not in get_args(Reduction):
             raise ConfigError(f"CON-1 wants a reduction of {', '.join(get_args(Reduction))}, got {self.reduction!r}")
+        self._narrowing()
+
+    def _narrowing(self) -> None:
+        """Hold together what narrows the claim: times, events, draws and refusals."""
+        object.__setattr__(self, "t_min", float(self.t_min))
+        object.__setattr__(self, "t_max", float(self.t_max))
+        if not 0.0 <= self.t_min < self.t_max <= 1.0:
+            raise ConfigError(f"expected 0 <= t_min < t_max <= 1, got t_min={self.t_min}, t_max={self.t_max} (CON-1)")
+        if not isinstance(self.draws, Draws):
+            raise ConfigError(f"expected draws to be a Draws, got {self.draws!r} (CON-1)")
+        if self.events is not None:
+            events = tuple(tuple(int(size) for size in event) for event in self.events)
+            object.__setattr__(self, "events", events)
+            if not events or any(size < 1 for event in events for size in event):
+                raise ConfigError(f"expected shapes of events, sizes from 1, got {self.events!r} (CON-1)")
+        object.__setattr__(self, "refusals", tuple(self.refusals))
+        kinds: tuple[object, ...] = self.refusals
+        if wrong := [kind for kind in kinds if not (isinstance(kind, type) and issubclass(kind, Exception))]:
+            raise ConfigError(f"expected refusals to be exception types, got {wrong[0]!r} (CON-1)")
 
 
 @runtime_checkable

@@ -97,7 +97,7 @@ class Judge:
                 built=built,
                 origin=self.origin,
                 name=name,
-                capabilities=self.claim.capabilities,
+                claim=self.claim,
                 others=self._other,
                 seed=self.settings.seed,
                 full=self.settings.full,

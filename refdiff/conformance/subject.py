@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
-from refdiff.conformance.interface import Capability, Process
+from refdiff.conformance.interface import Capability, Claim, Process
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.reproducer import reproducer
@@ -53,8 +53,8 @@ class Subject:
     """The target as package.module:factory."""
     name: str
     """Of the check: its random numbers are its own."""
-    capabilities: frozenset[Capability]
-    """What the target claims."""
+    claim: Claim
+    """What the target says of itself: its times, its events, how it draws."""
     others: Callable[[Process], Built]
     """Builds a related process; raises NotClaimed unless its whole type is claimed."""
     seed: int
@@ -69,6 +69,11 @@ class Subject:
     worst: Worst | None = None
     """The worst comparison so far."""
     _raising: bool = field(default=False)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """The capabilities that the target claims."""
+        return self.claim.capabilities
 
     @property
     def process(self) -> Process:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Own
+from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Linear, Own
 from refdiff.conformance.loading import members
 from refdiff.errors import ConfigError
 
@@ -28,6 +28,12 @@ RIGHT: dict[str, Any] = {
         ({"processes": ("linear",)}, "processes that are Linear, Cosine, Chain or Own, got 'linear'"),
         ({"processes": (Own,)}, "processes that are Linear, Cosine, Chain or Own"),
         ({"reduction": "sum"}, "a reduction of none, batch_mean, all_mean, got 'sum'"),
+        ({"t_min": 0.5, "t_max": 0.5}, "expected 0 <= t_min < t_max <= 1, got t_min=0.5, t_max=0.5"),
+        ({"t_max": float("nan")}, "expected 0 <= t_min < t_max <= 1"),
+        ({"events": ()}, "expected shapes of events"),
+        ({"events": ((3, 0),)}, "expected shapes of events"),
+        ({"draws": "uniform"}, "expected draws to be a Draws"),
+        ({"refusals": ("ValueError",)}, "expected refusals to be exception types, got 'ValueError'"),
     ],
 )
 def test_claim(wrong: dict[str, Any], says: str) -> None:
@@ -35,6 +41,22 @@ def test_claim(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Claim(**{**RIGHT, **wrong})
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"t_min": 1.0}, {"t_max": 2.0}, {"t_min": -0.1}, {"density": "normal"}, {"weights": "some"}]
+)
+def test_draws(wrong: dict[str, Any]) -> None:
+    """CON-1: how a target may draw its times."""
+    with pytest.raises(ConfigError, match=r"expected .* \(CON-1\)"):
+        Draws(**wrong)
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.0, float("nan")])
+def test_floor_of_sigma(floor: float) -> None:
+    """CON-1: the noise at t = 0 of a process of the library's own is a standard deviation below 1."""
+    with pytest.raises(ConfigError, match="expected 0 <= sigma_min < 1"):
+        Own(label="mine", sigma_min=floor)
 
 
 def test_members_of_types_are_drawn_and_instances_kept() -> None:
