@@ -208,7 +208,7 @@ class Claim:
     draws: Draws = Draws()
     """How `times` draws."""
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
-    """Exceptions by which the library itself refuses: only these may be chained, by `raise Unsupported(...) from error`."""
+    """Exceptions by which the library itself refuses: `Unsupported` may be raised from these, and from no others."""
 
     def __post_init__(self) -> None:
         """Refuse names outside the contract."""
