@@ -111,6 +111,8 @@ class Built:
     is_chain: bool
     reduction: Reduction = "none"
     last: Call = field(default_factory=Call)
+    calls: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By method: how many calls were served, and how many refused."""
     _hung: dict[str, str] = field(default_factory=dict)
     _names: frozenset[str] = frozenset()
     _fitted: dict[tuple[bytes, int, float], Any] = field(default_factory=dict)
@@ -232,9 +234,15 @@ class Built:
             raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
         self.last = Call(method, arguments)
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        served, refused = self.calls.get(method, (0, 0))
         try:
             result = guarded(method, self.seconds + more, lambda: then(function(*sent)))
+            self.calls[method] = (served + 1, refused)
+        except Unsupported:
+            self.calls[method] = (served, refused + 1)
+            raise
         except Misbehaviour as error:
+            self.calls[method] = (served + 1, refused)  # It answered, though not as the contract has it.
             if "did not return" in str(error):
                 self._hung[method] = str(error)
             raise

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, final
 
-import numpy as np
-
 from refdiff.conformance.check import Check
-from refdiff.conformance.guard import Built, Call, Misbehaviour, NotClaimed, one_line
+from refdiff.conformance.finding import find, fold, unbuilt
+from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
-from refdiff.conformance.outcome import Outcome, Status, Worst
-from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.outcome import Outcome, Status
 from refdiff.conformance.subject import Subject
 
 Body: TypeAlias = Callable[[Subject], None]
@@ -76,13 +74,24 @@ class Judge:
         if absent := [need for need in check.needs if need not in self.claim.capabilities]:
             reason = f"the claim has no {', '.join(absent)}"
             return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
-        return _Run(check, name, self).over(body)
+        findings = []
+        for subject in self.subjects(check, name):
+            if isinstance(subject, Subject):
+                findings.append(find(check, subject, body))
+            else:
+                findings.append(unbuilt(check, *subject))
+        return fold(check, name, findings)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The processes to judge."""
+        return tuple(members(self.claim, self.settings.seed)) if self.claim is not None else ()
 
     def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
         assert self.claim is not None
         kinds: set[type] = set()
-        for member in members(self.claim, self.settings.seed):
+        for member in self.members:
             kind = type(member.process)
             first = kind not in kinds
             kinds.add(kind)
@@ -123,111 +132,3 @@ class Judge:
             except (Misbehaviour, Unsupported) as failure:
                 self._built[member] = failure
         return self._built[member]
-
-
-@final
-@dataclass(slots=True)
-class _Run:
-    """One check on its way over the processes."""
-
-    check: Check
-    name: str
-    judge: Judge
-    worst: Worst | None = None
-    passed: int = 0
-    failures: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    unbuilt: list[str] = field(default_factory=list)
-    unclaimed: list[str] = field(default_factory=list)
-    broken: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Rules of the contract that were broken: why, and the call that did it."""
-
-    def over(self, body: Body) -> list[Outcome]:
-        for subject in self.judge.subjects(self.check, self.name):
-            if isinstance(subject, Subject):
-                self._one(subject, body)
-            else:
-                member, failure = subject
-                self._could_not_build(member, failure)
-        own = Outcome(
-            clause=self.check.clause,
-            check=self.name,
-            status=self._status(),
-            reason=self._reason(),
-            worst=self.worst,
-            reproducer=next((call for _, call in self.broken.values()), ""),
-            skipped=(*self.unbuilt, *self.skipped),
-        )
-        others = (
-            Outcome(clause=clause, check=self.name, status="fail", reason=reason, reproducer=call)
-            for clause, (reason, call) in self.broken.items()
-            if clause != self.check.clause
-        )
-        return [own, *others]
-
-    def _one(self, subject: Subject, body: Body) -> None:
-        label = repr(subject.process)
-        subject.built.last = Call()  # A reproducer never shows the call of an earlier check.
-        try:
-            # What a target returns may be infinite or NaN, and `expect` says so: arithmetic on it warns nobody.
-            with np.errstate(all="ignore"):
-                body(subject)
-        except Misbehaviour as failure:
-            self.failures.append(f"{label}: {failure} ({failure.clause})")
-            last = subject.built.last
-            call = reproducer(self.judge.origin, subject.member, last, None) if last.method else ""
-            self.broken.setdefault(failure.clause, (f"{label}: {failure}", call))
-        except Unsupported as failure:
-            self.skipped.append(f"{label}: {failure}")
-            if not subject.inner and not subject.built.is_chain:
-                # It may serve all but the ends: the rest is judged, and the refusal is shown.
-                self._one(replace(subject, inner=True, worst=None, refusals=[]), body)
-        except NotClaimed as absent:
-            self.unclaimed.append(str(absent))
-        except Exception as error:  # noqa: BLE001  # a fault of the suite must fail a run, and never read as conforming
-            self.failures.append(f"{label}: the suite itself failed, with {one_line(error)}")
-        else:
-            self._compared(subject.worst, label)
-        self.skipped += [f"{label}: {refusal}" for refusal in subject.refusals]
-        if subject.worst is not None and subject.worst.ratio > 1.0:
-            self.failures.append(subject.worst.sentence())
-        if subject.worst is not None and (self.worst is None or subject.worst.ratio > self.worst.ratio):
-            self.worst = subject.worst
-
-    def _compared(self, worst: Worst | None, label: str) -> None:
-        if worst is None and self.check.compares:
-            # A check that compared nothing is no evidence, whatever it returned.
-            self.skipped.append(f"{label}: nothing lies in the domain of the clause in this dtype")
-        elif worst is None or worst.ratio <= 1.0:
-            self.passed += 1
-
-    def _could_not_build(self, member: Member, failure: Misbehaviour | Unsupported) -> None:
-        label = repr(member.process)
-        if isinstance(failure, Misbehaviour) and self.check.clause == "CON-1":
-            self.failures.append(f"{label}: {failure} ({failure.clause})")
-            self.broken.setdefault(failure.clause, (f"{label}: {failure}", ""))
-        else:
-            # One process that cannot be built fails CON-1, not every clause.
-            self.unbuilt.append(f"{label}: {failure}")
-
-    def _status(self) -> Status:
-        if self.failures:
-            return "fail"
-        if self.passed:
-            return "pass"
-        # A quantity that the library has for no process is not claimed, though one process was not built.
-        return "unsupported" if self.skipped or (self.unbuilt and not self.unclaimed) else "not_claimed"
-
-    def _reason(self) -> str:
-        if self.failures:
-            # The worst comparison speaks for all, but for a broken rule: that comes first.
-            worst = self.worst.sentence() if self.worst is not None else ""
-            first = worst if worst in self.failures and not self.broken else self.failures[0]
-            more = f" (and {len(self.failures) - 1} more failures)" if len(self.failures) > 1 else ""
-            return first + more
-        if self.passed:
-            return ""
-        whys = (
-            self.skipped or self.unclaimed or self.unbuilt or ["the claim has no process that the clause speaks about"]
-        )
-        return "; ".join(dict.fromkeys(whys))

@@ -1,4 +1,4 @@
-"""What a check found: statuses, the worst comparison, and how both travel as JSON."""
+"""What a check found: a status for each process, the worst comparison, and how both travel as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
 
-Status: TypeAlias = Literal["pass", "fail", "unsupported", "not_claimed", "not_run"]
+Status: TypeAlias = Literal["pass", "fail", "error", "unsupported", "not_claimed", "not_run"]
+"""error: the suite itself failed, which says nothing of the target."""
 Number: TypeAlias = float | str
 """JSON has no infinity and no NaN: these three travel as "inf", "-inf" and "nan"."""
 
@@ -61,10 +62,17 @@ class Worst:
             name = next(iter(self.at), "t")
             first, last = self.span
             more = f"; {self.beyond} of {self.of} beyond their bounds, {name} from {first:.4g} to {last:.4g}"
-        return (
-            f"{self.quantity} at {where} of {self.process}: got {self.got:.9g}, want {self.want:.9g}, "
-            f"off by {self.error:.3g} (bound {self.bound:.3g}, {self.ulps:.3g} ulp){more}"
-        )
+        return f"{self.quantity} at {where} of {self.process}: {self._compared()}{more}"
+
+    def _compared(self) -> str:
+        """Say what came and what was expected; an error in ulp of 0, or of no number, would say nothing."""
+        if isnan(self.got):
+            return "got nan, expected a number" if isnan(self.want) else f"got nan, expected {self.want:.9g}"
+        if isnan(self.want) or isnan(self.bound):
+            return f"got {self.got:.9g}, which is outside what is allowed"
+        ulps = f", {self.ulps:.3g} ulp" if self.want != 0.0 and isfinite(self.ulps) else ""
+        off = f"off by {self.error:.3g} (bound {self.bound:.3g}{ulps})"
+        return f"got {self.got:.9g}, expected {self.want:.9g}, {off}"
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
@@ -101,6 +109,32 @@ class Worst:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one check found on one process."""
+
+    process: str
+    """As the report prints it."""
+    status: Status
+    failures: tuple[str, ...] = ()
+    """One line each, the worst comparison last."""
+    refusals: tuple[str, ...] = ()
+    """Calls that the target did not serve, and parts that the clause does not speak about, one line each."""
+    traceback: str = ""
+    """Of the suite's own failure."""
+
+    @property
+    def in_part(self) -> bool:
+        """Say whether the process was judged, but for calls that the target refused."""
+        return self.status in ("pass", "fail") and bool(self.refusals)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Result:
+        """Return what `asdict` made of one."""
+        return Result(**{**data, "failures": tuple(data["failures"]), "refusals": tuple(data["refusals"])})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What one check found about one clause."""
 
@@ -113,15 +147,39 @@ class Outcome:
     worst: Worst | None = None
     reproducer: str = ""
     """Python that repeats the call that broke a rule of the contract, if one did."""
-    skipped: tuple[str, ...] = field(default=())
-    """Processes that the target did not serve, each with its reason."""
+    results: tuple[Result, ...] = ()
+    """One for each process that the check ran on, or that could not be built."""
+    calls: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By method: how many calls the target served, and how many it refused."""
+    by_way: bool = False
+    """Whether it is a rule of the contract, broken on the way of a check of another clause."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Return what the target did not serve, one line each."""
+        return tuple(f"{result.process}: {line}" for result in self.results for line in result.refusals)
+
+    @property
+    def in_part(self) -> bool:
+        """Say whether something was judged, and something left out because the target refused it."""
+        judged = [result for result in self.results if result.status in ("pass", "fail")]
+        return bool(judged) and any(r.in_part or r.status == "unsupported" for r in self.results)
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
-        return {**asdict(self), "skipped": list(self.skipped), "worst": self.worst.as_json() if self.worst else None}
+        return {
+            **asdict(self),
+            "worst": self.worst.as_json() if self.worst else None,
+            "results": [asdict(result) for result in self.results],
+            "calls": {method: list(counts) for method, counts in self.calls.items()},
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Outcome:
         """Return what `as_json` came from."""
-        worst = Worst.from_json(data["worst"]) if data["worst"] else None
-        return Outcome(**{**data, "worst": worst, "skipped": tuple(data["skipped"])})
+        more = {
+            "worst": Worst.from_json(data["worst"]) if data["worst"] else None,
+            "results": tuple(map(Result.from_json, data["results"])),
+            "calls": {method: (served, refused) for method, (served, refused) in data["calls"].items()},
+        }
+        return Outcome(**{**data, **more})

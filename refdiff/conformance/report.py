@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
 from refdiff.conformance.clauses import Clause
-from refdiff.conformance.interface import Claim
+from refdiff.conformance.interface import METHODS, Claim
 from refdiff.conformance.known import KnownFailure
-from refdiff.conformance.outcome import Outcome, Worst
+from refdiff.conformance.loading import Member
+from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.errors import ConfigError
 
-SCHEMA_VERSION = "1"
-RowStatus: TypeAlias = Literal["pass", "fail", "known", "unsupported", "not_claimed", "not_run", "no_check"]
-Verdict: TypeAlias = Literal["conforming", "weak", "non-conforming"]
+SCHEMA_VERSION = "2"
+RowStatus: TypeAlias = Literal["pass", "fail", "known", "error", "unsupported", "not_claimed", "not_run", "no_check"]
+Verdict: TypeAlias = Literal["incomplete", "non-conforming", "suite-error", "weak", "known-failures", "conforming"]
+JUDGED = ("pass", "fail", "known")
+"""Statuses of a clause that a target was judged on."""
 
 
 @final
@@ -37,13 +42,22 @@ class Row:
     reproducer: str
     """Python that repeats the worst call, or the one that broke a rule of the contract."""
     outcomes: tuple[Outcome, ...]
+    selected: bool = True
+    """Whether it belongs to the chapters that were asked for."""
 
     @property
     def word(self) -> str:
-        """Return the status as a person reads it: a SHOULD that fails is weak, not wrong."""
+        """The status as a person reads it: a SHOULD that fails is weak, not wrong."""
         if self.status == "fail" and self.clause.level == "SHOULD":
             return "weak"
-        return self.status.replace("_", " ")
+        return "suite error" if self.status == "error" else self.status.replace("_", " ")
+
+    @property
+    def in_part(self) -> bool:
+        """Whether the target refused some of the calls by which the clause is judged."""
+        own = [outcome for outcome in self.outcomes if not outcome.by_way]
+        refused = any(outcome.status == "unsupported" for outcome in own)
+        return self.status in JUDGED and (refused or any(outcome.in_part for outcome in own))
 
 
 @final
@@ -57,23 +71,51 @@ class Report:
     rows: tuple[Row, ...]
     errors: tuple[str, ...]
     """What makes a run fail beside the clauses: a stale known failure, evidence that broke."""
+    missing: tuple[str, ...] = ()
+    """Checks that the claim calls for and that did not run to their end, one line each."""
+    suite_errors: tuple[str, ...] = ()
+    """Tracebacks of the suite's own failures."""
+    chapters: tuple[str, ...] = ()
+    """Chapters that were asked for; empty: all."""
 
     @property
     def complete(self) -> bool:
-        """Say whether every clause that has a check was looked at."""
-        return not any(row.status == "not_run" for row in self.rows)
+        """Whether every check that the claim calls for ran to its end."""
+        return not self.missing
 
     @property
     def verdict(self) -> Verdict:
-        """Return what the run says of the target."""
-        if self.errors or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows):
+        """What the run says of the target."""
+        if self.missing:
+            return "incomplete"
+        if self.does_not_conform:
             return "non-conforming"
-        return "weak" if any(row.status == "fail" for row in self.rows) else "conforming"
+        if self.suite_errors or any(row.status == "error" for row in self.rows):
+            return "suite-error"
+        if any(row.status == "fail" for row in self.rows):
+            return "weak"
+        return "known-failures" if any(row.status == "known" for row in self.rows) else "conforming"
+
+    @property
+    def does_not_conform(self) -> bool:
+        """Whether what was judged is enough to say that the target does not conform."""
+        return bool(self.errors) or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows)
 
     def counts(self) -> dict[str, int]:
         """Return how many clauses have each status, in words."""
-        words = [row.word for row in self.rows]
+        words = [row.word for row in self.rows if row.selected]
         return {word: words.count(word) for word in dict.fromkeys(words)}
+
+    def cover(self) -> dict[str, int]:
+        """Return how many clauses that have a check were judged, wholly and in part, and what became of the others."""
+        rows = [row for row in self.rows if row.selected and row.status != "no_check"]
+        of = {status: sum(row.status == status for row in rows) for status in get_args(RowStatus)}
+        return {
+            "judged": sum(of[status] for status in JUDGED),
+            "in_part": sum(row.in_part for row in rows),
+            "total": len(rows),
+            **{status: of[status] for status in ("not_claimed", "unsupported", "not_run", "error")},
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds (spec/report.schema.json)."""
@@ -83,23 +125,29 @@ class Report:
             "target": dict(self.target),
             "environment": dict(self.environment) | {"complete": self.complete},
             "verdict": self.verdict,
+            "cover": self.cover(),
+            "chapters": list(self.chapters),
+            "missing": list(self.missing),
             "errors": list(self.errors),
-            "clauses": [
-                {
-                    "id": row.clause.id,
-                    "level": row.clause.level,
-                    "chapter": row.clause.chapter,
-                    "text": " ".join(row.clause.text.split()),
-                    "status": row.status,
-                    "reason": row.reason,
-                    "standing": list(row.standing),
-                    "worst": row.worst.as_json() if row.worst else None,
-                    "reproducer": row.reproducer,
-                    "checks": [outcome.as_json() for outcome in row.outcomes],
-                }
-                for row in self.rows
-            ],
+            "suite_errors": list(self.suite_errors),
+            "clauses": [_row_as_json(row) for row in self.rows],
         }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    return {
+        "id": row.clause.id,
+        "level": row.clause.level,
+        "chapter": row.clause.chapter,
+        "text": " ".join(row.clause.text.split()),
+        "status": row.status,
+        "in_part": row.in_part,
+        "reason": row.reason,
+        "standing": list(row.standing),
+        "worst": row.worst.as_json() if row.worst else None,
+        "reproducer": row.reproducer,
+        "checks": [outcome.as_json() for outcome in row.outcomes],
+    }
 
 
 def assemble(
@@ -112,55 +160,100 @@ def assemble(
     broken_standing: Sequence[str] = (),
     known: Mapping[str, KnownFailure] | None = None,
     required: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    suite_errors: Sequence[str] = (),
+    chapters: Sequence[str] = (),
 ) -> Report:
     """Aggregate outcomes into one row for each clause.
 
     target: as `described` gives it;
     standing: kinds of evidence by clause id; broken_standing: sentences about evidence that failed;
-    required: ids, or prefixes of ids, that must be claimed.
+    required: ids, or prefixes of ids, that must be judged wholly;
+    missing: checks that did not run to their end; suite_errors: failures of the suite outside of its checks;
+    chapters: prefixes of the clauses that were asked for, none for all.
     """
-    clauses, known, standing = list(clauses), known or {}, standing or {}
+    known, standing = known or {}, standing or {}
+    found = [*outcomes, *_never_served(target, outcomes)]
     rows, errors = [], list(broken_standing)
     for clause in clauses:
         # Sorted: xdist's workers finish in any order, and the report says the same.
-        own = tuple(sorted((o for o in outcomes if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
-        status, reason = _status(clause, own)
-        needed = any(clause.id == need or clause.id.startswith(f"{need}-") for need in required)
-        if needed and status in ("not_claimed", "unsupported"):
-            status, reason = "fail", f"required, but {status.replace('_', ' ')}: {reason}"
-        failed = status == "fail"
-        if clause.id in known and failed:
-            status, reason = "known", f"{known[clause.id].reason} ({known[clause.id].link}): {reason}"
-        elif clause.id in known and status == "pass":
+        own = tuple(sorted((o for o in found if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
+        row = _row(clause, own, tuple(sorted(set(standing.get(clause.id, ())))), chapters)
+        if _matches(clause.id, required):
+            row = _required(row)
+        if clause.id in known and row.status == "fail":
+            entry = known[clause.id]
+            row = replace(row, status="known", reason=f"{entry.reason} ({entry.link}): {row.reason}")
+        elif clause.id in known and row.status == "pass":
             errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
-        worst = max((o.worst for o in own if o.worst is not None), key=lambda w: w.ratio, default=None)
-        if failed and worst is not None and worst.ratio <= 1.0:
-            worst = None  # It failed for breaking a rule of the contract: what it did compare is beside the point.
-        rows.append(
-            Row(
-                clause=clause,
-                status=status,
-                reason=reason,
-                standing=tuple(sorted(set(standing.get(clause.id, ())))),
-                worst=worst,
-                reproducer=_reproducer(worst, own),
-                outcomes=own,
-            )
-        )
+        rows.append(row)
     if not target["dtype"] and outcomes:
         errors.append(f"the target did not load: {outcomes[0].reason}")
-    judged = {row.status for row in rows if not row.clause.id.startswith("CON")}
-    if not judged & {"pass", "fail", "known", "not_run"}:
+    judged = {row.status for row in rows if row.selected and not row.clause.id.startswith("CON")}
+    if not missing and not judged & {*JUDGED, "error", "not_run"} and set(chapters) != {"CON"}:
         errors.append("nothing was judged: no clause but those of the contract itself was claimed and served")
-    for need in required:
-        if not any(clause.id == need or clause.id.startswith(f"{need}-") for clause in clauses):
-            errors.append(f"--refdiff-require wants ids or prefixes of clauses, got {need!r}")
+    if target["dtype"] and not missing:
+        idle = (row.clause.id for row in rows if row.selected and row.status == "not_run")
+        missing = [f"{clause}: no check of it was run" for clause in idle]
+    traces = [result.traceback for outcome in outcomes for result in outcome.results if result.traceback]
     return Report(
         target=target,
         environment=environment or {},
         rows=tuple(rows),
         errors=tuple(errors),
+        missing=tuple(missing),
+        suite_errors=tuple(dict.fromkeys((*suite_errors, *traces))),
+        chapters=tuple(chapters),
     )
+
+
+def _matches(clause: str, ids: Sequence[str]) -> bool:
+    return any(clause == name or clause.startswith(f"{name}-") for name in ids)
+
+
+def _row(clause: Clause, outcomes: tuple[Outcome, ...], standing: tuple[str, ...], chapters: Sequence[str]) -> Row:
+    status, reason = _status(clause, outcomes)
+    selected = not chapters or _matches(clause.id, chapters)
+    if status == "not_run" and not selected:
+        reason = f"--refdiff-chapter asks for {', '.join(chapters)} only"
+    worst = max((o.worst for o in outcomes if o.worst is not None), key=lambda w: w.ratio, default=None)
+    if status == "fail" and worst is not None and worst.ratio <= 1.0:
+        worst = None  # It failed for breaking a rule of the contract: what it did compare is beside the point.
+    return Row(
+        clause=clause,
+        status=status,
+        reason=reason,
+        standing=standing,
+        worst=worst,
+        reproducer=_reproducer(worst, outcomes),
+        outcomes=outcomes,
+        selected=selected,
+    )
+
+
+def _required(row: Row) -> Row:
+    """Return the row as a failure if it was not judged, or in part only."""
+    if row.status in ("not_claimed", "unsupported", "not_run"):
+        return replace(row, status="fail", reason=f"required, but {row.word}: {row.reason}")
+    if row.status == "pass" and row.in_part:
+        refused = dict.fromkeys(line for outcome in row.outcomes for line in outcome.skipped)
+        refused |= dict.fromkeys(o.reason for o in row.outcomes if o.status == "unsupported")
+        return replace(row, status="fail", reason=f"required, but judged in part: {'; '.join(refused)}")
+    return row
+
+
+def _never_served(target: Mapping[str, Any], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return a failure of CON-1 for each capability that is claimed, and refused every call of every process."""
+    failures = []
+    for capability in target["capabilities"]:
+        if capability == "sde" and not any(member["kind"] != "Chain" for member in target.get("members", ())):
+            continue  # A chain has no rate: there is no process on which the capability could be served.
+        calls = [outcome.calls[name] for outcome in outcomes for name in METHODS[capability] if name in outcome.calls]
+        served, refused = (sum(counts[i] for counts in calls) for i in (0, 1))
+        if refused and not served:
+            reason = f"the claim lists {capability!r}, and all {refused} calls of it raised Unsupported"
+            failures.append(Outcome(clause="CON-1", check="capabilities", status="fail", reason=reason))
+    return failures
 
 
 def _reproducer(worst: Worst | None, outcomes: Sequence[Outcome]) -> str:
@@ -170,7 +263,7 @@ def _reproducer(worst: Worst | None, outcomes: Sequence[Outcome]) -> str:
 
 
 def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str]:
-    order: tuple[RowStatus, ...] = ("fail", "pass", "unsupported", "not_claimed", "not_run")
+    order: tuple[Status, ...] = ("fail", "error", "pass", "unsupported", "not_claimed", "not_run")
     for status in order:
         found = [outcome for outcome in outcomes if outcome.status == status]
         if found:
@@ -181,10 +274,21 @@ def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str
     return "not_run", "no check of it was selected"
 
 
-def described(claim: Claim | None, origin: str) -> dict[str, Any]:
-    """Return what a report says of a target: its claim, or only where it was looked for."""
+def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) -> dict[str, Any]:
+    """Return what a report says of a target: its claim, or only where it was looked for.
+
+    members: the processes that are judged.
+    """
     if claim is None:
-        return {"origin": origin, "name": origin, "version": "", "dtype": "", "processes": [], "capabilities": []}
+        return {
+            "origin": origin,
+            "name": origin,
+            "version": "",
+            "dtype": "",
+            "processes": [],
+            "capabilities": [],
+            "members": [],
+        }
     processes = [f"any {p.__name__}" if isinstance(p, type) else repr(p) for p in claim.processes]
     return {
         "origin": origin,
@@ -193,6 +297,7 @@ def described(claim: Claim | None, origin: str) -> dict[str, Any]:
         "dtype": claim.dtype,
         "processes": processes,
         "capabilities": sorted(claim.capabilities),
+        "members": [{"process": repr(m.process), "kind": type(m.process).__name__} for m in members],
     }
 
 
@@ -207,18 +312,30 @@ def environment(**more: Any) -> dict[str, Any]:
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages, **more}
 
 
-def write(report: Report, folder: Path, markdown: str) -> None:
-    """Write report.json and report.md into a folder, each atomically; append to GitHub's step summary."""
+def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> None:
+    """Write report.md and report.json into a folder, each atomically; append to GitHub's step summary at the `last`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n")
     _replace(folder / "report.md", markdown)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(markdown)
+    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n")
+    if last and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
+        try:
+            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(markdown)
+        except OSError as error:
+            need = "expected GITHUB_STEP_SUMMARY to name a file to append to"
+            raise ConfigError(f"{need}, got {summary!r} ({error})") from None
 
 
 def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # A message of a target's may hold what UTF-8 cannot: half of a surrogate pair.
-    temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    data = content.encode("utf-8", errors="backslashreplace")
+    # A name that nobody else has, never opened through a link.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -16,16 +16,17 @@ from jsonschema import Draft202012Validator
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "spec" / "report.schema.json").read_text())
 BAD = "tests.conformance.bad_targets"
-QUICK = ["-k", "test_conformance or test_marginal"]
+QUICK = ["--refdiff-chapter", "MAR,CON"]
 
 
 def run(
-    folder: Path, *options: str, suite: str = str(ROOT / "validation"), **env: str
+    folder: Path, *options: str, suite: str = str(ROOT / "validation"), cache: bool = False, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest as an adopter would, in a folder of theirs."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REFDIFF", "GITHUB"))}
+    more = () if cache else ("-p", "no:cacheprovider")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", suite, "-q", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", suite, "-q", *more, *options],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(ROOT), **env},
         capture_output=True,
@@ -56,10 +57,11 @@ def test_right_target(tmp_path: Path) -> None:
     assert data["verdict"] == "conforming"
     assert data["target"]["name"] == "plain"
     assert {status(data)[clause] for clause in ("MAR-1", "MAR-2", "MAR-4", "CON-1")} == {"pass"}
-    assert (status(data)["MAR-7"], status(data)["PAR-1"]) == ("not_run", "not_run")
+    assert (status(data)["MAR-7"], status(data)["PAR-1"]) == ("not_claimed", "not_run")
     assert not data["environment"]["standing_run"]
     assert "MAR-4" in done.stdout
-    assert "plain conforms" in done.stdout
+    assert "plain conforms (MAR, CON only): 12 of 15 clauses judged, 3 not claimed" in done.stdout
+    assert data["chapters"] == ["MAR", "CON"]
     assert (tmp_path / "validation-report" / "report.md").read_text() == summary.read_text()
 
 
@@ -93,11 +95,43 @@ def test_bad_target(tmp_path: Path, name: str, clause: str, cause: str) -> None:
     assert ("not_run" in others) == (label == name)
 
 
-def test_malformed_target_is_a_usage_error(tmp_path: Path) -> None:
-    """What names no factory is refused before anything runs."""
-    done = run(tmp_path, "--refdiff-target", "nonsense")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--refdiff-target", "nonsense"], "expected --refdiff-target to be package.module:factory, got 'nonsense'"),
+        (["--refdiff-target", ""], "expected some text, got ''"),
+        (["--refdiff-target", "a:b", "--refdiff-target", "c:d"], "expected the option once, got it twice"),
+        (["--refdiff-seed", "1", "--refdiff-seed", "2"], "expected the option once, got it twice"),
+        (["--refdiff-seed", "-1"], "expected a whole number from 0, got '-1'"),
+        (["--refdiff-timeout", "nan"], "expected seconds above 0"),
+        (["--refdiff-timeout", "inf"], "expected seconds above 0"),
+        (["--refdiff-timeout", "1e300"], "expected seconds above 0"),
+        (["--refdiff-timeout", "0"], "expected seconds above 0"),
+        (["--refdiff-timeout", "-1"], "expected seconds above 0"),
+        (["--refdiff-require", ","], "expected names with commas between them, got ','"),
+        (["--refdiff-require", "MAR,XYZ"], "expected --refdiff-require to name clauses or chapters, got 'XYZ'"),
+        (["--refdiff-chapter", "MAR-1"], "expected --refdiff-chapter to name chapters of"),
+        (["--refdiff-known-failures", ""], "expected some text, got ''"),
+        (["--refdiff-report", ""], "expected some text, got ''"),
+    ],
+)
+def test_options_that_mean_nothing(tmp_path: Path, options: list[str], says: str) -> None:
+    """Refused before anything runs, in one sentence."""
+    done = run(tmp_path, *options)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--refdiff-target wants package.module:factory, got 'nonsense'" in done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "validation-report").exists()
+
+
+@pytest.mark.parametrize("name", ["", "nonsense"])
+def test_variable_that_names_no_target(tmp_path: Path, name: str) -> None:
+    """A pipeline whose variable is unset is told so, and refdiff is not judged instead; other sessions go on."""
+    done = run(tmp_path, REFDIFF_TARGET=name)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"expected REFDIFF_TARGET to be package.module:factory, got {name!r}" in done.stderr
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
+    assert run(tmp_path, suite="test_theirs.py", REFDIFF_TARGET=name).returncode == 0
 
 
 def test_target_beside_the_session(tmp_path: Path) -> None:
@@ -109,15 +143,16 @@ def test_target_beside_the_session(tmp_path: Path) -> None:
 
 
 def test_require(tmp_path: Path) -> None:
-    """What is required and not claimed fails; a name that is none is an error."""
-    done = run(
-        tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-require", "MAR-3,PAR-1,XYZ", "-k", "PAR or test_x_0"
-    )
+    """What is required and not claimed fails, and so does what did not run."""
+    target = ("--refdiff-target", f"{BAD}:right")
+    done = run(tmp_path, *target, "--refdiff-require", "MAR-3,PAR-1", "--refdiff-chapter", "MAR,PAR")
     assert done.returncode == 1
     data = report(tmp_path)
-    assert status(data)["PAR-1"] == "fail"
+    assert (status(data)["PAR-1"], status(data)["MAR-3"]) == ("fail", "pass")
     assert "required, but not claimed" in next(c["reason"] for c in data["clauses"] if c["id"] == "PAR-1")
-    assert data["errors"] == ["--refdiff-require wants ids or prefixes of clauses, got 'XYZ'"]
+    done = run(tmp_path, *target, "--refdiff-require", "MAR", "-k", "test_conformance")
+    assert done.returncode == 1
+    assert "required, but not run" in next(c["reason"] for c in report(tmp_path)["clauses"] if c["id"] == "MAR-1")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +189,8 @@ def test_known_failures_are_strict(tmp_path: Path) -> None:
     known.write_text("".join(map(entry.format, ids)))
     done = run(tmp_path, *options)
     assert done.returncode == 0, done.stdout
+    assert f"gives_nan conforms but for {len(ids)} known failures (MAR, CON only)" in done.stdout
+    assert report(tmp_path)["verdict"] == "known-failures"
     assert status(report(tmp_path))["MAR-4"] == "known"
     known.write_text("".join(map(entry.format, [*ids, "CON-1"])))
     done = run(tmp_path, *options)
@@ -201,7 +238,7 @@ def test_junit_counts_what_the_terminal_counts(tmp_path: Path) -> None:
 def test_report_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A file where the folder should be: one sentence, and the run fails."""
     (tmp_path / "taken").write_text("")
-    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-report", "taken", "-k", "test_conformance")
+    done = run(tmp_path, "--refdiff-target", f"{BAD}:right", "--refdiff-report", "taken", *QUICK)
     assert done.returncode != 0
-    assert "--refdiff-report wants a folder that can be written" in done.stdout + done.stderr
+    assert "expected --refdiff-report to name a folder that can be written" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from refdiff.conformance import render, report
 from refdiff.conformance.clauses import Clause, Level, spec_folder
 from refdiff.conformance.known import KnownFailure, read
-from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
 
@@ -22,7 +22,15 @@ SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="u
 ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False)
 
 
-TARGET = {"name": "n", "origin": "m:f", "version": "1", "dtype": "float32", "processes": [], "capabilities": []}
+TARGET = {
+    "name": "n",
+    "origin": "m:f",
+    "version": "1",
+    "dtype": "float32",
+    "processes": [],
+    "capabilities": [],
+    "members": [],
+}
 
 
 def clause(name: str, level: Level) -> Clause:
@@ -58,22 +66,73 @@ def test_verdict() -> None:
     assert made(("ABC-1", "pass"), ("ABC-2", "pass")).verdict == "conforming"
     assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "weak"
     assert made(("ABC-1", "fail"), ("ABC-2", "fail")).verdict == "non-conforming"
-    assert made(("ABC-1", "pass"), broken_standing=["ABC-1: evidence"]).verdict == "non-conforming"
+    assert made(("ABC-1", "pass"), ("ABC-2", "pass"), broken_standing=["ABC-1: evidence"]).verdict == "non-conforming"
+    assert made(("ABC-1", "error"), ("ABC-2", "fail")).verdict == "suite-error"
+    assert made(("ABC-1", "fail"), ("ABC-2", "error")).verdict == "non-conforming"
+
+
+def test_what_did_not_run_is_incomplete() -> None:
+    """A clause without an outcome makes a run incomplete, whatever the others say; the headline says both."""
+    for status in ("pass", "fail", "error", "not_claimed"):
+        found = made(("ABC-1", status))
+        assert found.verdict == "incomplete"
+        assert found.missing == ("ABC-2: no check of it was run",)
+        assert "n is incomplete" in render.verdict(found)
+    assert "and does NOT conform" in render.verdict(made(("ABC-1", "fail")))
+
+
+def test_cover() -> None:
+    """The headline says how many clauses were judged, which chapters, and how many failures are known."""
+    assert render.verdict(made(("ABC-1", "pass"), ("ABC-2", "pass"))) == "n conforms: 2 of 2 clauses judged"
+    partly = made(("ABC-1", "pass"), ("ABC-1", "unsupported"), ("ABC-2", "not_claimed"))
+    assert render.verdict(partly) == "n conforms: 1 of 2 clauses judged, 1 judged in part, 1 not claimed"
+    known = {"ABC-1": KnownFailure(reason="r", link="l")}
+    listed = made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known)
+    assert render.verdict(listed) == "n conforms but for 1 known failure: 2 of 2 clauses judged"
+    only = made(("ABC-1", "pass"), ("ABC-2", "pass"), chapters=("ABC",))
+    assert render.verdict(only) == "n conforms (ABC only): 2 of 2 clauses judged"
+
+
+def test_a_capability_that_is_never_served_fails() -> None:
+    """CON-1: what the claim lists and every call refuses is no capability; sde is asked of what has a rate only."""
+
+    def verdict(capability: str, served: int, kind: str = "Linear") -> str:
+        method = {"perturb": "perturb", "sde": "drift"}[capability]
+        outcome = Outcome(clause="ABC-1", check="c", status="pass", calls={method: (served, 3)})
+        target = {**TARGET, "capabilities": [capability], "members": [{"process": "p", "kind": kind}]}
+        con = clause("CON-1", "MUST")
+        return assemble(
+            [con, MUST], [outcome, Outcome(clause="CON-1", check="d", status="pass")], target=target
+        ).verdict
+
+    assert verdict("perturb", 0) == verdict("perturb", 0, "Chain") == verdict("sde", 0) == "non-conforming"
+    assert verdict("perturb", 1) == verdict("sde", 0, "Chain") == "conforming"
+
+
+def test_what_a_target_says_cannot_move_the_cursor_or_load_an_image() -> None:
+    """Control characters and tags from outside are shown as text."""
+    hostile = Outcome(clause="ABC-1", check="c", status="fail", reason="\x1b[2J<img src=x>\u202e![](y)")
+    found = assemble([MUST], [hostile], target={**TARGET, "name": "\x1b]0;n"})
+    shown = render.markdown(found) + "".join(render.problems(found)) + render.verdict(found) + render.title(found)
+    assert not {"\x1b", "\u202e"} & set(shown)
+    assert "<img" not in render.markdown(found)
+    assert "\\x1b[2J" in render.problems(found)[0]
 
 
 def test_required() -> None:
     """Not claimed, and required by id or by chapter: fails. Another chapter's prefix does not match."""
-    assert statuses(made(("ABC-1", "not_claimed"), required=["ABC"])) == ["fail", "not_run"]
+    assert statuses(made(("ABC-1", "not_claimed"), required=["ABC"])) == ["fail", "fail"]
     assert statuses(made(("ABC-1", "not_claimed"), required=["ABC-1"])) == ["fail", "not_run"]
-    assert made(("ABC-1", "not_claimed"), required=["AB"]).errors
+    assert statuses(made(("ABC-1", "pass"), ("ABC-1", "unsupported"), required=["ABC-1"])) == ["fail", "not_run"]
+    assert statuses(made(("ABC-1", "not_claimed"), required=["AB"])) == ["not_claimed", "not_run"]
 
 
 def test_known() -> None:
     """A known failure that fails is known; one that passes is an error."""
     known = {"ABC-1": KnownFailure(reason="r", link="l")}
     assert statuses(made(("ABC-1", "fail"), known=known))[0] == "known"
-    assert made(("ABC-1", "fail"), known=known).verdict == "conforming"
-    stale = made(("ABC-1", "pass"), known=known)
+    assert made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known).verdict == "known-failures"
+    stale = made(("ABC-1", "pass"), ("ABC-2", "pass"), known=known)
     assert stale.verdict == "non-conforming"
     assert stale.errors == ("ABC-1 is listed as a known failure, and passes: take it off the list",)
 
@@ -88,7 +147,10 @@ def test_json_round_trip(numbers: list[float], at: dict[str, float]) -> None:
     worst = Worst(
         quantity="q", process="p", at=at, got=got, want=want, error=error, bound=bound, ulps=ulps, span=(got, want)
     )
-    outcome = Outcome(clause="ABC-1", check="c", status="fail", reason="r", worst=worst, skipped=("s",))
+    result = Result(process="p", status="fail", failures=("f",), refusals=("s",), traceback="x")
+    outcome = Outcome(
+        clause="ABC-1", check="c", status="fail", reason="r", worst=worst, results=(result,), calls={"step": (1, 2)}
+    )
     back = Outcome.from_json(json.loads(json.dumps(outcome.as_json(), allow_nan=False)))
     assert repr(back) == repr(outcome)
     assert repr(worst.ratio) == repr(back.worst.ratio if back.worst else None)

@@ -1,0 +1,181 @@
+"""What a check finds on each process, and how the findings make one outcome."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, final
+
+import numpy as np
+
+from refdiff.conformance.check import Check
+from refdiff.conformance.guard import Call, Misbehaviour, NotClaimed, one_line
+from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.loading import Member
+from refdiff.conformance.outcome import Outcome, Result, Status, Worst
+from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.subject import Subject
+
+Counts: TypeAlias = Mapping[str, tuple[int, int]]
+"""By method: calls served, calls refused."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A result, with what the report shows beside it."""
+
+    result: Result
+    worst: Worst | None = None
+    why: str = ""
+    """Why nothing was judged."""
+    broken: tuple[tuple[str, str, str], ...] = ()
+    """Rules of the contract that were broken: clause, sentence, and the call that did it."""
+    calls: Counts = field(default_factory=dict)
+    built: bool = True
+
+
+def find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Finding:
+    """Run a check on one process."""
+    before = dict(subject.built.calls)
+    found = _find(check, subject, body)
+    calls = {
+        method: (served - before.get(method, (0, 0))[0], refused - before.get(method, (0, 0))[1])
+        for method, (served, refused) in subject.built.calls.items()
+    }
+    return replace(found, calls={method: counts for method, counts in calls.items() if any(counts)})
+
+
+def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Finding:
+    subject.built.last = Call()  # A reproducer never shows the call of an earlier check.
+    status: Status = "pass"
+    why = trace = ""
+    broken: tuple[tuple[str, str, str], ...] = ()
+    try:
+        # What a target returns may be infinite or NaN, and `expect` says so: arithmetic on it warns nobody.
+        with np.errstate(all="ignore"):
+            body(subject)
+    except Misbehaviour as failure:
+        last = subject.built.last
+        call = reproducer(subject.origin, subject.member, last, None) if last.method else ""
+        status, broken = "fail", ((failure.clause, str(failure), call),)
+    except Unsupported as refusal:
+        if not (subject.inner or subject.built.is_chain or _violated(subject)):
+            # It may serve all but the ends: the rest is judged, and the refusal is shown.
+            inner = _find(check, replace(subject, inner=True, worst=None, refusals=[]), body)
+            refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
+            return replace(inner, result=replace(inner.result, refusals=refusals))
+        status, why = "unsupported", str(refusal)
+        subject.refusals.append(why)
+    except NotClaimed as absent:
+        status, why = "not_claimed", str(absent)
+    except Exception as error:  # noqa: BLE001  # a fault of the suite is no verdict on the target, and never silent
+        status, why = "error", f"the suite itself failed, with {one_line(error)}"
+        trace = "".join(traceback.format_exception(error))
+    else:
+        if subject.worst is None and check.compares:
+            # A check that compared nothing is no evidence, whatever it returned.
+            status = "unsupported" if subject.refusals else "not_claimed"
+            why = "; ".join(subject.refusals) or "nothing lies in the domain of the clause in this dtype"
+    failures = tuple(f"{sentence} ({clause})" for clause, sentence, _ in broken)
+    if status == "error":
+        failures = (*failures, why)
+    if subject.worst is not None and _violated(subject):
+        status, failures = "fail", (*failures, subject.worst.sentence())
+    result = Result(
+        process=repr(subject.process),
+        status=status,
+        failures=failures,
+        refusals=tuple(dict.fromkeys(subject.refusals)),
+        traceback=trace,
+    )
+    return Finding(result=result, worst=subject.worst, why=why, broken=broken)
+
+
+def _violated(subject: Subject) -> bool:
+    return subject.worst is not None and subject.worst.ratio > 1.0
+
+
+def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -> Finding:
+    """Return the finding on a process that could not be built: it fails CON-1, and not every clause."""
+    sentence = str(failure)
+    if isinstance(failure, Unsupported):
+        sentence = f"expected every claimed process to be built, got Unsupported: {failure}"
+    clause = failure.clause if isinstance(failure, Misbehaviour) else "CON-1"
+    if check.clause == "CON-1":
+        result = Result(process=repr(member.process), status="fail", failures=(f"{sentence} ({clause})",))
+        return Finding(result=result, broken=((clause, sentence, ""),), built=False)
+    result = Result(process=repr(member.process), status="unsupported", refusals=(str(failure),))
+    return Finding(result=result, why=str(failure), built=False)
+
+
+def fold(check: Check, name: str, findings: Sequence[Finding]) -> list[Outcome]:
+    """Return the outcome of a check, and one more for each rule of the contract that it saw broken."""
+    broken: dict[str, tuple[str, str]] = {}
+    for finding in findings:
+        for clause, sentence, call in finding.broken:
+            broken.setdefault(clause, (f"{finding.result.process}: {sentence}", call))
+    worst = max((f.worst for f in findings if f.worst is not None), key=lambda w: w.ratio, default=None)
+    status = _status(findings)
+    own = Outcome(
+        clause=check.clause,
+        check=name,
+        status=status,
+        reason=_reason(status, findings, worst, bool(broken)),
+        worst=worst,
+        reproducer=next((call for _, call in broken.values()), ""),
+        results=tuple(finding.result for finding in findings),
+        calls=_summed(finding.calls for finding in findings),
+    )
+    others = (
+        Outcome(clause=clause, check=name, status="fail", reason=reason, reproducer=call, by_way=True)
+        for clause, (reason, call) in broken.items()
+        if clause != check.clause
+    )
+    return [own, *others]
+
+
+def _summed(counts: Iterable[Counts]) -> Counts:
+    total: dict[str, tuple[int, int]] = {}
+    for one in counts:
+        for method, (served, refused) in one.items():
+            before = total.get(method, (0, 0))
+            total[method] = (before[0] + served, before[1] + refused)
+    return total
+
+
+def _status(findings: Sequence[Finding]) -> Status:
+    found = {finding.result.status for finding in findings}
+    order: tuple[Status, ...] = ("fail", "error", "pass")
+    for status in order:
+        if status in found:
+            return status
+    refused = any(finding.result.status == "unsupported" and finding.built for finding in findings)
+    # A quantity that the library has for no process is not claimed, though one process was not built.
+    return "unsupported" if refused or found == {"unsupported"} else "not_claimed"
+
+
+def _reason(status: Status, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
+    if status in ("fail", "error"):
+        lines = [_line(f, line) for f in findings if f.result.status == status for line in f.result.failures]
+        # The worst comparison speaks for all, but for a broken rule: that comes first.
+        sentence = worst.sentence() if worst is not None else ""
+        first = sentence if sentence in lines and not is_broken else lines[0]
+        count = len(lines) - 1
+        return first + (f" (and {count} more failure{'s' if count > 1 else ''})" if count else "")
+    if status == "pass":
+        return ""
+    whys = [
+        finding.why if finding.result.status == "not_claimed" else f"{finding.result.process}: {finding.why}"
+        for kind in ("unsupported", "not_claimed")
+        for finding in findings
+        if finding.result.status == kind
+    ]
+    return "; ".join(dict.fromkeys(whys)) or "the claim has no process that the clause speaks about"
+
+
+def _line(finding: Finding, line: str) -> str:
+    """Return a failure with its process in front; the sentence of a comparison names it already."""
+    is_comparison = finding.worst is not None and line == finding.worst.sentence()
+    return line if is_comparison else f"{finding.result.process}: {line}"

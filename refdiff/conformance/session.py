@@ -1,0 +1,362 @@
+"""One pytest session as a judgement: which checks ran, what they found, and whether that is the whole of the claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import pytest
+
+from refdiff.conformance.options import Choice
+
+if TYPE_CHECKING:
+    from refdiff.conformance.check import Check, Standing
+    from refdiff.conformance.judge import Judge
+    from refdiff.conformance.known import KnownFailure
+    from refdiff.conformance.outcome import Outcome
+    from refdiff.conformance.plan import Planned
+    from refdiff.conformance.report import Report
+
+_FAILS = {"incomplete", "non-conforming", "suite-error"}
+"""Verdicts that fail a run; under --refdiff-strict a weak one does too."""
+
+
+def is_suite(folder: Path) -> bool:
+    """Say whether a folder is the suite: in a checkout, or as installed."""
+    return folder.name in ("validation", "refdiff_validation") and (folder / "suite.py").is_file()
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Session:
+    """What one pytest process knows of the run: a plugin of its own, registered by `plugin`."""
+
+    config: pytest.Config
+    choice: Choice
+    known: Mapping[str, KnownFailure]
+    active: bool = False
+    """Whether this is a judgement: a target is named, or a check was met, here or in a worker."""
+    begun: bool = False
+    evidence_only: bool = False
+    """Whether standing tests were met."""
+    judge: Judge | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    why: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By clause and check: what became of a test that has no outcome."""
+    declared: dict[str, set[str]] = field(default_factory=dict)
+    """Kinds of standing by clause id: what tests that were left out say they show."""
+    stood: dict[str, set[str]] = field(default_factory=dict)
+    """The same, of tests that ran and passed."""
+    broken: list[str] = field(default_factory=list)
+    """Evidence that did not hold, one line each."""
+    workers: list[Mapping[str, Any]] = field(default_factory=list)
+    """What xdist's workers sent."""
+    report: Report | None = None
+    unwritten: str = ""
+    """Why the report could not be written."""
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this is a worker of xdist's, which writes no report."""
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def folder(self) -> Path:
+        """Where the report goes."""
+        return Path(self.config.invocation_params.dir, self.config.getoption("refdiff_report"))
+
+    def _aimed(self) -> bool:
+        """Say whether the arguments name the suite, or one of its files that holds checks."""
+        for argument in self.config.args:
+            name = argument.partition("::")[0]
+            path = self.config.invocation_params.dir / name
+            if name.partition(".")[0] == "refdiff_validation" and "standing" not in name:
+                return True
+            if is_suite(path) or (is_suite(path.parent) and path.suffix == ".py"):
+                return True
+        return False
+
+    def _begin(self) -> None:
+        """Make this a judgement: from now on the report says that it is incomplete, until all has run."""
+        self.active = True
+        if self.begun:
+            return
+        self.begun = True
+        self.choice.refuse()
+        if self.is_worker:
+            return
+        from refdiff.conformance import render
+
+        unfinished = self._assembled("the run has not come to its end")
+        self._write(unfinished, render.markdown(unfinished), last=False)
+
+    def pytest_sessionstart(self) -> None:
+        """Begin at once where a target is named, or the suite is."""
+        if self.choice.named or (self._aimed() and not self.config.option.collectonly):
+            self._begin()
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave out the standing, which needs torch, when somebody else's code is judged; nothing of it is imported."""
+        suite = collection_path.parent
+        if suite.name != "standing" or not is_suite(suite.parent):
+            return None
+        if self.choice.is_default or collection_path.suffix != ".py":
+            return None
+        from refdiff.conformance.check import declared
+
+        for clause, kinds in declared(collection_path).items():
+            self.declared.setdefault(clause, set()).update(kinds)
+        return True
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Attach to a check what it is, so that each of its reports tells; a node id would not."""
+        if (mark := item.get_closest_marker("refdiff_check")) and isinstance(item, pytest.Function):
+            item.user_properties.append(("refdiff_check", json.dumps([mark.args[0].clause, item.originalname])))
+        elif item.get_closest_marker("refdiff_standing"):
+            self.evidence_only = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note whether there is anything to judge, and leave out the chapters that were not asked for."""
+        if any(item.get_closest_marker("refdiff_check") for item in items) and not self.config.option.collectonly:
+            self._begin()
+        if self.choice.chapters:
+            left_out = [item for item in items if not self._asked_for(item)]
+            items[:] = [item for item in items if self._asked_for(item)]
+            self.config.hook.pytest_deselected(items=left_out)
+
+    def _asked_for(self, item: pytest.Item) -> bool:
+        if mark := item.get_closest_marker("refdiff_check"):
+            clauses: tuple[str, ...] = (mark.args[0].clause,)
+        elif mark := item.get_closest_marker("refdiff_standing"):
+            clauses = mark.args[0].clauses
+        else:
+            return True
+        return any(clause.partition("-")[0] in self.choice.chapters for clause in clauses)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Note which checks an option or a conftest left out."""
+        for item in items:
+            for key in _keys(item.user_properties):
+                self.why[key] = "was deselected, by an option or a conftest"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Run a check over the processes of the target, and turn what it found into an outcome of pytest."""
+        mark = pyfuncitem.get_closest_marker("refdiff_check")
+        if mark is None:
+            return None
+        check: Check = mark.args[0]
+        body = pyfuncitem.obj
+        if not _is_of_the_suite(pyfuncitem):
+            pytest.fail(f"{check.clause}: the check was replaced by a function that is not of the suite", pytrace=False)
+        own, *others = self._judge().run(check, body)
+        found = json.dumps([outcome.as_json() for outcome in (own, *others)])
+        pyfuncitem.user_properties.append(("refdiff", found))
+        self._conclude(own)
+        return True
+
+    def _conclude(self, own: Outcome) -> None:
+        """Raise what pytest counts: nothing for a pass, else its failure, xfail or skip."""
+        from refdiff.conformance import render
+        from refdiff.conformance.clauses import clauses
+
+        name = self.judge.claim.name if self.judge and self.judge.claim else self.choice.origin
+        line = render.plain(f"{name}: {own.clause}: {own.reason}")
+        weak = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
+        # Under --runxfail an xfail returns, and the report, not the item, says what is known or weak.
+        if own.status == "fail" and own.clause in self.known:
+            pytest.xfail(f"known: {self.known[own.clause].reason}")
+        elif own.status == "fail" and weak:
+            pytest.xfail(f"weak: {line}")
+        elif own.status == "error":
+            pytest.fail(f"suite error: {line}", pytrace=False)
+        elif own.status == "fail":
+            pytest.fail(line, pytrace=False)
+        elif own.status != "pass":
+            pytest.skip(f"{own.status.replace('_', ' ')}: {line}")
+
+    def _judge(self) -> Judge:
+        if self.judge is None:
+            from refdiff.conformance.judge import Judge, Settings
+
+            settings = Settings(seed=self.choice.seed, full=self.choice.full, seconds=self.choice.seconds)
+            # Bare `pytest` does not put the user's folder on sys.path; `python -m pytest` does.
+            self.judge = Judge.of(self.choice.origin, settings, folder=Path(self.config.invocation_params.dir))
+        return self.judge
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach to the report of a standing test what it showed."""
+        report = yield
+        mark = item.get_closest_marker("refdiff_standing")
+        if mark and (report.when == "call" or report.failed):
+            standing: Standing = mark.args[0]
+            shown = {"clauses": standing.clauses, "kind": standing.kind, "passed": report.passed, "test": item.name}
+            report.user_properties.append(("refdiff_standing", json.dumps(shown)))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect what checks and standing tests found; under xdist this runs where the report is written."""
+        found = [name for name, _ in report.user_properties]
+        if "refdiff" not in found and (report.when == "call" or not report.passed):
+            for key in _keys(report.user_properties):
+                self.why.setdefault(key, _end(report))
+        for name, value in report.user_properties:
+            if name == "refdiff" and report.when == "call":
+                from refdiff.conformance.outcome import Outcome
+
+                self.outcomes += map(Outcome.from_json, json.loads(str(value)))
+            elif name == "refdiff_standing" and (report.when == "call" or report.failed):
+                self._stood(json.loads(str(value)))
+
+    def _stood(self, shown: Mapping[str, Any]) -> None:
+        for clause in shown["clauses"]:
+            if shown["passed"]:
+                self.stood.setdefault(clause, set()).add(shown["kind"])
+            else:
+                self.broken.append(f"{clause}: the {shown['kind']} evidence {shown['test']} did not hold")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what an xdist worker knows of the target."""
+        if sent := getattr(node, "workeroutput", {}).get("refdiff"):
+            self.workers.append(json.loads(sent))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, and fail the run for what no single test shows."""
+        if self.is_worker:
+            self.config.workeroutput["refdiff"] = json.dumps(self._sent())  # type: ignore[attr-defined]  # set by xdist
+            return
+        self._merge()
+        if not self.active:
+            return
+        from refdiff.conformance import render
+
+        stopped = str(session.shouldfail or session.shouldstop or "")
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
+            stopped = "the run was interrupted before it"
+        self.report = self._assembled(stopped or "did not run")
+        bad = self.report.verdict in _FAILS or (self.choice.strict and self.report.verdict == "weak")
+        if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._write(self.report, render.markdown(self.report), last=True)
+
+    def _sent(self) -> dict[str, Any]:
+        return {
+            "target": self._target(),
+            "active": self.active,
+            "evidence_only": self.evidence_only,
+            "declared": {clause: sorted(kinds) for clause, kinds in self.declared.items()},
+            "why": [[*key, why] for key, why in self.why.items()],
+        }
+
+    def _merge(self) -> None:
+        """Take over what the workers know."""
+        for sent in self.workers:
+            self.active |= sent["active"]
+            self.evidence_only |= sent["evidence_only"]
+            for clause, kinds in sent["declared"].items():
+                self.declared.setdefault(clause, set()).update(kinds)
+            for clause, check, why in sent["why"]:
+                self.why.setdefault((clause, check), why)
+
+    def _target(self) -> dict[str, Any]:
+        from refdiff.conformance.report import described
+
+        judge = self.judge
+        return described(judge.claim if judge else None, self.choice.origin, judge.members if judge else ())
+
+    def _planned(self) -> list[Planned]:
+        from refdiff.conformance.plan import plan
+
+        return [row for row in plan() if not self.choice.chapters or row.chapter in self.choice.chapters]
+
+    def _assembled(self, stopped: str) -> Report:
+        """Return the report on what has run so far; stopped: why the rest has not."""
+        from refdiff.conformance.clauses import clauses
+        from refdiff.conformance.plan import missing
+        from refdiff.conformance.report import assemble, environment
+
+        loaded = [sent["target"] for sent in self.workers if sent["target"]["dtype"]]
+        target = loaded[0] if loaded else self._target()
+        why = {(row.clause, row.check): stopped for row in self._planned()} | self.why
+        absent = missing(self._planned(), self.outcomes, target, why)
+        return assemble(
+            clauses().values(),
+            self.outcomes,
+            target=target,
+            environment=environment(seed=self.choice.seed, full=self.choice.full, standing_run=self.choice.is_default),
+            standing=self.stood if self.choice.is_default else self.declared,
+            broken_standing=self.broken,
+            known=self.known,
+            required=self.choice.required,
+            missing=[one.sentence() for one in absent],
+            chapters=self.choice.chapters,
+        )
+
+    def _write(self, found: Report, markdown: str, *, last: bool) -> None:
+        from refdiff.conformance.report import write
+        from refdiff.errors import ConfigError
+
+        try:
+            write(found, self.folder, markdown, last=last)
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from None
+        except OSError as error:
+            need = "expected --refdiff-report to name a folder that can be written"
+            raise pytest.UsageError(f"{need}, got {self.folder} ({error})") from None
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table and the verdict."""
+        if self.report is None:
+            if self.evidence_only and not self.active:
+                terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
+            return
+        from refdiff.conformance import render
+
+        terminalreporter.section(f"refdiff: {render.title(self.report)}")
+        terminalreporter.write_line(render.table(self.report))
+        terminalreporter.write_line("")
+        if self.report.suite_errors:
+            terminalreporter.write_line("suite errors: refdiff itself failed, please report it", red=True)
+            terminalreporter.write_line(render.tracebacks(self.report))
+        for line in render.problems(self.report):
+            terminalreporter.write_line(line, red=" weak:" not in line, yellow=" weak:" in line)
+        terminalreporter.write_line(render.verdict(self.report), bold=True)
+        folder = self.config.getoption("refdiff_report")
+        terminalreporter.write_line(f"report: {folder}/report.json, report.md")
+
+
+def _keys(properties: list[tuple[str, object]]) -> list[tuple[str, str]]:
+    """Return clause and name of the check that a test is, if it is one."""
+    return [
+        (clause, check)
+        for name, value in properties
+        if name == "refdiff_check"
+        for clause, check in [json.loads(str(value))]
+    ]
+
+
+def _end(report: pytest.TestReport) -> str:
+    """Say how a test ended that has no outcome."""
+    if report.passed:
+        return "ran, but another plugin took the call and judged nothing"
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
+    line = next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
+    return f"{'was skipped' if report.skipped else 'failed'} before it judged: {line}"[:300]
+
+
+def _is_of_the_suite(item: pytest.Function) -> bool:
+    """Say whether a conftest or a plugin left the function of a check as it is."""
+    body = item.obj
+    code = getattr(body, "__code__", None)
+    return (
+        code is not None
+        and vars(item.module).get(item.originalname) is body
+        and is_suite(Path(code.co_filename).parent)
+    )
