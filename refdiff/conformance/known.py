@@ -31,15 +31,15 @@ def read(path: Path, ids: Iterable[str]) -> Mapping[str, KnownFailure]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--refdiff-known-failures wants a TOML file, got {path} ({error})") from None
+        raise ConfigError(f"expected --refdiff-known-failures to name a TOML file, got {path} ({error})") from None
     known = {}
     valid = set(ids)
     for clause, entry in table.items():
         if clause not in valid:
-            raise ConfigError(f"{path} wants ids of clauses, got {clause!r}, which is none")
+            raise ConfigError(f"expected ids of clauses in {path}, got {clause!r}")
         if not isinstance(entry, dict) or set(entry) != {"reason", "link"}:
-            raise ConfigError(f"{path} wants exactly a reason and a link under [{clause}], got {entry!r}")
+            raise ConfigError(f"expected exactly a reason and a link under [{clause}] of {path}, got {entry!r}")
         if not all(isinstance(text, str) and text.strip() for text in entry.values()):
-            raise ConfigError(f"{path} wants a reason and a link that say something under [{clause}], got {entry!r}")
+            raise ConfigError(f"expected a reason and a link with text under [{clause}] of {path}, got {entry!r}")
         known[clause] = KnownFailure(**entry)
     return known

@@ -163,9 +163,9 @@ def test_require(tmp_path: Path) -> None:
             1,
             "CON-1",
         ),
-        ('[MAR-99]\nreason = "r"\nlink = "l"', 4, "'MAR-99', which is none"),
-        ('[MAR-4]\nreason = ""\nlink = "l"', 4, "a reason and a link that say something"),
-        ("not toml", 4, "wants a TOML file"),
+        ('[MAR-99]\nreason = "r"\nlink = "l"', 4, "got 'MAR-99'"),
+        ('[MAR-4]\nreason = ""\nlink = "l"', 4, "a reason and a link with text"),
+        ("not toml", 4, "to name a TOML file"),
     ],
 )
 def test_known_failures(tmp_path: Path, listed: str, code: int, says: str) -> None:
