@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from hypothesis.strategies import SearchStrategy
 
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Times
+from refdiff.conformance.interface import Array, Chain, Own, Times
 from refdiff.conformance.subject import Subject
 
+from .certify import exact
 from .oracles.certified import Floats
 
 LARGEST = 2**21
@@ -113,6 +114,30 @@ def dyadic_nodes(subject: Subject, intervals: int = 64) -> Floats:
         if last * h <= high:
             return np.asarray(np.arange(first, last + 1) * h, dtype=np.float64)
     raise NotClaimed(f"the claimed range has no {intervals} equal intervals that {subject.format.name} holds")
+
+
+def edges(subject: Subject) -> Times:
+    """Return the times at which log alpha_bar passes the smallest normal numbers of the format, eight an octave.
+
+    What flushes small numbers to 0 shows there, whatever the seed. None for a chain, whose every index is asked, nor
+    for a process that is not known.
+    """
+    if isinstance(subject.process, (Chain, Own)):
+        return times(subject)[:0]
+    fmt, (low, high) = subject.format, span(subject)
+    wanted = 2.0 ** (fmt.smallest_exponent + np.arange(33) / 8.0)
+    process, exponents = subject.process, (np.log2(max(low, fmt.smallest)), np.log2(high))
+    found = [_reaching(lambda t: -float(exact(process, "log_alpha_bar", t).value[0]), x, exponents) for x in wanted]
+    return within_format(np.array(found), fmt, low, high)
+
+
+def _reaching(decay: Callable[[Floats], float], wanted: float, exponents: tuple[float, float]) -> float:
+    """Return the time at which a decay reaches what is wanted, to a thousandth of an octave."""
+    low, high = exponents
+    while high - low > 1e-3:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if decay(np.array([2.0**middle])) >= wanted else (middle, high)
+    return float(2.0**high)
 
 
 def drawn_times(subject: Subject, least: int = 1, most: int = 8) -> SearchStrategy[Times]:

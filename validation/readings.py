@@ -9,10 +9,10 @@ from typing import final
 import numpy as np
 
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Own, Quantity, Times
+from refdiff.conformance.interface import Array, Chain, Cosine, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import C, Scales, delta, must_scales, of_variance
+from .certify import C, Scales, delta, exact, must_scales, of_variance
 from .grids import LARGEST, event_of, span
 from .oracles.certified import Floats
 
@@ -26,6 +26,8 @@ class Reading:
     alpha_bar: Floats
     bound: Floats
     """How far it may be from the exact alpha_bar: delta, and what this quantity's own rounding adds."""
+    rounding: Floats
+    """The second of the two."""
 
 
 def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
@@ -35,6 +37,17 @@ def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Read
     if not present:
         raise NotClaimed(f"coefficients has none of {', '.join(names)}")
     return [_reading(subject, name, found[name], t) for name in present]
+
+
+def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
+    """Return the readings at one time from which an integral of the rate starts.
+
+    At t = 0 of a process without a floor alpha_bar is 1, whatever the target has.
+    """
+    found = readings(subject, t, names)
+    if float(t[0]) > 0.0 or (isinstance(subject.process, Own) and subject.process.sigma_min > 0.0):
+        return found
+    return [Reading(reading.name, np.ones(1), np.zeros(1), np.zeros(1)) for reading in found]
 
 
 def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Reading:
@@ -48,8 +61,8 @@ def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Readi
             "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
         }.get(name, np.zeros(()))
         # At the ends a logarithm is infinite, and what it multiplies is 0.
-        more = 4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0)
-    return Reading(name, alpha_bar, uncertainty(subject, t) + more)
+        more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
+    return Reading(name, alpha_bar, uncertainty(subject, t) + more, more)
 
 
 def uncertainty(subject: Subject, t: Times) -> Floats:
@@ -65,6 +78,20 @@ def uncertainty(subject: Subject, t: Times) -> Floats:
 
 def _own_rounding(subject: Subject, t: Times) -> Floats:
     return C * subject.format.u * (1.0 + _own_conditioning(subject, t))
+
+
+def rise(subject: Subject, t: Times) -> Floats:
+    """Return how far from a falling function a right alpha_bar may be at each time: half of SCH-6's allowance.
+
+    Rounding keeps the order of what it rounds; values of elementary functions do not, by C u in all (NUM-1). Of a
+    product of k factors, taken in another order for another k, each rounds; arguments do in (1 + 2s) of a cosine.
+    """
+    process, slack = subject.process, np.full(len(t), C * subject.format.u)
+    if isinstance(process, Cosine):
+        return slack * (1.0 + 2.0 * process.s)
+    if isinstance(process, Chain):
+        return slack + t * subject.format.u * exact(process, "alpha_bar", t).value
+    return _own_rounding(subject, t) if isinstance(process, Own) else slack
 
 
 def scales(subject: Subject, t: Times) -> Scales:
