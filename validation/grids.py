@@ -99,6 +99,30 @@ def at_shares(subject: Subject, shares: Sequence[float] | Floats) -> Times:
     return np.clip(subject.format.rounded(wide), low, high).astype(subject.format.carrier)
 
 
+def middle(subject: Subject, shares: Sequence[float] | Floats) -> Times:
+    """Return times, or indices, at these shares of the stretch where alpha_bar falls from 0.9 to 0.1.
+
+    A process that does not fall so far, or faster than its format can tell, is asked where it is nearest to that; one
+    of the library's own over the whole of its claimed range.
+    """
+    share = np.asarray(shares, dtype=np.float64)
+    if isinstance(subject.process, Chain):
+        k = np.arange(1, len(subject.process.betas) + 1)
+        falls = exact(subject.process, "alpha_bar", k).value
+        first, last = (int(np.argmax(falls <= x)) if (falls <= x).any() else len(k) - 1 for x in (0.9, 0.1))
+        return np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64).clip(1, len(k))
+    if isinstance(subject.process, Own):
+        return at_shares(subject, share)
+    fmt, (low, high), process = subject.format, span(subject), subject.process
+    exponents = (np.log2(max(low, fmt.smallest)), np.log2(high))
+    start, end = (
+        _reaching(lambda t: -float(exact(process, "alpha_bar", t).value[0]), -x, exponents) for x in (0.9, 0.1)
+    )
+    if not low <= start < end:
+        start, end = max(low, high / 2.0), high
+    return np.clip(fmt.rounded(start + share * (end - start)), low, high).astype(fmt.carrier)
+
+
 def dyadic_nodes(subject: Subject, intervals: int = 64) -> Floats:
     """Return i h, the nodes of equal intervals: as far as 1/2 apart, in the claimed range, each exact in the format.
 
