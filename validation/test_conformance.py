@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, get_args
 
-import numpy as np
-
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import Misbehaviour
 from refdiff.conformance.interface import (
