@@ -158,13 +158,13 @@ def test_any_shape_of_index_gives_float64(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, 1.5, nan, inf])
 def test_a_beta_outside_is_refused(bad: float) -> None:
     """DIS-1: each in (0, 1), both ends excluded; the message counts from 1."""
-    with pytest.raises(DomainError, match=rf"DIS-1 wants every beta_k in \(0, 1\), got beta_2 = {bad}"):
+    with pytest.raises(DomainError, match=rf"expected every beta_k in \(0, 1\), got beta_2 = {bad}.* \(DIS-1\)$"):
         DiscreteChain(betas=(0.5, bad, 0.5))
 
 
 def test_an_empty_chain_is_refused() -> None:
     """DIS-1: N >= 1."""
-    with pytest.raises(DomainError, match="DIS-1 wants at least one beta, got none"):
+    with pytest.raises(DomainError, match=r"expected at least one beta, got none.* \(DIS-1\)$"):
         DiscreteChain(betas=())
 
 
@@ -173,7 +173,7 @@ def test_an_empty_chain_is_refused() -> None:
 def test_an_index_outside_is_refused(quantity: Quantity, k: int) -> None:
     """DIS-1: k in 0..N; -1 is not the last step. Under vmap it is NaN."""
     chain = DiscreteChain(betas=(0.1, 0.2, 0.3))
-    with pytest.raises(DomainError, match=rf"DIS-1 wants k in 0\.\.3, got {k}$"):
+    with pytest.raises(DomainError, match=rf"expected k in 0\.\.3, got {k} \(DIS-1\)$"):
         _at(chain, quantity, torch.tensor([1, k]))
     masked = vmap(lambda k: _at(chain, quantity, k))(torch.tensor([1, k]))
     assert masked.isnan().tolist() == [False, True]
@@ -183,14 +183,14 @@ def test_an_index_outside_is_refused(quantity: Quantity, k: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bool, torch.complex64], ids=str)
 def test_an_index_that_is_no_integer_is_refused(dtype: torch.dtype) -> None:
     """DIS-1: k = 1.0 would be a time, the end of it; a bool is a mask."""
-    with pytest.raises(DomainError, match=rf"DIS-1 wants an integer index k .* got {dtype}"):
+    with pytest.raises(DomainError, match=rf"expected an integer index k .* got {dtype}.* \(DIS-1\)$"):
         _ddpm().alpha(torch.ones(2, dtype=dtype))
 
 
 @pytest.mark.usefixtures("unhooked")
 def test_log_decay_refuses_two_shapes() -> None:
     """MAR-6: one s for each t, nothing is broadcast."""
-    with pytest.raises(DomainError, match=r"MAR-6 wants s and t of one shape, got s \(1,\), t \(2,\)"):
+    with pytest.raises(DomainError, match=r"expected s and t of one shape, got s \(1,\), t \(2,\).* \(MAR-6\)$"):
         _ddpm().log_decay(torch.tensor([1]), torch.tensor([2, 3]))
 
 
@@ -227,20 +227,20 @@ def test_sampled_chain_meets_its_schedule(steps: int) -> None:
 
 def test_chains_that_do_not_exist() -> None:
     """DIS-3: below 21 steps the linear default has a beta of 1 or more; cosine needs its cap; N is 1 at least."""
-    need = r"DIS-3 wants every N beta_k in \(0, N\), so that beta_k is a variance below 1, got"
+    need = r"expected every N beta_k in \(0, N\), so that beta_k is a variance below 1, got.* \(DIS-3\)$"
     for steps in (10, 20):
         with pytest.raises(DomainError, match=rf"{need} N = {steps}, where N beta_k runs from 0.1 to 20.0$"):
             DiscreteChain.linear(steps)
     with pytest.raises(DomainError, match=rf"{need} N = 7, where N beta_k runs from 0.85\d* to 1[12].*"):
         DiscreteChain.scaled_linear(7)
     for bad in (0.0, -1.0, nan):
-        with pytest.raises(DomainError, match="DIS-3 wants"):
+        with pytest.raises(DomainError, match=r"\(DIS-3\)$"):
             DiscreteChain.linear(100, beta_min=bad)
-        with pytest.raises(DomainError, match="DIS-3 wants"):
+        with pytest.raises(DomainError, match=r"\(DIS-3\)$"):
             DiscreteChain.scaled_linear(100, beta_min=bad)
     assert len(DiscreteChain.linear(21).betas) == 21
-    with pytest.raises(DomainError, match="DIS-1 wants every beta_k"):
+    with pytest.raises(DomainError, match=r"expected every beta_k.* \(DIS-1\)$"):
         DiscreteChain.sampled(CosineSchedule(), 10)
     for make in (DiscreteChain.linear, DiscreteChain.cosine, DiscreteChain.scaled_linear):
-        with pytest.raises(DomainError, match="DIS-3 wants N >= 1"):
+        with pytest.raises(DomainError, match=r"expected N >= 1.* \(DIS-3\)$"):
             make(0)

@@ -62,7 +62,8 @@ def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     assert main(["sample", "--checkpoint", str(run), "--out", str(tmp_path / "x"), "--rule", "rk4"]) == 2
     assert (
-        capsys.readouterr().err == "refdiff: SMP-6 wants a schedule for rk4: a chain has no rate, got DiscreteChain\n"
+        capsys.readouterr().err
+        == "refdiff: expected a schedule for rk4: a chain has no rate, got DiscreteChain (SMP-6)\n"
     )
 
 

@@ -222,7 +222,9 @@ def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.d
     x = torch.zeros(1, 2, dtype=dtype)
     for t, sigma in ((0.0, r"0\.0"), (1e-100, r"3\..*e-51")):
         for f in (log_density, score):
-            with pytest.raises(DomainError, match=rf"MAR-9 wants sigma > 0 in the dtype of the data, got {sigma}$"):
+            with pytest.raises(
+                DomainError, match=rf"expected sigma > 0 in the dtype of the data, got {sigma} \(MAR-9\)$"
+            ):
                 f(LinearSchedule(), x, x, _wide(t))
     tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
     assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
@@ -340,47 +342,47 @@ def test_a_transition_of_no_length_keeps_the_slope_of_its_mean() -> None:
 def test_mismatches_are_refused() -> None:
     """NOT-2: shapes and dtypes of data agree, and there is one time per example."""
     q, x, t = LinearSchedule(), torch.ones(2, 3), torch.full((2,), 0.5)
-    with pytest.raises(DomainError, match="MAR-4 wants x_0 and eps of one shape and one dtype"):
+    with pytest.raises(DomainError, match=r"expected x_0 and eps of one shape and one dtype.* \(MAR-4\)$"):
         perturb(q, x, torch.ones(2, 1), t)
-    with pytest.raises(DomainError, match=r"MAR-4 wants x_0 and eps .*float64"):
+    with pytest.raises(DomainError, match=r"expected x_0 and eps .*float64.* \(MAR-4\)$"):
         perturb(q, x, x.double(), t)
-    with pytest.raises(DomainError, match="MAR-4 wants a floating-point x_0"):
+    with pytest.raises(DomainError, match=r"expected a floating-point x_0.* \(MAR-4\)$"):
         perturb(q, x.long(), x.long(), t)
-    with pytest.raises(DomainError, match="MAR-7 wants x_t and x_0 of one shape"):
+    with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-7\)$"):
         posterior_mean(q, x, x[:1], t, t / 2)
     for f in (log_density, score):
-        with pytest.raises(DomainError, match="MAR-9 wants x_t and x_0 of one shape"):
+        with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-9\)$"):
             f(q, x, x.T, t)
     for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):
-        with pytest.raises(DomainError, match="NOT-2 wants one time per example"):
+        with pytest.raises(DomainError, match=r"expected one time per example.* \(NOT-2\)$"):
             perturb(q, x, x, bad)
 
 
 def test_times_of_the_wrong_kind_are_refused() -> None:
     """NOT-2: no bool, no complex; a schedule takes no index, and a chain no real time."""
     for dtype in (torch.bool, torch.complex64):
-        with pytest.raises(DomainError, match="NOT-2 wants t of a float dtype, or an integer index"):
+        with pytest.raises(DomainError, match=r"expected t of a float dtype, or an integer index.* \(NOT-2\)$"):
             marginal(LinearSchedule(), torch.ones(1, dtype=dtype))
-    with pytest.raises(DomainError, match="MAR-1 wants floating-point t"):
+    with pytest.raises(DomainError, match=r"expected floating-point t.* \(MAR-1\)$"):
         marginal(LinearSchedule(), torch.ones(1, dtype=torch.int64))
-    with pytest.raises(DomainError, match="DIS-1 wants an integer index k"):
+    with pytest.raises(DomainError, match=r"expected an integer index k.* \(DIS-1\)$"):
         marginal(CHAIN, torch.ones(1))
 
 
 def test_times_out_of_order_are_refused() -> None:
     """MAR-6 wants s <= t, MAR-7 s < t, of schedules and of chains; the later time is quoted."""
     for process, s, t in ((LinearSchedule(), _wide(0.5), _wide(0.25)), (CHAIN, torch.tensor([5]), torch.tensor([3]))):
-        with pytest.raises(DomainError, match=f"MAR-6 wants .*, got {t.item()}$"):
+        with pytest.raises(DomainError, match=rf"expected .*, got {t.item()} \(MAR-6\)$"):
             transition(process, s, t)
-        with pytest.raises(DomainError, match=f"MAR-7 wants s < t, got {t.item()}$"):
+        with pytest.raises(DomainError, match=rf"expected s < t, got {t.item()} \(MAR-7\)$"):
             posterior(process, s, t)
-        with pytest.raises(DomainError, match=f"MAR-7 wants s < t, got {s.item()}$"):
+        with pytest.raises(DomainError, match=rf"expected s < t, got {s.item()} \(MAR-7\)$"):
             posterior(process, s, s)
 
 
 def test_a_transition_from_where_nothing_is_left_is_refused() -> None:
     """MAR-6: alpha(s) = 0 at s = 1 of cosine, a divisor."""
-    with pytest.raises(DomainError, match="MAR-6 wants s in"):
+    with pytest.raises(DomainError, match=r"expected s in.* \(MAR-6\)$"):
         transition(CosineSchedule(), _wide(1.0), _wide(1.0))
 
 
