@@ -273,7 +273,7 @@ def test_log_decay_refuses_what_is_no_interval() -> None:
         (_wide(0.5).long(), _wide(0.5).long(), r"expected floating-point s and t.* \(MAR-6\)$"),
     ):
         with pytest.raises(DomainError, match=message):
-            q.log_decay(s, t)
+            q.log_decay(t=t, s=s)
 
 
 @of_every_schedule
@@ -282,7 +282,7 @@ def test_log_decay_refuses_what_is_no_interval() -> None:
 def test_log_decay_is_the_difference_of_two_logarithms(
     schedule: LinearSchedule | CosineSchedule, a: float, b: float
 ) -> None:
-    """SCH-3: log_decay(s, t) = log alpha_bar(t) - log alpha_bar(s).
+    """SCH-3: log_decay from s to t = log alpha_bar(t) - log alpha_bar(s).
 
     y = log alpha_bar is known to 8 u (|y| + kappa(y)), and |y| <= t beta, kappa <= 2 t beta, as beta rises: 24 u t beta
     at most, thrice.
@@ -292,7 +292,7 @@ def test_log_decay_is_the_difference_of_two_logarithms(
         return
     difference = schedule.log_alpha_bar(t) - schedule.log_alpha_bar(s)
     bound = 72 * U * (t * schedule.beta(t)).item() + 2.0**-1070
-    assert abs((schedule.log_decay(s, t) - difference).item()) <= bound
+    assert abs((schedule.log_decay(t=t, s=s) - difference).item()) <= bound
 
 
 @of_every_schedule
@@ -301,7 +301,7 @@ def test_log_decay_of_neighbours_does_not_cancel(schedule: LinearSchedule | Cosi
     t = _times()[(_times() > 2.0**-400) & (_times() < 0.99)]
     beta = certified.column(_process(schedule), "beta", t)
     before = np.nextafter(t, 0.0)
-    got = schedule.log_decay(torch.from_numpy(before), torch.from_numpy(t)).numpy()
+    got = schedule.log_decay(t=torch.from_numpy(t), s=torch.from_numpy(before)).numpy()
     relative = np.abs(got / (-beta.value * (t - before)) - 1.0)
     assert (relative <= 16 * U * (1 + beta.conditioning / beta.value)).all(), relative.max()
 
