@@ -253,6 +253,21 @@ def test_a_time_outside_is_refused(quantity: Quantity, t: float) -> None:
         assert str(raised.value) == f"expected t in [0, 1], got {t} ({clause})"
 
 
+@of_every_schedule
+def test_no_public_method_answers_outside(schedule: LinearSchedule | CosineSchedule) -> None:
+    """NUM-3: whatever a schedule offers is checked; the unchecked formulas are private."""
+    late = _wide(2.0)
+    for name in (name for name in dir(schedule) if not name.startswith("_")):
+        method = getattr(schedule, name)
+        if not callable(method):
+            continue
+        with pytest.raises(DomainError):
+            if name == "log_decay":
+                method(t=late, s=_wide(0.5))
+            else:
+                method(_wide(nan) if name == "time_of_log_snr" else late)
+
+
 @of_every_quantity
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
 def test_a_time_that_is_no_float_is_refused(quantity: Quantity, dtype: torch.dtype) -> None:
