@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from refdiff.errors import ConfigError, RefdiffError
-from refdiff.sampling import Rule
+from refdiff.sampling import RENAMED, Rule, checked_rule
 from refdiff.training import generate
 from refdiff.training.config import Config, read
 from refdiff.training.generate import Trained
@@ -88,9 +88,9 @@ def _named(name: str | None) -> Any:
     try:
         found = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"TRN-8 wants package.module:function, got {name}: {error}") from None
+        raise ConfigError(f"expected package.module:function, got {name}: {error} (TRN-8)") from None
     if not callable(found):
-        raise ConfigError(f"TRN-8 wants package.module:function, got {name}, which is no function")
+        raise ConfigError(f"expected package.module:function, got {name}, which is no function (TRN-8)")
     return found
 
 
@@ -117,8 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     early = argparse.ArgumentParser(prog="refdiff", add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path, nargs="?")
+    early.add_argument("--rule", "--monitor.rule", nargs="?")
     try:
-        named = early.parse_known_args(argv)[0].config
+        known = early.parse_known_args(argv)[0]
+        named = known.config
+        if known.rule in RENAMED:
+            checked_rule(known.rule)
         settings = read(named) if named and argv[:1] == ["train"] else Config()
         commands = Annotated[Train, tyro.conf.subcommand("train", default=Train(out=tyro.MISSING, settings=settings))]
         command: Train | Sample = _parsed(commands | Annotated[Sample, tyro.conf.subcommand("sample")], argv)

@@ -8,10 +8,11 @@ are float64.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import log1p, sqrt
-from typing import final
+from typing import TYPE_CHECKING, Never, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -20,6 +21,12 @@ from refdiff.errors import DomainError
 from refdiff.numerics import log1mexp
 from refdiff.schedule import CosineSchedule, Schedule
 from refdiff.tensors import Times, Values, within
+
+if TYPE_CHECKING:
+    Refused: TypeAlias = Never
+    """The type of keywords that are taken only to be refused: a type checker refuses them first."""
+else:
+    Refused = object
 
 
 @final
@@ -50,17 +57,28 @@ class DiscreteChain:
         object.__setattr__(self, "_to_middle", torch.tensor(to_middle, dtype=torch.float64))
 
     @staticmethod
-    def linear(steps: int, *, beta_min: float = 0.1, beta_max: float = 20.0) -> DiscreteChain:
-        """Return DDPM's chain: N beta_k runs evenly from beta_min to beta_max (DIS-3); at N = 1000, 1e-4 to 0.02."""
-        return DiscreteChain(betas=_per_step(_evenly(beta_min, beta_max, steps)))
+    def linear(
+        steps: int, *, beta_start: float | None = None, beta_end: float | None = None, **renamed: Refused
+    ) -> DiscreteChain:
+        """Return DDPM's chain: beta_k runs evenly from beta_start to beta_end (DIS-3).
+
+        beta_start, beta_end: variances per step, as DDPM and diffusers have them; by default 0.1/steps and 20/steps,
+        which at 1000 steps are the 1e-4 and 0.02 of Ho et al., and at any other end as near to pure noise.
+        Raises DomainError for rates per unit of time, N beta_k, and for their names beta_min and beta_max.
+        """
+        first, last = _ends(steps, beta_start, beta_end, (0.1, 20.0), renamed)
+        return DiscreteChain(betas=tuple(_evenly(first, last, steps)))
 
     @staticmethod
-    def scaled_linear(steps: int, *, beta_min: float = 0.85, beta_max: float = 12.0) -> DiscreteChain:
-        """Return the chain whose sqrt(N beta_k) runs evenly (DIS-3); at N = 1000, 8.5e-4 to 0.012."""
-        if not (beta_min >= 0.0 and beta_max >= 0.0):
-            raise DomainError("DIS-3", "beta_min and beta_max of 0 or more, which have roots", (beta_min, beta_max))
-        roots = _evenly(sqrt(beta_min), sqrt(beta_max), steps)
-        return DiscreteChain(betas=_per_step([root * root for root in roots]))
+    def scaled_linear(
+        steps: int, *, beta_start: float | None = None, beta_end: float | None = None, **renamed: Refused
+    ) -> DiscreteChain:
+        """Return the chain whose sqrt(beta_k) runs evenly from sqrt(beta_start) to sqrt(beta_end) (DIS-3).
+
+        beta_start, beta_end: as in `linear`; by default 0.85/steps and 12/steps, at 1000 steps 8.5e-4 and 0.012.
+        """
+        first, last = _ends(steps, beta_start, beta_end, (0.85, 12.0), renamed)
+        return DiscreteChain(betas=tuple(root * root for root in _evenly(sqrt(first), sqrt(last), steps)))
 
     @staticmethod
     def cosine(steps: int, *, s: float = 0.008, cap: float = 0.999) -> DiscreteChain:
@@ -74,7 +92,7 @@ class DiscreteChain:
         cap: the largest beta_k; where it bites, the chain leaves the schedule. A schedule with alpha(1) = 0 needs one.
         """
         ends = torch.arange(_counted(steps) + 1, dtype=torch.float64) / steps
-        betas = -torch.expm1(schedule.log_decay(ends[:-1], ends[1:]))
+        betas = -torch.expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
         return DiscreteChain(betas=tuple(betas.clamp(max=cap).tolist()))
 
     def log_alpha_bar(self, k: Times) -> Values:
@@ -83,7 +101,7 @@ class DiscreteChain:
         looked_up = self._log_alpha_bar.to(k.device)[self._index(k)]
         return within("DIS-1", f"k in 0..{steps}", looked_up, (k >= 0) & (k <= steps), got=k)
 
-    def log_decay(self, s: Times, t: Times) -> Values:
+    def log_decay(self, *, t: Times, s: Times) -> Values:
         """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1).
 
         A difference of two entries of log_alpha_bar would lose what is below 1e-16 of them. s and t lie on either side
@@ -142,13 +160,18 @@ def _counted(steps: int) -> int:
     return steps
 
 
-def _per_step(rates: list[float]) -> tuple[float, ...]:
-    """Return what a step adds, rate/N. Raises DomainError unless all are in (0, 1)."""
-    steps, largest = len(rates), max(rates)
-    if not (min(rates) > 0.0 and largest < steps):
-        need = "every N beta_k in (0, N), so that beta_k is a variance below 1"
-        raise DomainError("DIS-3", need, f"N = {steps}, where N beta_k runs from {rates[0]} to {rates[-1]}")
-    return tuple(rate / steps for rate in rates)
+def _ends(
+    steps: int, first: float | None, last: float | None, rates: tuple[float, float], renamed: Mapping[str, object]
+) -> tuple[float, float]:
+    """Return beta_1 and beta_N, by default rates/N. Raises DomainError unless both are variances of a step."""
+    if renamed:
+        need = "beta_start and beta_end, variances per step (a rate per unit of time over N)"
+        raise DomainError("DIS-3", need, ", ".join(renamed))
+    ends = (rates[0] / _counted(steps) if first is None else first, rates[1] / steps if last is None else last)
+    if not all(0.0 < beta < 1.0 for beta in ends):
+        need = "beta_start and beta_end in (0, 1), variances per step (a rate per unit of time over N)"
+        raise DomainError("DIS-3", need, f"{ends[0]} and {ends[1]} at N = {steps}")
+    return ends
 
 
 def _evenly(first: float, last: float, steps: int) -> list[float]:

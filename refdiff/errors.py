@@ -14,8 +14,8 @@ class DomainError(RefdiffError, ValueError):
     """An input lies outside the domain of a formula: its value, shape or dtype."""
 
     def __init__(self, clause: str, need: str, got: object) -> None:
-        """Say which clause wants what, and what it got."""
-        super().__init__(f"{clause} wants {need}, got {got}")
+        """Say what was expected, what came instead, and which clause asks for it."""
+        super().__init__(f"expected {need}, got {got} ({clause})")
 
 
 @final

@@ -31,7 +31,11 @@ Features: TypeAlias = Literal["sum", "mean"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """A weighted squared error of one prediction (LOS-1)."""
+    """A weighted squared error, summed over the features of each example unless features="mean" (LOS-1, LOS-2).
+
+    PyTorch's mse_loss and this package's trainer take the mean: the sum is that times the size of an example.
+    The objective names the process and what the denoiser predicts, and `sample` takes both from it.
+    """
 
     process: NoiseProcess
     """A schedule, or a chain, whose t is k in 1..N."""
@@ -40,7 +44,7 @@ class Objective:
     weight: Weight = field(default_factory=Uniform)
     """Multiplies the squared error of `prediction`."""
     features: Features = "sum"
-    """How the numbers of one example become one (LOS-2)."""
+    """How the numbers of one example become one (LOS-2): their sum, as in the formulas, or their mean."""
 
     def __post_init__(self) -> None:
         """Refuse names that are none of the four predictions, none of the two reductions."""

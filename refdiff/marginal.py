@@ -52,25 +52,25 @@ def marginal(process: NoiseProcess, t: Times) -> Marginal:
     return Marginal(alpha=process.alpha(exact), sigma=process.sigma(exact))
 
 
-def transition(process: NoiseProcess, s: Times, t: Times) -> Marginal:
+def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:
     """Return q(x_t | x_s) at times s <= t of one shape (MAR-6). Raises DomainError if alpha(s) = 0."""
     earlier, later = _widened(s), _widened(t)
-    added = -torch.expm1(process.log_decay(earlier, later))
+    added = -torch.expm1(process.log_decay(t=later, s=earlier))
     # Plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
     sigma = with_slopes(torch.sqrt, (lambda added: 0.5 / torch.sqrt(added),), added)
     # alpha as a ratio: exp(log_decay / 2) has no derivative of its own where cosine's alpha reaches 0.
     return Marginal(alpha=process.alpha(later) / process.alpha(earlier), sigma=sigma)
 
 
-def posterior(process: NoiseProcess, s: Times, t: Times) -> Posterior:
+def posterior(process: NoiseProcess, *, t: Times, s: Times) -> Posterior:
     """Return q(x_s | x_t, x_0) at times s < t of one shape (MAR-7). Raises DomainError otherwise."""
     earlier, later = _widened(s), _widened(t)
     start = torch.zeros_like(earlier)
-    variance_s = -torch.expm1(process.log_decay(start, earlier))
-    variance_t = -torch.expm1(process.log_decay(start, later))
+    variance_s = -torch.expm1(process.log_decay(t=earlier, s=start))
+    variance_t = -torch.expm1(process.log_decay(t=later, s=start))
     # Every coefficient divides by it; the times may be indices, which hold no NaN.
     variance_t = within("MAR-7", "s < t", variance_t, later > earlier, got=later)
-    added = -torch.expm1(process.log_decay(earlier, later))
+    added = -torch.expm1(process.log_decay(t=later, s=earlier))
     alpha_s, alpha_t = process.alpha(earlier), process.alpha(later)
     return Posterior(
         on_x_0=alpha_s * (added / variance_t),
@@ -100,10 +100,10 @@ def perturb(process: NoiseProcess, x_0: Data, eps: Data, t: Time) -> Data:
     return weighted_sum(over_event(q.alpha, x_0), x_0, over_event(q.sigma, x_0), eps)
 
 
-def posterior_mean(process: NoiseProcess, x_t: Data, x_0: Data, t: Time, s: Time) -> Data:
+def posterior_mean(process: NoiseProcess, x_t: Data, x_0: Data, *, t: Time, s: Time) -> Data:
     """Return the mean of q(x_s | x_t, x_0) (MAR-7). x_t, x_0: (batch, *event); s < t: (batch,)."""
     same_shape("MAR-7", x_t=x_t, x_0=x_0)
-    q = posterior(process, s, t)
+    q = posterior(process, t=t, s=s)
     return weighted_sum(over_event(q.on_x_0, x_0), x_0, over_event(q.on_x_t, x_t), x_t)
 
 

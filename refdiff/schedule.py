@@ -2,22 +2,21 @@
 
 A schedule is a rate beta(t) >= 0 on [0, 1]. What it does to the data is the integral of that rate,
 
-    log(alpha_bar_t / alpha_bar_s) = -int_s^t beta(u) du        `log_decay(s, t)`, SCH-3
+    log(alpha_bar_t / alpha_bar_s) = -int_s^t beta(u) du        `log_decay(t=t, s=s)`, SCH-3
 
-from which `refdiff.derived` takes all else. Every method accepts times of any shape and any float
-dtype, evaluates in float64 and rounds once to the dtype of t; a t outside [0, 1] raises DomainError.
+from which `refdiff.derived.RateSchedule` takes all else: the public methods of a schedule are its.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, pi, sin
-from typing import Protocol, final, runtime_checkable
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from refdiff import derived
+from refdiff.derived import RateSchedule
 from refdiff.errors import DomainError
 from refdiff.tensors import Times, Values
 
@@ -32,7 +31,7 @@ class NoiseProcess(Protocol):
     def sigma(self, t: Times, /) -> Values:
         """Return the noise standard deviation (MAR-2)."""
 
-    def log_decay(self, s: Times, t: Times, /) -> Values:
+    def log_decay(self, *, t: Times, s: Times) -> Values:
         """Return log(alpha_bar_t / alpha_bar_s) for s <= t (SCH-3)."""
 
 
@@ -58,8 +57,11 @@ class Schedule(NoiseProcess, Protocol):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinearSchedule:
+class LinearSchedule(RateSchedule):
     """beta(t) = beta_min + t (beta_max - beta_min) (SCH-2); Song et al. 2021, appendix C."""
+
+    _BETA_CLAUSE: ClassVar[str] = "SCH-2"
+    _DECAY_CLAUSE: ClassVar[str] = "SCH-3"
 
     beta_min: float = 0.1
     """Noise rate at t = 0, per unit of time."""
@@ -71,55 +73,23 @@ class LinearSchedule:
         if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
             raise DomainError("SCH-2", "0 <= beta_min <= beta_max, finite, and beta_max > 0", self)
 
-    def beta(self, t: Times) -> Values:
-        """Return the noise rate, per unit of time (SCH-2)."""
-        return derived.beta(self, "SCH-2", t)
-
-    def log_decay(self, s: Times, t: Times) -> Values:
-        """Return log(alpha_bar_t / alpha_bar_s), for s <= t and s < 1 of one shape (SCH-3)."""
-        return derived.log_decay(self, s, t)
-
-    def log_alpha_bar(self, t: Times) -> Values:
-        """Return -(beta_min t + (beta_max - beta_min) t^2 / 2) (SCH-3)."""
-        return derived.log_alpha_bar(self, "SCH-3", t)
-
-    def alpha_bar(self, t: Times) -> Values:
-        """Return exp(log_alpha_bar), the share of variance that is signal (SCH-3)."""
-        return derived.alpha_bar(self, "SCH-3", t)
-
-    def alpha(self, t: Times) -> Values:
-        """Return the signal scale sqrt(alpha_bar) (MAR-1)."""
-        return derived.alpha(self, t)
-
-    def sigma(self, t: Times) -> Values:
-        """Return the noise standard deviation sqrt(1 - alpha_bar) (MAR-2)."""
-        return derived.sigma(self, t)
-
-    def log_snr(self, t: Times) -> Values:
-        """Return log(alpha^2 / sigma^2), natural; +inf at t = 0 (SCH-7)."""
-        return derived.log_snr(self, t)
-
-    def time_of_log_snr(self, log_snr: Values) -> Values:
-        """Return the t with this log-SNR (SCH-10). Raises DomainError below log_snr(1)."""
-        return derived.time_of_log_snr(self, log_snr)
-
-    def rate(self, t: Tensor) -> Tensor:
-        """Return beta(t), float64 and unchecked."""
+    def _beta(self, t: Tensor) -> Tensor:
+        """Return beta(t), unchecked."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
-    def rate_slope(self, t: Tensor) -> Tensor:
-        """Return d beta/dt, float64 and unchecked."""
+    def _beta_slope(self, t: Tensor) -> Tensor:
+        """Return d beta/dt, unchecked."""
         return torch.full_like(t, self.beta_max - self.beta_min)
 
-    def decay(self, s: Tensor, t: Tensor) -> Tensor:
+    def _decay(self, s: Tensor, t: Tensor) -> Tensor:
         """Return minus the area of a trapezium: width t - s, mean height beta((s + t)/2)."""
         return -(t - s) * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (s + t))
 
-    def alpha_slope(self, t: Tensor) -> Tensor:
-        """Return d alpha/dt, float64 and unchecked."""
-        return -0.5 * self.rate(t) * torch.exp(0.5 * self.decay(torch.zeros_like(t), t))
+    def _alpha_slope(self, t: Tensor) -> Tensor:
+        """Return d alpha/dt, unchecked."""
+        return -0.5 * self._beta(t) * torch.exp(0.5 * self._decay(torch.zeros_like(t), t))
 
-    def inverse(self, log_snr: Tensor) -> Tensor:
+    def _inverse(self, log_snr: Tensor) -> Tensor:
         """Solve beta_min t + slope t^2 / 2 = log(1 + 1/SNR) by the root that does not cancel."""
         integral = torch.nn.functional.softplus(-log_snr, threshold=700.0)
         slope = self.beta_max - self.beta_min
@@ -128,11 +98,14 @@ class LinearSchedule:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CosineSchedule:
+class CosineSchedule(RateSchedule):
     """alpha_bar(t) = cos^2(pi/2 (t + s)/(1 + s)) / cos^2(pi/2 s/(1 + s)) (SCH-4); Nichol & Dhariwal 2021.
 
     Uncapped: alpha(1) = 0, beta(1) = +inf and log_snr(1) = -inf, exactly.
     """
+
+    _BETA_CLAUSE: ClassVar[str] = "SCH-5"
+    _DECAY_CLAUSE: ClassVar[str] = "SCH-4"
 
     s: float = 0.008
     """Offset, in units of time; it keeps beta(0) above 0."""
@@ -141,38 +114,6 @@ class CosineSchedule:
         """Refuse an offset that is negative, infinite or NaN."""
         if not 0.0 <= self.s < inf:
             raise DomainError("SCH-4", "0 <= s, finite", self)
-
-    def beta(self, t: Times) -> Values:
-        """Return the noise rate, per unit of time; +inf at t = 1 (SCH-5)."""
-        return derived.beta(self, "SCH-5", t)
-
-    def log_decay(self, s: Times, t: Times) -> Values:
-        """Return log(alpha_bar_t / alpha_bar_s), for s <= t and s < 1 of one shape (SCH-3)."""
-        return derived.log_decay(self, s, t)
-
-    def log_alpha_bar(self, t: Times) -> Values:
-        """Return the log of alpha_bar; -inf at t = 1 (SCH-4)."""
-        return derived.log_alpha_bar(self, "SCH-4", t)
-
-    def alpha_bar(self, t: Times) -> Values:
-        """Return the share of variance that is signal; 0 at t = 1 (SCH-4)."""
-        return derived.alpha_bar(self, "SCH-4", t)
-
-    def alpha(self, t: Times) -> Values:
-        """Return the signal scale sqrt(alpha_bar) (MAR-1)."""
-        return derived.alpha(self, t)
-
-    def sigma(self, t: Times) -> Values:
-        """Return the noise standard deviation sqrt(1 - alpha_bar) (MAR-2)."""
-        return derived.sigma(self, t)
-
-    def log_snr(self, t: Times) -> Values:
-        """Return log(alpha^2 / sigma^2), natural; +inf at t = 0, -inf at t = 1 (SCH-7)."""
-        return derived.log_snr(self, t)
-
-    def time_of_log_snr(self, log_snr: Values) -> Values:
-        """Return the t with this log-SNR (SCH-10); every log-SNR has one."""
-        return derived.time_of_log_snr(self, log_snr)
 
     @property
     def _speed(self) -> float:
@@ -187,15 +128,15 @@ class CosineSchedule:
         # cos(start) itself loses half of its digits at s = 1e8, where start is near pi/2.
         return sin(self._speed)
 
-    def rate(self, t: Tensor) -> Tensor:
+    def _beta(self, t: Tensor) -> Tensor:
         """Return 2 speed tan(start + speed t), each factor of the tangent from the end where it reaches 0."""
         return 2.0 * self._speed * torch.sin(self._start + self._speed * t) / torch.sin(self._speed * (1.0 - t))
 
-    def rate_slope(self, t: Tensor) -> Tensor:
-        """Return d beta/dt, float64 and unchecked."""
+    def _beta_slope(self, t: Tensor) -> Tensor:
+        """Return d beta/dt, unchecked."""
         return 2.0 * (self._speed / torch.sin(self._speed * (1.0 - t))) ** 2
 
-    def decay(self, s: Tensor, t: Tensor) -> Tensor:
+    def _decay(self, s: Tensor, t: Tensor) -> Tensor:
         """Return the log of a squared ratio of sines, as log1p of their difference where it is near 1."""
         at_s = torch.sin(self._speed * (1.0 - s))
         ratio = torch.sin(self._speed * (1.0 - t)) / at_s
@@ -203,11 +144,11 @@ class CosineSchedule:
         drop = 2.0 * torch.sin(middle) * torch.sin(0.5 * self._speed * (t - s)) / at_s
         return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
 
-    def alpha_slope(self, t: Tensor) -> Tensor:
+    def _alpha_slope(self, t: Tensor) -> Tensor:
         """Return d alpha/dt: the pole of beta and the zero of alpha are divided out."""
         return -self._speed * torch.sin(self._start + self._speed * t) / self._cos_start
 
-    def inverse(self, log_snr: Tensor) -> Tensor:
+    def _inverse(self, log_snr: Tensor) -> Tensor:
         """Solve cos(start + x) = alpha cos(start) for the angle x = speed t.
 
         sin x = sigma^2 cos(start) / (sin(start + x) + alpha sin(start)) is free of cancellation.

@@ -174,12 +174,12 @@ class SecondMoment:
         own, got = _forms(self.state_dict()), _forms(state)
         if got != own:
             want = f"{self.cells} cells with {self.history} losses, {own}"
-            raise ConfigError(f"TIM-6 wants a state of {want}, got {got}")
+            raise ConfigError(f"expected a state of {want}, got {got} (TIM-6)")
         losses, counts = state["losses"].detach().cpu(), state["counts"].cpu()
         if not bool((torch.isfinite(losses) & (losses >= 0.0)).all()):
-            raise ConfigError(f"TIM-6 wants a state whose losses are in [0, inf), got {losses.tolist()}")
+            raise ConfigError(f"expected a state whose losses are in [0, inf), got {losses.tolist()} (TIM-6)")
         if not bool((counts >= 0).all()):
-            raise ConfigError(f"TIM-6 wants a state whose counts are 0 or more, got {counts.tolist()}")
+            raise ConfigError(f"expected a state whose counts are 0 or more, got {counts.tolist()} (TIM-6)")
         self._losses, self._counts = losses.clone(), counts.clone()
 
 

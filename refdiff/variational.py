@@ -38,7 +38,7 @@ def prior_term(process: NoiseProcess, x_0: Data, t: Time) -> Batch:
 
 
 def step_term(
-    process: NoiseProcess, x_0: Data, x_0_hat: Data, t: Time, s: Time, *, variance: ReverseVariance = "small"
+    process: NoiseProcess, x_0: Data, x_0_hat: Data, *, t: Time, s: Time, variance: ReverseVariance = "small"
 ) -> Batch:
     """Return KL(q(x_s | x_t, x_0) | p(x_s | x_t)), (batch,) (LOS-14).
 
@@ -48,7 +48,7 @@ def step_term(
     if variance not in get_args(ReverseVariance):
         raise DomainError("LOS-14", f"one of {', '.join(get_args(ReverseVariance))}", repr(variance))
     same_shape("LOS-14", x_0=x_0, x_0_hat=x_0_hat)
-    q = posterior(process, s, t)
+    q = posterior(process, t=t, s=s)
     small = within("LOS-14", "s > 0, where the posterior has a density", q.variance, q.variance > 0.0, got=s)
     squares = _summed((x_0_hat - x_0).square())
     if variance == "small":

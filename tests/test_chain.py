@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from math import copysign, inf, nan
+from typing import TypeAlias
 
 import flint
 import numpy as np
@@ -120,17 +122,18 @@ def test_log_decay_is_what_the_steps_between_add(betas: tuple[float, ...]) -> No
             sums.append(sums[-1] - (1 - flint.arb(beta)).log())
         indices = sorted({*range(0, len(betas) + 1, max(1, len(betas) // 90)), 1, len(betas) - 1, len(betas)})
         pairs = [(s, t) for s in indices for t in indices if s < t]
-        got = DiscreteChain(betas=betas).log_decay(*torch.tensor(pairs).T).tolist()
-        for (s, t), value in zip(pairs, got, strict=True):
-            want = sums[t] - sums[s]
-            assert abs(flint.arb(-value) - want) <= 4 * U * want + 2.0**-1074, f"from {s} to {t}"
+        s, t = torch.tensor(pairs).T
+        got = DiscreteChain(betas=betas).log_decay(t=t, s=s).tolist()
+        for (j, k), value in zip(pairs, got, strict=True):
+            want = sums[k] - sums[j]
+            assert abs(flint.arb(-value) - want) <= 4 * U * want + 2.0**-1074, f"from {j} to {k}"
 
 
 @given(st.lists(st.floats(2.0**-1074, 1.0 - 2.0**-53), min_size=1, max_size=40), st.data())
 def test_log_decay_of_any_chain(betas: list[float], data: st.DataObject) -> None:
     """MAR-6, as above, for any steps and any two indices."""
     s, t = sorted(data.draw(st.tuples(st.integers(0, len(betas)), st.integers(0, len(betas)))))
-    got = DiscreteChain(betas=tuple(betas)).log_decay(torch.tensor([s]), torch.tensor([t])).item()
+    got = DiscreteChain(betas=tuple(betas)).log_decay(t=torch.tensor([t]), s=torch.tensor([s])).item()
     with flint.ctx.workprec(1200):
         want = sum((-(1 - flint.arb(beta)).log() for beta in betas[s:t]), flint.arb(0))
         assert abs(flint.arb(-got) - want) <= 4 * U * want + 2.0**-1074
@@ -139,9 +142,9 @@ def test_log_decay_of_any_chain(betas: list[float], data: st.DataObject) -> None
 def test_log_decay_at_the_ends_of_an_interval() -> None:
     """MAR-6, SCH-3: from 0 it is log_alpha_bar itself; of no step it is 0, whose variance is 0.0 and not -0.0."""
     k = torch.arange(1001)
-    assert torch.equal(_ddpm().log_decay(torch.zeros_like(k), k), _ddpm().log_alpha_bar(k))
-    assert {copysign(1.0, -np.expm1(x)) for x in _ddpm().log_decay(k, k).tolist()} == {1.0}
-    outside = vmap(_ddpm().log_decay)(torch.tensor([-1, 0, 5, 7]), torch.tensor([3, 1001, 4, 8]))
+    assert torch.equal(_ddpm().log_decay(t=k, s=torch.zeros_like(k)), _ddpm().log_alpha_bar(k))
+    assert {copysign(1.0, -np.expm1(x)) for x in _ddpm().log_decay(t=k, s=k).tolist()} == {1.0}
+    outside = vmap(lambda s, t: _ddpm().log_decay(t=t, s=s))(torch.tensor([-1, 0, 5, 7]), torch.tensor([3, 1001, 4, 8]))
     assert outside.isnan().tolist() == [True, True, True, False]
 
 
@@ -158,13 +161,13 @@ def test_any_shape_of_index_gives_float64(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, 1.5, nan, inf])
 def test_a_beta_outside_is_refused(bad: float) -> None:
     """DIS-1: each in (0, 1), both ends excluded; the message counts from 1."""
-    with pytest.raises(DomainError, match=rf"DIS-1 wants every beta_k in \(0, 1\), got beta_2 = {bad}"):
+    with pytest.raises(DomainError, match=rf"expected every beta_k in \(0, 1\), got beta_2 = {bad}.* \(DIS-1\)$"):
         DiscreteChain(betas=(0.5, bad, 0.5))
 
 
 def test_an_empty_chain_is_refused() -> None:
     """DIS-1: N >= 1."""
-    with pytest.raises(DomainError, match="DIS-1 wants at least one beta, got none"):
+    with pytest.raises(DomainError, match=r"expected at least one beta, got none.* \(DIS-1\)$"):
         DiscreteChain(betas=())
 
 
@@ -173,7 +176,7 @@ def test_an_empty_chain_is_refused() -> None:
 def test_an_index_outside_is_refused(quantity: Quantity, k: int) -> None:
     """DIS-1: k in 0..N; -1 is not the last step. Under vmap it is NaN."""
     chain = DiscreteChain(betas=(0.1, 0.2, 0.3))
-    with pytest.raises(DomainError, match=rf"DIS-1 wants k in 0\.\.3, got {k}$"):
+    with pytest.raises(DomainError, match=rf"expected k in 0\.\.3, got {k} \(DIS-1\)$"):
         _at(chain, quantity, torch.tensor([1, k]))
     masked = vmap(lambda k: _at(chain, quantity, k))(torch.tensor([1, k]))
     assert masked.isnan().tolist() == [False, True]
@@ -183,15 +186,15 @@ def test_an_index_outside_is_refused(quantity: Quantity, k: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bool, torch.complex64], ids=str)
 def test_an_index_that_is_no_integer_is_refused(dtype: torch.dtype) -> None:
     """DIS-1: k = 1.0 would be a time, the end of it; a bool is a mask."""
-    with pytest.raises(DomainError, match=rf"DIS-1 wants an integer index k .* got {dtype}"):
+    with pytest.raises(DomainError, match=rf"expected an integer index k .* got {dtype}.* \(DIS-1\)$"):
         _ddpm().alpha(torch.ones(2, dtype=dtype))
 
 
 @pytest.mark.usefixtures("unhooked")
 def test_log_decay_refuses_two_shapes() -> None:
     """MAR-6: one s for each t, nothing is broadcast."""
-    with pytest.raises(DomainError, match=r"MAR-6 wants s and t of one shape, got s \(1,\), t \(2,\)"):
-        _ddpm().log_decay(torch.tensor([1]), torch.tensor([2, 3]))
+    with pytest.raises(DomainError, match=r"expected s and t of one shape, got s \(1,\), t \(2,\).* \(MAR-6\)$"):
+        _ddpm().log_decay(t=torch.tensor([2, 3]), s=torch.tensor([1]))
 
 
 def test_a_chain_is_what_the_marginal_asks_for() -> None:
@@ -211,7 +214,40 @@ def test_named_chains() -> None:
     cosine = DiscreteChain.cosine(1000)
     assert [k for k, beta in enumerate(cosine.betas, start=1) if beta == 0.999] == [1000]
     assert cosine.alpha_bar(torch.tensor(1000)).item() == pytest.approx(2.43e-9, rel=1e-3)
-    assert DiscreteChain.linear(1, beta_min=0.5, beta_max=0.7).betas == (0.5,)
+    assert DiscreteChain.linear(1, beta_start=0.5, beta_end=0.7).betas == (0.5,)
+
+
+Named: TypeAlias = Callable[..., DiscreteChain]
+
+
+@pytest.mark.parametrize(
+    ("make", "first", "last"), [(DiscreteChain.linear, 1e-4, 0.02), (DiscreteChain.scaled_linear, 8.5e-4, 0.012)]
+)
+def test_named_chains_take_the_numbers_of_the_papers(make: Named, first: float, last: float) -> None:
+    """DIS-3: variances per step, evenly spaced themselves or in their roots, to a few roundings; these are the default.
+
+    Two roundings of each root, four of an interpolation, one of the square; NumPy's linspace has as many.
+    """
+    betas = np.array(make(1000, beta_start=first, beta_end=last).betas)
+    assert make(1000).betas == tuple(betas)
+    power = 0.5 if make is DiscreteChain.scaled_linear else 1.0
+    want = np.linspace(first**power, last**power, 1000) ** (1 / power)
+    assert np.abs(betas / want - 1.0).max() <= 24 * U
+
+
+@pytest.mark.parametrize("make", [DiscreteChain.linear, DiscreteChain.scaled_linear])
+def test_another_convention_is_refused(make: Named) -> None:
+    """DIS-3: rates per unit of time are no variances, and the names of rates are not taken: one sentence each."""
+    for rates in ((0.1, 20.0), (0.85, 12.0)):
+        with pytest.raises(
+            DomainError, match=r"variances per step \(a rate per unit of time over N\), got .* \(DIS-3\)$"
+        ):
+            make(1000, beta_start=rates[0], beta_end=rates[1])
+    for ends in ({"beta_min": 1e-4, "beta_max": 0.02}, {"beta_max": 20.0}):
+        with pytest.raises(
+            DomainError, match=rf"expected beta_start and beta_end, .*, got {', '.join(ends)} \(DIS-3\)$"
+        ):
+            make(1000, **ends)
 
 
 @pytest.mark.parametrize("steps", [10, 1000])
@@ -227,20 +263,19 @@ def test_sampled_chain_meets_its_schedule(steps: int) -> None:
 
 def test_chains_that_do_not_exist() -> None:
     """DIS-3: below 21 steps the linear default has a beta of 1 or more; cosine needs its cap; N is 1 at least."""
-    need = r"DIS-3 wants every N beta_k in \(0, N\), so that beta_k is a variance below 1, got"
-    for steps in (10, 20):
-        with pytest.raises(DomainError, match=rf"{need} N = {steps}, where N beta_k runs from 0.1 to 20.0$"):
+    need = r"expected beta_start and beta_end in \(0, 1\), variances per step .*, got "
+    for steps, first in ((10, 0.01), (20, 0.005)):
+        with pytest.raises(DomainError, match=rf"{need}{first} and {20.0 / steps} at N = {steps} \(DIS-3\)$"):
             DiscreteChain.linear(steps)
-    with pytest.raises(DomainError, match=rf"{need} N = 7, where N beta_k runs from 0.85\d* to 1[12].*"):
+    with pytest.raises(DomainError, match=rf"{need}0.12\d* and 1.7\d* at N = 7 \(DIS-3\)$"):
         DiscreteChain.scaled_linear(7)
     for bad in (0.0, -1.0, nan):
-        with pytest.raises(DomainError, match="DIS-3 wants"):
-            DiscreteChain.linear(100, beta_min=bad)
-        with pytest.raises(DomainError, match="DIS-3 wants"):
-            DiscreteChain.scaled_linear(100, beta_min=bad)
+        for make in (DiscreteChain.linear, DiscreteChain.scaled_linear):
+            with pytest.raises(DomainError, match=r"\(DIS-3\)$"):
+                make(100, beta_start=bad)
     assert len(DiscreteChain.linear(21).betas) == 21
-    with pytest.raises(DomainError, match="DIS-1 wants every beta_k"):
+    with pytest.raises(DomainError, match=r"expected every beta_k.* \(DIS-1\)$"):
         DiscreteChain.sampled(CosineSchedule(), 10)
-    for make in (DiscreteChain.linear, DiscreteChain.cosine, DiscreteChain.scaled_linear):
-        with pytest.raises(DomainError, match="DIS-3 wants N >= 1"):
-            make(0)
+    for named in (DiscreteChain.linear, DiscreteChain.cosine, DiscreteChain.scaled_linear):
+        with pytest.raises(DomainError, match=r"expected N >= 1.* \(DIS-3\)$"):
+            named(0)

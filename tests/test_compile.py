@@ -83,9 +83,11 @@ def test_everything_else_compiles() -> None:
     x, y, t = _data(3), _data(4), torch.linspace(0.5, 0.75, 5, dtype=torch.float64)
 
     def all_of_it(t: Tensor) -> Tensor:
-        total = score(COSINE, x, y, t) + log_density(COSINE, x, y, t)[:, None] + posterior_mean(COSINE, x, y, t, t / 2)
+        total = (
+            score(COSINE, x, y, t) + log_density(COSINE, x, y, t)[:, None] + posterior_mean(COSINE, x, y, t=t, s=t / 2)
+        )
         total = total + convert(COSINE, x, y, t, source="v", to="score")
-        return total + (transition(COSINE, t / 2, t).sigma + LINEAR.time_of_log_snr(LINEAR.log_snr(t)))[:, None]
+        return total + (transition(COSINE, t=t, s=t / 2).sigma + LINEAR.time_of_log_snr(LINEAR.log_snr(t)))[:, None]
 
     # Six terms, each of size 30 at most together with its slope, to a few roundings.
     for got, want in zip(_slopes(_compiled(all_of_it), t), _slopes(all_of_it, t), strict=True):
@@ -145,9 +147,9 @@ def test_what_is_made_of_a_time_outside_is_nan() -> None:
     backwards = torch.tensor([0.6, 0.4], dtype=torch.float64)
     start = torch.full((2,), 0.5, dtype=torch.float64)
     pairs: list[Callable[[Tensor, Tensor], Tensor]] = [
-        lambda s, t: transition(LINEAR, s, t).alpha * transition(LINEAR, s, t).sigma,
-        lambda s, t: transition(COSINE, s, t).sigma,
-        lambda s, t: posterior_mean(COSINE, x[:2], x[:2], t, s)[:, 0],
+        lambda s, t: transition(LINEAR, t=t, s=s).alpha * transition(LINEAR, t=t, s=s).sigma,
+        lambda s, t: transition(COSINE, t=t, s=s).sigma,
+        lambda s, t: posterior_mean(COSINE, x[:2], x[:2], t=t, s=s)[:, 0],
     ]
     for f in pairs:
         assert _compiled(f)(start, backwards).isnan().tolist() == [False, True]
@@ -159,5 +161,5 @@ def test_an_index_outside_is_nan_where_nobody_can_raise() -> None:
     k = torch.tensor([3, 4, -1])
     for f in (vmap(CHAIN.alpha), _compiled(CHAIN.alpha)):
         assert f(k).isnan().tolist() == [False, True, True]
-    got = _compiled(CHAIN.log_decay)(torch.tensor([1, 3]), torch.tensor([2, 1]))
+    got = _compiled(lambda t, s: CHAIN.log_decay(t=t, s=s))(torch.tensor([2, 1]), torch.tensor([1, 3]))
     assert got.isnan().tolist() == [False, True]

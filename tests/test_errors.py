@@ -13,8 +13,8 @@ from refdiff.errors import ConfigError, DomainError, RefdiffError
 
 
 def test_a_domain_error_says_clause_need_and_value() -> None:
-    """One sentence: who wants, what, and what came instead."""
-    assert str(DomainError("SCH-2", "beta_min >= 0", -1.0)) == "SCH-2 wants beta_min >= 0, got -1.0"
+    """One sentence: what was expected, what came instead, which clause."""
+    assert str(DomainError("SCH-2", "beta_min >= 0", -1.0)) == "expected beta_min >= 0, got -1.0 (SCH-2)"
 
 
 @pytest.mark.parametrize("error", [DomainError("SCH-2", "x", 1), ConfigError("no such file")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -45,6 +46,32 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     """As of any module, so that hasattr and copy work."""
     with pytest.raises(AttributeError, match="module 'refdiff' has no attribute 'nothing'"):
         _ = refdiff.nothing
+
+
+HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "variational")
+
+
+def _of_two_times() -> list[tuple[str, inspect.Signature]]:
+    """Return the public functions and methods of the core that take both t and s."""
+    found = []
+    for module in (import_module(f"refdiff.{home}") for home in HOMES):
+        owned = [member for member in vars(module).values() if getattr(member, "__module__", "") == module.__name__]
+        inside = [member for owner in owned if inspect.isclass(owner) for member in vars(owner).values()]
+        for function in filter(inspect.isfunction, [*owned, *inside]):
+            signature = inspect.signature(inspect.unwrap(function))
+            if not function.__name__.startswith("_") and {"t", "s"} <= set(signature.parameters):
+                found.append((function.__qualname__, signature))
+    return found
+
+
+def test_two_times_are_keywords_t_before_s() -> None:
+    """No order of times can be taken for another: wherever two appear they are named."""
+    names = {name for name, _ in _of_two_times()}
+    assert {"posterior", "posterior_mean", "transition", "step_term", "ddim_step", "DiscreteChain.log_decay"} <= names
+    for name, signature in _of_two_times():
+        kinds = {key: signature.parameters[key].kind for key in signature.parameters if key in ("t", "s")}
+        assert list(kinds) == ["t", "s"], name
+        assert set(kinds.values()) == {inspect.Parameter.KEYWORD_ONLY}, name
 
 
 @pytest.mark.parametrize("module", ["refdiff", "refdiff.errors", "refdiff.conformance.plugin"])

@@ -42,7 +42,9 @@ def test_a_square_batch_is_no_exception() -> None:
 )
 def test_a_mismatch_is_refused(coefficient: tuple[int, ...], data: tuple[int, ...]) -> None:
     """NOT-2: one time per example, and nothing that would broadcast by luck."""
-    with pytest.raises(DomainError, match=r"NOT-2 wants one time per example: .* got t of shape \(.*\) beside data"):
+    with pytest.raises(
+        DomainError, match=r"expected one time per example: .* got t of shape \(.*\) beside data.* \(NOT-2\)$"
+    ):
         over_event(torch.ones(coefficient), torch.ones(data))
 
 
@@ -60,11 +62,13 @@ def test_same_shape_names_what_differs() -> None:
     """Shape, dtype and being floating are each asked for, and the message shows all of them."""
     x = torch.ones(2, 3)
     same_shape("MAR-4", x_0=x, eps=x)
-    with pytest.raises(DomainError, match=r"MAR-4 wants x_0 and eps of one shape .* eps torch.float32 \(3, 2\)"):
+    with pytest.raises(
+        DomainError, match=r"expected x_0 and eps of one shape .* eps torch.float32 \(3, 2\).* \(MAR-4\)$"
+    ):
         same_shape("MAR-4", x_0=x, eps=x.T)
     with pytest.raises(DomainError, match=r"x_0 torch.float32 \(2, 3\), eps torch.float64"):
         same_shape("MAR-4", x_0=x, eps=x.double())
-    with pytest.raises(DomainError, match=r"MAR-4 wants a floating-point x_0, got torch.int64"):
+    with pytest.raises(DomainError, match=r"expected a floating-point x_0, got torch.int64.* \(MAR-4\)$"):
         same_shape("MAR-4", x_0=x.long(), eps=x.long())
 
 
@@ -76,7 +80,7 @@ def test_eager_on_the_cpu_a_bad_value_is_named() -> None:
     """The first value outside is quoted; one inside is returned untouched, the very tensor."""
     good = torch.tensor([1.0, 2.0])
     assert _positive(good) is good
-    with pytest.raises(DomainError, match=r"NUM-3 wants x > 0, got -2\.0"):
+    with pytest.raises(DomainError, match=r"expected x > 0, got -2\.0.* \(NUM-3\)$"):
         _positive(torch.tensor([[1.0, -2.0], [-3.0, 4.0]]))
     with pytest.raises(DomainError, match="got nan"):
         _positive(torch.tensor(torch.nan))
@@ -88,7 +92,7 @@ def test_eager_on_the_cpu_a_bad_value_is_named() -> None:
 def test_what_is_quoted_may_be_another_value_than_what_is_masked() -> None:
     """An index holds no NaN: what is computed from it is masked, and the index is quoted."""
     k = torch.tensor([1, -2])
-    with pytest.raises(DomainError, match="DIS-1 wants k >= 0, got -2"):
+    with pytest.raises(DomainError, match=r"expected k >= 0, got -2.* \(DIS-1\)$"):
         within("DIS-1", "k >= 0", k.double().exp(), k >= 0, got=k)
 
 

@@ -214,7 +214,7 @@ ZEROS, ONES = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.
 def test_a_state_that_is_none_is_refused(state: dict[str, Any], says: str) -> None:
     """TIM-6: sizes, dtypes and values are those that a `state_dict` has; one that is refused changes nothing."""
     sampler, before = _filled(), _filled().state_dict()
-    with pytest.raises(ConfigError, match=f"TIM-6 wants {says}"):
+    with pytest.raises(ConfigError, match=rf"expected {says}.* \(TIM-6\)$"):
         sampler.load_state_dict(state)
     assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())
 
@@ -247,13 +247,13 @@ def test_a_time_outside_has_no_position(device: str) -> None:
         (
             Continuous(t_min=0.1, t_max=0.9).position,
             [torch.tensor([0.5, bad]) for bad in (0.0999, 0.9001, -1.0, nan, inf)],
-            r"TIM-1 wants t in \[0.1, 0.9\), got (0.099|0.900|-1.0|nan|inf)",
+            r"expected t in \[0.1, 0.9\), got (0.099|0.900|-1.0|nan|inf)\d* \(TIM-1\)$",
         ),
-        (Continuous(t_max=1.0).position, [torch.tensor([1.0])], r"TIM-1 wants t in \[0.0, 1.0\), got 1.0"),
+        (Continuous(t_max=1.0).position, [torch.tensor([1.0])], r"expected t in \[0.0, 1.0\), got 1.0.* \(TIM-1\)$"),
         (
             Discrete(steps=10).position,
             [torch.tensor([1, bad]) for bad in (0, 11, -1)],
-            r"TIM-1 wants k in 1\.\.10, got (0|11|-1)",
+            r"expected k in 1\.\.10, got (0|11|-1) \(TIM-1\)$",
         ),
     ]
     for position, bad, says in calls:
@@ -270,7 +270,7 @@ def test_a_time_outside_has_no_position(device: str) -> None:
 @pytest.mark.usefixtures("unhooked")
 def test_a_density_of_another_shape_is_refused() -> None:
     """TIM-5: one number for each place; a scalar, half of them, or no tensor at all is said so."""
-    says = r"TIM-5 wants a density that maps places of shape \(8,\) to as many numbers, got"
+    says = r"expected a density that maps places of shape \(8,\) to as many numbers, got.* \(TIM-5\)$"
     densities: list[tuple[Callable[[torch.Tensor], Any], str]] = [
         (lambda u: u.sum(), r"shape \(\)"),
         (lambda u: u[::2], r"shape \(4,\)"),
@@ -280,7 +280,7 @@ def test_a_density_of_another_shape_is_refused() -> None:
     for density, got in densities:
         with pytest.raises(DomainError, match=f"{says} {got}$"):
             Importance.of(density, cells=8)
-    with pytest.raises(DomainError, match="TIM-5 wants cells >= 1, got 0"):
+    with pytest.raises(DomainError, match=r"expected cells >= 1, got 0.* \(TIM-5\)$"):
         Importance.of(lambda u: u, cells=0)
 
 
@@ -307,26 +307,26 @@ def test_generator_decides_everything() -> None:
 def test_what_is_refused() -> None:
     """Empty ranges, empty chains, no times, masses that are not positive, losses that are not finite."""
     for ends in ((0.5, 0.5), (0.7, 0.3), (-0.1, 1.0), (0.0, 1.5)):
-        with pytest.raises(DomainError, match="TIM-1 wants 0 <= t_min < t_max <= 1"):
+        with pytest.raises(DomainError, match=r"expected 0 <= t_min < t_max <= 1.* \(TIM-1\)$"):
             Continuous(t_min=ends[0], t_max=ends[1])
-    with pytest.raises(DomainError, match=r"TIM-1 wants a number of torch.bfloat16"):
+    with pytest.raises(DomainError, match=r"expected a number of torch.bfloat16.* \(TIM-1\)$"):
         Continuous(t_min=0.9985, t_max=0.999, dtype=torch.bfloat16)
-    with pytest.raises(DomainError, match="TIM-1 wants n >= 1"):
+    with pytest.raises(DomainError, match=r"expected n >= 1.* \(TIM-1\)$"):
         Continuous()(0)
-    with pytest.raises(DomainError, match="TIM-1 wants N >= 1"):
+    with pytest.raises(DomainError, match=r"expected N >= 1.* \(TIM-1\)$"):
         Discrete(steps=0)
     for masses in ([1.0, 0.0], [1.0, -1.0], [float("nan")], [float("inf")]):
-        with pytest.raises(DomainError, match="TIM-5 wants masses in"):
+        with pytest.raises(DomainError, match=r"expected masses in.* \(TIM-5\)$"):
             Importance(torch.tensor(masses))
-    with pytest.raises(DomainError, match=r"TIM-5 wants shares of at least 2\.2e-308"):
+    with pytest.raises(DomainError, match=r"expected shares of at least 2\.2e-308.* \(TIM-5\)$"):
         Importance(torch.tensor([1e200, 1e-200], dtype=torch.float64))
-    with pytest.raises(DomainError, match="TIM-5 wants masses of shape"):
+    with pytest.raises(DomainError, match=r"expected masses of shape.* \(TIM-5\)$"):
         Importance(torch.ones(0))
     sampler = SecondMoment(4)
     for positions, losses in (([0.5], [float("nan")]), ([0.5], [-1.0]), ([1.0], [1.0])):
-        with pytest.raises(DomainError, match="TIM-6 wants"):
+        with pytest.raises(DomainError, match=r"\(TIM-6\)$"):
             sampler.update(torch.tensor(positions), torch.tensor(losses))
     assert sampler.masses.tolist() == [0.25] * 4
     for wrong in ({"cells": 0}, {"cells": 2, "history": 0}, {"cells": 2, "uniform": 0.0}):
-        with pytest.raises(DomainError, match="TIM-6 wants"):
+        with pytest.raises(DomainError, match=r"\(TIM-6\)$"):
             SecondMoment(**wrong)

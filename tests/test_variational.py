@@ -36,18 +36,20 @@ def test_step_term_is_the_gap_of_snr(steps: tuple[int, int]) -> None:
     snr = [((q := marginal(CHAIN, k)).alpha / q.sigma).item() ** 2 for k in (s, t)]
     gap = (x_0_hat - x_0).square().sum().item()
     # The difference of two SNRs keeps 2^-50 of the larger.
-    assert abs(step_term(CHAIN, x_0, x_0_hat, t, s).item() - 0.5 * (snr[0] - snr[1]) * gap) <= 2.0**-48 * snr[0] * gap
-    p = posterior(CHAIN, s, t)
-    small, large = p.variance.item(), 1.0 - torch.exp(CHAIN.log_decay(s, t)).item()
+    assert (
+        abs(step_term(CHAIN, x_0, x_0_hat, t=t, s=s).item() - 0.5 * (snr[0] - snr[1]) * gap) <= 2.0**-48 * snr[0] * gap
+    )
+    p = posterior(CHAIN, t=t, s=s)
+    small, large = p.variance.item(), 1.0 - torch.exp(CHAIN.log_decay(t=t, s=s)).item()
     want = 0.5 * (2 * log(large / small) + (2 * small + p.on_x_0.item() ** 2 * gap) / large - 2)
-    assert abs(step_term(CHAIN, x_0, x_0_hat, t, s, variance="large").item() - want) <= 1e-9 * (1.0 + want)
+    assert abs(step_term(CHAIN, x_0, x_0_hat, t=t, s=s, variance="large").item() - want) <= 1e-9 * (1.0 + want)
 
 
 def test_perfect_prediction_leaves_only_the_variance() -> None:
     """LOS-14: with x_0_hat = x_0 the small term is exactly 0, the large one above 0."""
     x_0, t, s = torch.randn(1, 3), torch.tensor([500]), torch.tensor([400])
-    assert step_term(CHAIN, x_0, x_0, t, s).item() == 0.0
-    assert step_term(CHAIN, x_0, x_0, t, s, variance="large").item() > 0.0
+    assert step_term(CHAIN, x_0, x_0, t=t, s=s).item() == 0.0
+    assert step_term(CHAIN, x_0, x_0, t=t, s=s, variance="large").item() > 0.0
 
 
 @pytest.mark.parametrize("std", [1e-3, 0.02, 1.0])
@@ -76,13 +78,13 @@ def test_far_levels_keep_their_digits() -> None:
 def test_what_is_refused() -> None:
     """S = 0, std = 0, data outside [-1, 1], fewer than two levels: one sentence each."""
     x = torch.zeros(1, 2)
-    with pytest.raises(DomainError, match="LOS-14 wants s > 0"):
-        step_term(CHAIN, x, x, torch.tensor([1]), torch.tensor([0]))
-    with pytest.raises(DomainError, match="LOS-13 wants sigma > 0"):
+    with pytest.raises(DomainError, match=r"expected s > 0.* \(LOS-14\)$"):
+        step_term(CHAIN, x, x, t=torch.tensor([1]), s=torch.tensor([0]))
+    with pytest.raises(DomainError, match=r"expected sigma > 0.* \(LOS-13\)$"):
         prior_term(LinearSchedule(), x, torch.zeros(1))
-    with pytest.raises(DomainError, match="LOS-15 wants std > 0"):
+    with pytest.raises(DomainError, match=r"expected std > 0.* \(LOS-15\)$"):
         decoder_term(x, x, torch.zeros(1))
-    with pytest.raises(DomainError, match=r"LOS-15 wants x_0 in \[-1, 1\]"):
+    with pytest.raises(DomainError, match=r"expected x_0 in \[-1, 1\].* \(LOS-15\)$"):
         decoder_term(x + 2.0, x, torch.ones(1))
-    with pytest.raises(DomainError, match="LOS-15 wants levels >= 2"):
+    with pytest.raises(DomainError, match=r"expected levels >= 2.* \(LOS-15\)$"):
         decoder_term(x, x, torch.ones(1), levels=1)

@@ -18,7 +18,7 @@ from refdiff import CosineSchedule, DiscreteChain, LinearSchedule, convert, marg
 from refdiff.conformance.clauses import clauses, spec_folder
 from refdiff.errors import RefdiffError
 from refdiff.loss import Objective
-from refdiff.sampling import ancestral_step, ddim_step, euler_maruyama_step, flow_step
+from refdiff.sampling import ddim_step, ddpm_step, em_step, ode_step
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform
 from validation.vectors.__main__ import FILES, broken, main
 
@@ -66,7 +66,7 @@ def answer(written: dict[str, Any], call: str, inputs: dict[str, Any], dtype: to
         case "perturb":
             found = marginal.perturb(process, given["x_0"], given["eps"], t)
         case "posterior_on_x_0" | "posterior_on_x_t" | "posterior_variance":
-            found = getattr(marginal.posterior(process, s, t), call.removeprefix("posterior_"))
+            found = getattr(marginal.posterior(process, t=t, s=s), call.removeprefix("posterior_"))
         case "convert":
             names = {"source": inputs["source"], "to": inputs["to"]}
             # Without the hook of the tests, which knows the four names too.
@@ -101,12 +101,13 @@ def _step(process: Any, rule: str, given: dict[str, Any], t: torch.Tensor, s: to
     x, e, z = given["x_t"], given["eps_hat"], given["noise"]
     match rule:
         case "em":
-            return euler_maruyama_step(process, x, e, t, s, z)
+            return em_step(process, x, eps_hat=e, t=t, s=s, noise=z)
         case "ode":
-            return flow_step(process, x, e, t, s)
-        case "ddim":
-            return ddim_step(process, x, e, t, s)
-    return ancestral_step(process, x, e, t, s, z)
+            return ode_step(process, x, eps_hat=e, t=t, s=s)
+    x_0_hat = convert(process, e, x, t, source="eps", to="x_0")
+    if rule == "ddim":
+        return ddim_step(process, x_0_hat=x_0_hat, eps_hat=e, t=t, s=s)
+    return ddpm_step(process, x, x_0_hat=x_0_hat, t=t, s=s, noise=z)
 
 
 def off(vector: Vector, got: float) -> float:
@@ -140,7 +141,7 @@ def test_refdiff_meets_both_tiers(dtype: str) -> None:
 @pytest.mark.parametrize(("processes", "vector"), INVALID, ids=[vector["id"] for _, vector in INVALID])
 def test_refdiff_refuses_what_is_invalid(processes: dict[str, Any], vector: Vector) -> None:
     """An invalid call is refused with a sentence, never answered with a number."""
-    with pytest.raises(RefdiffError, match=r"wants .* got|no weight"):
+    with pytest.raises(RefdiffError, match=r"^expected .*, got .* \([A-Z]{3}-\d+\)$|no weight"):
         answer(processes[vector["process"]], vector["call"], vector["inputs"], torch.float64)
 
 

@@ -34,7 +34,7 @@ from refdiff.ema import average
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
-from refdiff.sampling import ancestral_step, ddim_step, euler_maruyama_step, flow_step
+from refdiff.sampling import ddim_step, ddpm_step, em_step, ode_step
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.sde import diffusion, drift
 from refdiff.times import Continuous, Discrete, Stratified
@@ -119,8 +119,8 @@ class _Built:
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         later, earlier = self._tensor(t), self._tensor(s)
-        mean = posterior_mean(self.process, self._tensor(x_t), self._tensor(x_0), later, earlier)
-        return self._array(mean), self._array(posterior(self.process, earlier, later).variance)
+        mean = posterior_mean(self.process, self._tensor(x_t), self._tensor(x_0), t=later, s=earlier)
+        return self._array(mean), self._array(posterior(self.process, t=later, s=earlier).variance)
 
     def drift(self, x: Array, t: Times) -> Array:
         return self._array(drift(self._schedule(), self._tensor(x), self._tensor(t)))
@@ -154,13 +154,15 @@ class _Built:
         x, e, later, earlier, z = (self._tensor(array) for array in (x_t, eps_hat, t, s, noise))
         match rule:
             case "em":
-                return self._array(euler_maruyama_step(self._schedule(), x, e, later, earlier, z))
+                return self._array(em_step(self._schedule(), x, eps_hat=e, t=later, s=earlier, noise=z))
             case "ddpm":
-                return self._array(ancestral_step(self.process, x, e, later, earlier, z))
+                x_0_hat = convert(self.process, e, x, later, source="eps", to="x_0")
+                return self._array(ddpm_step(self.process, x, x_0_hat=x_0_hat, t=later, s=earlier, noise=z))
             case "ddim":
-                return self._array(ddim_step(self.process, x, e, later, earlier))
+                x_0_hat = convert(self.process, e, x, later, source="eps", to="x_0")
+                return self._array(ddim_step(self.process, x_0_hat=x_0_hat, eps_hat=e, t=later, s=earlier))
             case "ode":
-                return self._array(flow_step(self._schedule(), x, e, later, earlier))
+                return self._array(ode_step(self._schedule(), x, eps_hat=e, t=later, s=earlier))
             case _:
                 assert_never(rule)
 

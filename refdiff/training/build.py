@@ -28,17 +28,16 @@ Times = Continuous | Discrete
 
 def process(how: config.Process) -> NoiseProcess:
     """Return the noise process."""
-    ends = {"beta_min": how.beta_min, "beta_max": how.beta_max}
-    given = {name: value for name, value in ends.items() if value is not None}
+    rates = {"beta_min": how.beta_min, "beta_max": how.beta_max}
     match how.kind:
         case "linear":
-            return LinearSchedule(**given)
+            return LinearSchedule(**{name: rate for name, rate in rates.items() if rate is not None})
         case "cosine":
             return CosineSchedule(s=how.s)
         case "linear_chain":
-            return DiscreteChain.linear(how.steps, **given)
+            return DiscreteChain.linear(how.steps, beta_start=how.beta_start, beta_end=how.beta_end)
         case "scaled_linear_chain":
-            return DiscreteChain.scaled_linear(how.steps, **given)
+            return DiscreteChain.scaled_linear(how.steps, beta_start=how.beta_start, beta_end=how.beta_end)
         case "cosine_chain":
             return DiscreteChain.cosine(how.steps, s=how.s)
         case _:

@@ -57,7 +57,7 @@ def write(path: Path, content: bytes) -> None:
         with suppress(OSError):  # its folder may be no folder
             partial.unlink()
         raise CheckpointError(
-            f"TRN-11 wants to write {path}, got: {error.strerror}; what was saved before is whole"
+            f"expected to write {path}, got: {error.strerror}; what was saved before is whole (TRN-11)"
         ) from None
 
 
@@ -99,11 +99,11 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
-        raise CheckpointError(f"TRN-11 wants a checkpoint of refdiff, got {path}: {_reason(error)}") from None
+        raise CheckpointError(f"expected a checkpoint of refdiff, got {path}: {_reason(error)} (TRN-11)") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"TRN-11 wants a checkpoint of format {FORMAT}, got {path}, which is of another")
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {path}, which is of another (TRN-11)")
     if not isinstance(state := content.get("state"), dict):
-        raise CheckpointError(f"TRN-11 wants a state in a checkpoint, got none in {path}")
+        raise CheckpointError(f"expected a state in a checkpoint, got none in {path} (TRN-11)")
     return _config(path, content.get("config")), state
 
 
@@ -116,7 +116,7 @@ def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, An
         except CheckpointError as error:
             said(str(error))
     raise CheckpointError(
-        f"TRN-11 wants a checkpoint to resume from, got {len(paths)} in {out / FOLDER}, none that loads"
+        f"expected a checkpoint to resume from, got {len(paths)} in {out / FOLDER}, none that loads (TRN-11)"
     )
 
 
@@ -141,7 +141,7 @@ def weights(path: Path) -> Weights:
     except CheckpointError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
-        raise CheckpointError(f"TRN-11 wants weights exported by refdiff, got {file}: {_reason(error)}") from None
+        raise CheckpointError(f"expected weights exported by refdiff, got {file}: {_reason(error)} (TRN-11)") from None
 
 
 def _event(text: str) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ def _config(path: Path, text: object) -> Config:
     try:
         return from_mapping(json.loads(text if isinstance(text, str) else ""))
     except (ValueError, RefdiffError, RecursionError) as error:
-        raise CheckpointError(f"TRN-11 wants a config beside the weights, got {path}: {_reason(error)}") from None
+        raise CheckpointError(f"expected a config beside the weights, got {path}: {_reason(error)} (TRN-11)") from None
 
 
 def _reason(error: Exception) -> str:

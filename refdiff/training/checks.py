@@ -74,7 +74,7 @@ def _noise(objective: Objective, times: Continuous | Discrete, examples: Data) -
     if not divergence <= KL_PER_FEATURE:
         yield (
             f"alpha_bar is {alpha_bar:.3g} at the last time, {divergence:.3g} nats per feature from the N(0, I) where "
-            "samples start: take more noise (a larger beta_max, more steps) or a later t_max"
+            "samples start: take more noise (a larger beta_max or beta_end, more steps) or a later t_max"
         )
 
 

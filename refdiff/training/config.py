@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, final
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.nn import Architecture, Layers
 from refdiff.parameterization import Parameterization
-from refdiff.sampling import Rule
+from refdiff.sampling import Rule, checked_rule
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float64"]
 
@@ -44,9 +44,13 @@ class Process:
     kind: Literal["linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain"] = "cosine"
     """A schedule, or DDPM's chain with times k in 1..steps."""
     beta_min: float | None = None
-    """Of the linear ones; by default 0.1, scaled 0.85."""
+    """Of linear: the rate at t = 0, per unit of time; by default 0.1."""
     beta_max: float | None = None
-    """Of the linear ones; by default 20, scaled 12."""
+    """Of linear: the rate at t = 1, per unit of time; by default 20."""
+    beta_start: float | None = None
+    """Of linear_chain and scaled_linear_chain: beta of step 1; by default 0.1/steps, scaled 0.85/steps."""
+    beta_end: float | None = None
+    """Of linear_chain and scaled_linear_chain: beta of the last step; by default 20/steps, scaled 12/steps."""
     s: float = 0.008
     """Offset of the cosine."""
     steps: int = 1000
@@ -232,10 +236,7 @@ class Config:
         _need(not watch.patience or bool(watch.quality), "monitor.quality, for patience to wait for", watch.quality)
         self._readable()
         # What a choice leaves unused is looked at too: a NaN in it is a slip, and waits for the next choice.
-        ends = (self.process.beta_min or 0.0, self.process.beta_max or 0.0)
-        _need(all(0.0 <= end < inf for end in ends), "noise rates in [0, inf)", ends)
-        _need(0.0 <= self.process.s < inf, "an offset of the cosine in [0, inf)", self.process.s)
-        _need(1 <= self.process.steps <= 100_000, "a chain of 1 to 100,000 steps", self.process.steps)
+        _check_process(self.process)
         _need(self.objective.gamma > 0.0, "a gamma above 0", self.objective.gamma)
         _need(self.objective.clip > 0.0, "a largest weight above 0 (inf for none)", self.objective.clip)
         ends = (self.times.t_min, self.times.t_max)
@@ -254,9 +255,29 @@ class Config:
         )
 
 
+_ENDS: dict[str, tuple[str, ...]] = {
+    "linear": ("beta_min", "beta_max"),
+    "linear_chain": ("beta_start", "beta_end"),
+    "scaled_linear_chain": ("beta_start", "beta_end"),
+}
+"""The ends of beta that a kind of process has: rates per unit of time, or variances per step."""
+
+
+def _check_process(how: Process) -> None:
+    """Refuse numbers that no process has, and ends of beta that this kind would not use."""
+    names, used = ("beta_min", "beta_max", "beta_start", "beta_end"), _ENDS.get(how.kind, ())
+    given = {name: value for name in names if (value := getattr(how, name)) is not None}
+    _need(all(0.0 <= value < inf for value in given.values()), "rates and betas in [0, inf)", given)
+    unused = [name for name in given if name not in used]
+    need = f"process.{' and process.'.join(used)}" if used else "neither rates nor betas"
+    _need(not unused, f"{need} for process.kind {how.kind}", ", ".join(f"process.{name}" for name in unused))
+    _need(0.0 <= how.s < inf, "an offset of the cosine in [0, inf)", how.s)
+    _need(1 <= how.steps <= 100_000, "a chain of 1 to 100,000 steps", how.steps)
+
+
 def _need(holds: bool, need: str, got: object) -> None:
     if not holds:
-        raise ConfigError(f"TRN-8 wants {need}, got {got}")
+        raise ConfigError(f"expected {need}, got {got} (TRN-8)")
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
@@ -267,7 +288,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values raised
         if refused := _refusal(error):
             raise refused from None
-        raise ConfigError(f"TRN-8 wants a config that holds together, got {_told(error)}") from None
+        raise ConfigError(f"expected a config that holds together, got {_told(error)} (TRN-8)") from None
 
 
 def read(path: Path) -> Config:
@@ -275,11 +296,11 @@ def read(path: Path) -> Config:
     try:
         return from_mapping(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
-        raise ConfigError(f"TRN-8 wants a config to read, got {path}: {error.strerror}") from None
+        raise ConfigError(f"expected a config to read, got {path}: {error.strerror} (TRN-8)") from None
     except RecursionError:
-        raise ConfigError(f"TRN-8 wants TOML, got {path}: nested too deep") from None
+        raise ConfigError(f"expected TOML, got {path}: nested too deep (TRN-8)") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"TRN-8 wants TOML, got {path}: {error}") from None
+        raise ConfigError(f"expected TOML, got {path}: {error} (TRN-8)") from None
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -328,10 +349,11 @@ def _converter() -> Any:
     try:
         from cattrs import Converter  # here: whoever trains without files needs none
     except ModuleNotFoundError:
-        raise ConfigError("TRN-8 wants cattrs to read a config: pip install 'refdiff[train]', got none") from None
+        raise ConfigError("expected cattrs to read a config: pip install 'refdiff[train]', got none (TRN-8)") from None
     converter = Converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):
         converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook_func(lambda kind: kind is Rule, lambda value, _: checked_rule(value))
     return converter
 
 

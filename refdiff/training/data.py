@@ -109,9 +109,9 @@ def load(source: str, how: config.Data) -> Examples:
     """Return all examples of a source. Raises DataError where there are none, or where they are not scaled."""
     raw, natural = _read(source, how)
     if raw.ndim < 2 or raw.size == 0:
-        raise DataError(f"TRN-8 wants examples (n, ...), got an array of shape {raw.shape} from {source}")
+        raise DataError(f"expected examples (n, ...), got an array of shape {raw.shape} from {source} (TRN-8)")
     if how.pad and raw.ndim != 4:
-        raise DataError(f"TRN-8 wants images to pad, got examples of shape {raw.shape[1:]}")
+        raise DataError(f"expected images to pad, got examples of shape {raw.shape[1:]} (TRN-8)")
     low, high = how.range or natural
     examples = Examples(raw, np.arange(len(raw)), low, high, how.pad)
     _check_range(raw, source, low, high, told=how.range is not None)
@@ -123,7 +123,7 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
     n = len(examples)
     kept = min(297, n // 6) if held_out is None else held_out
     if not 0 <= kept < n:
-        raise DataError(f"TRN-8 wants fewer examples held out than there are, got {kept} of {n}")
+        raise DataError(f"expected fewer examples held out than there are, got {kept} of {n} (TRN-8)")
     order = torch.randperm(n, generator=generator(seed, "split")).numpy()
     return tuple(  # type: ignore[return-value] # two of them
         Examples(examples.raw, np.sort(rows), examples.low, examples.high, examples.pad)
@@ -134,21 +134,21 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
 def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool) -> None:
     """Refuse values that are NaN, constant, outside the range, or plainly of another one."""
     if not low < high:
-        raise DataError(f"TRN-8 wants a range whose first number is the smaller, got {low} and {high}")
+        raise DataError(f"expected a range whose first number is the smaller, got {low} and {high} (TRN-8)")
     ends = [(part.min(), part.max()) for part in np.array_split(raw, max(1, raw.nbytes // 2**26)) if len(part)]
     least, most = float(np.min([end[0] for end in ends])), float(np.max([end[1] for end in ends]))
     said = f"values from {least:.6g} to {most:.6g} in {source}"
     if not (np.isfinite(least) and np.isfinite(most)):
-        raise DataError(f"TRN-8 wants finite data, got {said}")
+        raise DataError(f"expected finite data, got {said} (TRN-8)")
     if least == most:
-        raise DataError(f"TRN-8 wants data that varies, got {said}")
+        raise DataError(f"expected data that varies, got {said} (TRN-8)")
     room = 1e-5 * (high - low)
     if least < low - room or most > high + room:
         raise DataError(
-            f"TRN-8 wants data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; say --reading.range"
+            f"expected data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; say --reading.range (TRN-8)"
         )
     if not told and ((low == -1.0 and least >= 0.0) or (high == 255.0 and most <= 1.0)):
-        raise DataError(f"TRN-8 wants data scaled to [-1, 1], got {said}; if 0 is black say --reading.range 0 1")
+        raise DataError(f"expected data scaled to [-1, 1], got {said}; if 0 is black say --reading.range 0 1 (TRN-8)")
 
 
 def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
@@ -164,12 +164,12 @@ def _opened(source: str, how: config.Data) -> Array:
     path = Path(source)
     if source == "fashion-mnist":
         if not FASHION_MNIST.exists():
-            raise DataError(f"TRN-8 wants Debian's package dataset-fashion-mnist, got no {FASHION_MNIST}")
+            raise DataError(f"expected Debian's package dataset-fashion-mnist, got no {FASHION_MNIST} (TRN-8)")
         return _idx(FASHION_MNIST)
     if path.is_dir():
         return _folder(path, how.size)
     if not path.exists():
-        raise DataError(f"TRN-8 wants digits, fashion-mnist, a folder or a file, got {source}, which is not there")
+        raise DataError(f"expected digits, fashion-mnist, a folder or a file, got {source}, which is not there (TRN-8)")
     try:
         match path.suffix:
             case ".npy":
@@ -182,14 +182,16 @@ def _opened(source: str, how: config.Data) -> Array:
         raise
     except Exception as error:  # noqa: BLE001 - NumPy, zip and gzip have a dozen kinds for a file that is cut or foreign
         said = " ".join(str(error).split())
-        raise DataError(f"TRN-8 wants a .npy, .npz or IDX file, got {path}: {said}") from None
+        raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {said} (TRN-8)") from None
 
 
 def _digits() -> Array:
     try:
         from sklearn.datasets import load_digits  # here: only this source needs it
     except ModuleNotFoundError:
-        raise DataError("TRN-8 wants scikit-learn for its digits: pip install 'refdiff[train]', got none") from None
+        raise DataError(
+            "expected scikit-learn for its digits: pip install 'refdiff[train]', got none (TRN-8)"
+        ) from None
     digits: Array = load_digits().images[:, None].astype(np.float32)
     return digits
 
@@ -198,11 +200,11 @@ def _archived(path: Path) -> Array:
     with path.open("rb") as file:  # NumPy leaves a file open that is no archive
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"TRN-8 wants an archive, got {path}, which is one array: call it .npy")
+            raise DataError(f"expected an archive, got {path}, which is one array: call it .npy (TRN-8)")
         known = archive.files
         names = known if len(known) == 1 else [name for name in ("images", "x", "arr_0") if name in known]
         if not names:
-            raise DataError(f"TRN-8 wants an array named images, x or arr_0, got {', '.join(known)} in {path}")
+            raise DataError(f"expected an array named images, x or arr_0, got {', '.join(known)} in {path} (TRN-8)")
         array: Array = archive[names[0]]
         return array
 
@@ -212,11 +214,11 @@ def _idx(path: Path) -> Array:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
         if len(head) < 4 or head[:3] != b"\0\0\x08":
-            raise DataError(f"TRN-8 wants an IDX file of bytes, got {path}, which begins with {head.hex(' ')}")
+            raise DataError(f"expected an IDX file of bytes, got {path}, which begins with {head.hex(' ')} (TRN-8)")
         shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
         values = np.frombuffer(file.read(), dtype=np.uint8)
     if values.size != prod(shape):
-        raise DataError(f"TRN-8 wants the {shape} values that {path} promises, got {values.size}")
+        raise DataError(f"expected the {shape} values that {path} promises, got {values.size} (TRN-8)")
     return values.reshape(shape)
 
 
@@ -224,11 +226,11 @@ def _folder(path: Path, size: int | None) -> Array:
     try:
         from PIL import Image, ImageOps  # here: only this source needs it
     except ModuleNotFoundError:
-        raise DataError("TRN-8 wants pillow for a folder: pip install 'refdiff[train]', got none") from None
+        raise DataError("expected pillow for a folder: pip install 'refdiff[train]', got none (TRN-8)") from None
 
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
-        raise DataError(f"TRN-8 wants images in a folder, got none in {path} ({', '.join(sorted(IMAGES))})")
+        raise DataError(f"expected images in a folder, got none in {path} ({', '.join(sorted(IMAGES))}) (TRN-8)")
     pictures = []
     for file in files:
         try:
@@ -238,18 +240,20 @@ def _folder(path: Path, size: int | None) -> Array:
                     bytes_ = (np.asarray(image).astype(np.uint32) + 128) // 257
                     picture = Image.fromarray(bytes_.astype(np.uint8))
                 elif image.mode in ("I", "F"):
-                    raise DataError(f"TRN-8 wants images of 8 or 16 bits, got {file} of Pillow's mode {image.mode}")
+                    raise DataError(
+                        f"expected images of 8 or 16 bits, got {file} of Pillow's mode {image.mode} (TRN-8)"
+                    )
                 else:
                     picture = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
                 pictures.append(np.atleast_3d(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture)))
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - Pillow has a dozen kinds, SyntaxError among them
-            raise DataError(f"TRN-8 wants images that open, got {file}: {' '.join(str(error).split())}") from None
+            raise DataError(f"expected images that open, got {file}: {' '.join(str(error).split())} (TRN-8)") from None
     shapes = {picture.shape[:2] for picture in pictures}
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
-        raise DataError(f"TRN-8 wants images of one size, got {some} in {path}; say --reading.size")
+        raise DataError(f"expected images of one size, got {some} in {path}; say --reading.size (TRN-8)")
     kinds = max(picture.shape[2] for picture in pictures)  # grey among coloured ones becomes coloured
     pictures = [picture if picture.shape[2] == kinds else picture.repeat(kinds, axis=2) for picture in pictures]
     return np.moveaxis(np.stack(pictures), -1, 1)
@@ -258,7 +262,7 @@ def _folder(path: Path, size: int | None) -> Array:
 def _images(array: Array) -> Array:
     """Return the array with channels after the first side; of any other rank than 3 and 4 as it is."""
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise DataError(f"TRN-8 wants bytes or floats, got {array.dtype}")
+        raise DataError(f"expected bytes or floats, got {array.dtype} (TRN-8)")
     if array.ndim == 3:
         return array[:, None]
     if array.ndim == 4 and array.shape[-1] in (1, 3, 4) and array.shape[1] not in (1, 3, 4):

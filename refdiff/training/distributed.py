@@ -36,7 +36,9 @@ class World:
     def shards(self, count: int) -> range:
         """Return the shards of this process: neighbours, so that gathering keeps their order."""
         if count % self.size:
-            raise ConfigError(f"TRN-10 wants shards that {self.size} processes divide, got {count}: say --batch.shards")
+            raise ConfigError(
+                f"expected shards that {self.size} processes divide, got {count}: say --batch.shards (TRN-10)"
+            )
         each = count // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
@@ -106,5 +108,7 @@ def _device(name: str, local: int) -> torch.device:
         device = torch.device(f"cuda:{local}" if name == "cuda" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"TRN-10 wants a device that is there, got {name}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"expected a device that is there, got {name}: {str(error).splitlines()[0]} (TRN-10)"
+        ) from None
     return device

@@ -46,9 +46,7 @@ def samples(
             size = min(AT_ONCE, count - first)
             drawn = generator(seed, "samples", part, device=like.device)
             x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
-            walked = sample(
-                objective.process, model, x, grid, rule=rule, prediction=objective.prediction, generator=drawn
-            )
+            walked = sample(objective, model, x, grid, rule=rule, generator=drawn)
             made.append(walked.clamp(-1.0, 1.0).cpu())
     return torch.cat(made)
 
@@ -65,7 +63,7 @@ class Trained:
         read = checkpoint.weights(path)
         plan = read.config.network
         if factory is None and plan.blocks * len(plan.multipliers) > len(read.tensors):
-            raise CheckpointError(f"TRN-11 wants weights of this network, got {path} with too few")
+            raise CheckpointError(f"expected weights of this network, got {path} with too few (TRN-11)")
         noise = build.process(read.config.process)
         self.config, self.event = read.config, read.event
         self.objective = build.objective(read.config.objective, noise)
@@ -77,7 +75,7 @@ class Trained:
             self.model.load_state_dict(read.tensors, assign=factory is None)
         except RuntimeError as error:
             said = " ".join(str(error).split())
-            raise CheckpointError(f"TRN-11 wants weights of this network, got {path}: {said[:200]}") from None
+            raise CheckpointError(f"expected weights of this network, got {path}: {said[:200]} (TRN-11)") from None
         self.model.float().eval()
 
     def samples(self, count: int, *, seed: int, rule: Rule, walk: int) -> Data:
@@ -106,7 +104,7 @@ def png(images: Data) -> bytes:
     try:
         from PIL import Image  # here: only this function needs it
     except ModuleNotFoundError:
-        raise ConfigError("TRN-13 wants pillow for pictures: pip install 'refdiff[train]', got none") from None
+        raise ConfigError("expected pillow for pictures: pip install 'refdiff[train]', got none (TRN-13)") from None
     n, channels, height, width = images.shape
     columns = ceil(sqrt(n))
     times = max(1, 32 // min(height, width))

@@ -79,7 +79,7 @@ class Monitor:
                 with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
             except OSError as error:
-                raise CheckpointError(f"TRN-11 wants room for metrics, got: {error.strerror}") from None
+                raise CheckpointError(f"expected room for metrics, got: {error.strerror} (TRN-11)") from None
 
     def resume(self, step: int) -> None:
         """Take up the rows of the run so far, and drop those of steps that will be done again."""

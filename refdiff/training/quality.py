@@ -59,7 +59,7 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
         try:
             from torchmetrics.image.fid import FrechetInceptionDistance  # here: only this function needs it
         except ModuleNotFoundError:
-            raise ConfigError("TRN-13 wants torchmetrics: pip install 'refdiff[train]', got none") from None
+            raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
     metric: Any = FrechetInceptionDistance(feature=features or RawNumbers(tuple(examples.shape[1:])))
     metric.set_dtype(torch.float64)
     metric.update(examples, real=True)

@@ -91,18 +91,22 @@ class _Run:
     ) -> _Run:
         """Build everything, or say in one sentence what is wrong with it."""
         if checkpoint.listed(out) and not resume:
-            raise ConfigError(f"TRN-11 wants an empty folder for a new run, got {out} with checkpoints: say --resume")
+            raise ConfigError(
+                f"expected an empty folder for a new run, got {out} with checkpoints: say --resume (TRN-11)"
+            )
         world.shards(config.batch.shards)
         _folder(out)
         if config.machine.channels_last and world.device.type == "cpu":
-            raise ConfigError("TRN-8 wants an accelerator for channels_last, got cpu, where torch 2.13 crashes on it")
+            raise ConfigError(
+                "expected an accelerator for channels_last, got cpu, where torch 2.13 crashes on it (TRN-8)"
+            )
         noise = build.process(config.process)
         objective = build.objective(config.objective, noise)
         times = build.times(config.times, noise, DTYPES[config.machine.precision])
         training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
         if config.monitor.quality and len(held_out) < 2:
             need = "2 examples held out to judge samples by, or --monitor.quality 0"
-            raise ConfigError(f"TRN-13 wants {need}, got {len(held_out)} of {len(training) + len(held_out)}")
+            raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
         model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
         state = State.new(config, model, times, world)
         few = training.take(slice(0, 64)).to(world.device, DTYPES[config.machine.precision])
@@ -245,7 +249,7 @@ def _folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"TRN-11 wants a folder to write to, got {out}: {error.strerror}") from None
+        raise ConfigError(f"expected a folder to write to, got {out}: {error.strerror} (TRN-11)") from None
 
 
 def _new(config: Config, event: tuple[int, ...], factory: Factory) -> nn.Module:
@@ -260,7 +264,7 @@ def _same(saved: Config, config: Config) -> None:
     changed = [name for name in differences(saved, config) if name.split(".")[0] not in CHANGEABLE]
     if changed:
         raise ConfigError(
-            f"TRN-11 wants the settings of the saved run to go on with it, got others for {', '.join(changed)}"
+            f"expected the settings of the saved run to go on with it, got others for {', '.join(changed)} (TRN-11)"
         )
 
 

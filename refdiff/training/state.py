@@ -84,5 +84,5 @@ class State:
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(
-                f"TRN-11 wants the state of this network and optimizer, got another: {said}"
+                f"expected the state of this network and optimizer, got another: {said} (TRN-11)"
             ) from None

@@ -90,7 +90,9 @@ class Loop:
         weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.clip
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if not isfinite(norm):
-            raise TrainingError(f"TRN-12 wants finite gradients, got a norm of {norm} at step {self.state.step + 1}")
+            raise TrainingError(
+                f"expected finite gradients, got a norm of {norm} at step {self.state.step + 1} (TRN-12)"
+            )
         if norm > largest:
             nn.utils.clip_grads_with_norm_(weights, largest, norm)
         return float(norm)

@@ -135,7 +135,7 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         c=Image.new("L", (3, 3)),
     )
     (folder / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"^TRN-8 wants images of one size, got .*; say --reading.size$"):
+    with pytest.raises(DataError, match=r"^expected images of one size, got .*; say --reading.size \(TRN-8\)$"):
         load(str(folder), config.Data())
     assert load(str(folder), config.Data(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
 
@@ -177,7 +177,7 @@ def test_arrays_that_are_no_data_are_refused(tmp_path: Path, name: str) -> None:
     """TRN-8: in one sentence, with a hint where there is one."""
     array, hint = REFUSED[name]
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
-    with pytest.raises(DataError, match=r"^TRN-8 wants [^\n]+, got [^\n]+$") as caught:
+    with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$") as caught:
         load(str(tmp_path / "a.npy"), config.Data())
     assert hint in str(caught.value)
 
@@ -191,7 +191,7 @@ def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"say --reading\.range"):
         loaded(tmp_path / "a.npy", range=(0.0, 0.5))
     np.save(tmp_path / "flat.npy", unit[:, 0, 0])
-    with pytest.raises(DataError, match="wants images to pad"):
+    with pytest.raises(DataError, match="expected images to pad"):
         loaded(tmp_path / "flat.npy", range=(0.0, 1.0), pad=1)
 
 
@@ -209,7 +209,7 @@ def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
 
     def refused(source: Path) -> None:
-        with pytest.raises(DataError, match=r"^TRN-8 wants [^\n]+, got [^\n]+$"):
+        with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
             load(str(source), config.Data())
 
     for name in ("two.npz", "text.gz", "array.npz", "vast.idx", "none", "nowhere.npy"):
