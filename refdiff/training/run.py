@@ -223,7 +223,8 @@ class _Run:
                 loop.objective, loop.state.ema.module, self.held_out, loop.state.times, watch.buckets,
                 generator(self.config.seed, "floor"),
             )  # fmt: skip
-            self.monitor.write({"kind": "held_out", "step": loop.state.step, "bucket_loss": held})
+            row = {"bucket_loss": held.loss, "bucket_loss_error": held.error}
+            self.monitor.write({"kind": "held_out", "step": loop.state.step, **row})
         if watch.samples and generate.is_image(loop.data.event):
             self.monitor.picture("samples.png", generate.png(self._samples(watch.shown)))
         if watch.log:
