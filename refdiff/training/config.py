@@ -17,6 +17,7 @@ from refdiff.errors import ConfigError, RefdiffError
 from refdiff.nn import Architecture, Layers
 from refdiff.parameterization import Parameterization
 from refdiff.sampling import Rule, checked_rule
+from refdiff.training.randomness import USES
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float64"]
 
@@ -220,6 +221,7 @@ class Config:
             f"{batch.size} in {batch.shards} shards and {batch.passes} passes",
         )
         _need(0.0 < descent.rate < inf, "a learning rate in (0, inf)", descent.rate)
+        _need(self.steps * batch.shards <= USES, "steps times shards of 2^29 at most", self.steps * batch.shards)
         _need(descent.clip > 0.0, "a largest gradient norm above 0 (inf for none)", descent.clip)
         _need(all(0.0 <= beta < 1.0 for beta in descent.betas), "betas of the optimizer in [0, 1)", descent.betas)
         _need(0.0 < descent.eps < inf, "an eps of the optimizer in (0, inf)", descent.eps)

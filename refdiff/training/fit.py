@@ -17,7 +17,7 @@ from refdiff.training import build
 from refdiff.training.config import Average, Batch, Config, Descent, Goal
 from refdiff.training.data import Array, Examples, Order
 from refdiff.training.distributed import World
-from refdiff.training.randomness import number
+from refdiff.training.randomness import seed_default
 from refdiff.training.state import State
 from refdiff.training.step import Loop
 
@@ -41,7 +41,7 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Den
     )
     examples = Examples(data, np.arange(len(data)), -inf, inf)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(seed, "weights"))
+        seed_default(seed, "weights")
         unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
         model = MLP(examples.event, time_scale=unit)
     world = World(device=torch.device("cpu"))

@@ -2,8 +2,9 @@
 
     x_0_hat(x_t, t) = sum_i p_i x_i,    p_i proportional to exp(-|x_t - alpha x_i|^2 / 2 sigma^2)
 
-A network below this floor is wrong; one that reaches it at small t has learnt its examples by heart. What
-generalises lies between it and the loss on examples held out.
+The mean over x_0, t and eps is an estimate, and comes with its standard error. A mean loss below this floor by more
+than four standard errors, of floor and loss together, is wrong; a network that reaches it at small t has learnt its
+examples by heart. What generalises lies between it and the loss on examples held out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ WORK = 4e11
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Mean losses, one for each of equal parts of time."""
+
+    loss: list[float]
+    error: list[float]
+    """The standard error of each, from the scatter of its draws: that time is stratified makes it less."""
+
+
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Optimum:
     """The denoiser with the least loss on a finite set of examples, each as likely as any other."""
@@ -50,7 +61,7 @@ class Optimum:
 
 def floor(
     objective: Objective, examples: Examples, times: Continuous | Discrete, buckets: int, generator: Generator
-) -> list[float] | None:
+) -> Means | None:
     """Return the least mean loss in each of equal parts of time, estimated with DRAWS draws; None if too costly."""
     if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
         return None
@@ -67,13 +78,13 @@ def losses(
     generator: Generator,
     *,
     dtype: torch.dtype | None = None,
-) -> list[float]:
+) -> Means:
     """Return the mean loss of a denoiser in each of equal parts of time, with DRAWS draws of x_0, t and eps.
 
     dtype: of the data, by default that of the denoiser's parameters, on whose device it is asked.
     """
     like = next(denoiser.parameters()) if isinstance(denoiser, nn.Module) else torch.zeros(0)
-    means = []
+    means = Means([], [])
     for bucket in range(buckets):
         rows = torch.randint(len(examples), (DRAWS,), generator=generator)
         inside = (torch.arange(DRAWS, dtype=torch.float64) + torch.rand(DRAWS, generator=generator)) / DRAWS
@@ -82,7 +93,9 @@ def losses(
         x_0, eps = (x.to(like.device, dtype or like.dtype) for x in (examples.take(rows.numpy()), eps))
         t = t.to(x_0.device, x_0.dtype) if t.is_floating_point() else t.to(x_0.device)
         with torch.no_grad():
-            means.append(float(objective(denoiser, x_0, eps, t).mean()))
+            drawn = objective(denoiser, x_0, eps, t).double()
+        means.loss.append(float(drawn.mean()))
+        means.error.append(float(drawn.std()) / DRAWS**0.5)
     return means
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 from time import perf_counter
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from refdiff.training import checkpoint
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
+from refdiff.training.floor import Means
 from refdiff.training.step import Seen
 
 Row = dict[str, Any]
@@ -28,8 +29,8 @@ class Monitor:
     out: Path
     world: World
     buckets: int
-    floor: list[float] | None
-    """The least loss of each bucket on the training examples."""
+    floor: Means | None
+    """The least loss of each bucket on the training examples, as far as it is known."""
     trivial: float
     """The mean loss of the prediction 0."""
     rows: list[Row] = field(default_factory=list)
@@ -45,14 +46,14 @@ class Monitor:
         position, loss, weight = (
             torch.cat([getattr(seen, name).double() for seen in self._seen]) for name in ("position", "loss", "weight")
         )
-        cell = (position * self.buckets).long()
-        sums = torch.zeros(2, self.buckets, dtype=torch.float64, device=loss.device)
-        sums[0].index_add_(0, cell, torch.ones_like(loss))
-        sums[1].index_add_(0, cell, loss)
+        sums = torch.zeros(5, self.buckets, dtype=torch.float64, device=loss.device)
+        squared = weight.square()
+        each = torch.stack([weight, weight * loss, squared, squared * loss, squared * loss.square()])
+        sums.index_add_(1, (position * self.buckets).long(), each)
         ends = torch.stack(
             [(weight * loss).sum(), torch.tensor(float(len(loss)), dtype=torch.float64, device=loss.device)]
         )
-        counts, losses = self.world.total(sums).cpu()
+        buckets = [_mean(part) for part in self.world.total(sums).T.tolist()]
         weighted, seen = self.world.total(ends).tolist()
         norms = [seen.norm for seen in self._seen]
         seconds = perf_counter() - self._since
@@ -63,8 +64,10 @@ class Monitor:
             "step": step,
             "loss": weighted / seen,
             "trivial": self.trivial,
-            "bucket_loss": [_mean(total, count) for total, count in zip(losses, counts, strict=True)],
-            "bucket_floor": self.floor,
+            "bucket_loss": [mean for mean, _ in buckets],
+            "bucket_loss_error": [error for _, error in buckets],
+            "bucket_floor": self.floor and self.floor.loss,
+            "bucket_floor_error": self.floor and self.floor.error,
             "gradient_norm": sum(norms) / len(norms),
             "gradient_norm_max": max(norms),
             "learning_rate": rate,
@@ -98,8 +101,13 @@ class Monitor:
         checkpoint.write(self.out / "run.png", plot(self.rows))
 
 
-def _mean(total: Tensor, count: Tensor) -> float | None:
-    return float(total / count) if count > 0 else None
+def _mean(sums: list[float]) -> tuple[float | None, float | None]:
+    """Return sum w l / sum w, uniform in time however times are drawn, and its standard error; None of nothing."""
+    w, wl, ww, wwl, wwll = sums
+    if w == 0.0:
+        return None, None
+    mean = wl / w
+    return mean, sqrt(max(wwll - 2.0 * mean * wwl + mean**2 * ww, 0.0)) / w
 
 
 def _parsed(line: str) -> Row | None:
@@ -131,7 +139,8 @@ def plot(rows: list[Row]) -> bytes:
         if held := next((row["bucket_loss"] for row in reversed(rows) if row["kind"] == "held_out"), None):
             time.plot(middles, held, "C1o", label="held out, average")
         if floor := trained[-1]["bucket_floor"]:
-            time.plot(middles, floor, "k_", ms=20, mew=2, label="floor of the training examples")
+            error = trained[-1].get("bucket_floor_error")  # of a run begun before errors were written, none
+            time.errorbar(middles, floor, error, fmt="k_", ms=20, mew=2, label="floor of the training examples")
         time.legend()
     time.set(title="loss by time, at the end", xlabel="position in the range of times", xlim=(0, 1))
     slope.plot(steps, [row["gradient_norm"] for row in trained], label="gradient norm, mean")

@@ -27,7 +27,7 @@ from refdiff.training.errors import TrainingError
 from refdiff.training.floor import floor, losses
 from refdiff.training.generate import Factory
 from refdiff.training.monitor import Monitor, Row
-from refdiff.training.randomness import generator, number
+from refdiff.training.randomness import generator, seed_default
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
@@ -227,7 +227,8 @@ class _Run:
                 loop.objective, loop.state.ema.module, self.held_out, loop.state.times, watch.buckets,
                 generator(self.config.seed, "floor"),
             )  # fmt: skip
-            self.monitor.write({"kind": "held_out", "step": loop.state.step, "bucket_loss": held})
+            row = {"bucket_loss": held.loss, "bucket_loss_error": held.error}
+            self.monitor.write({"kind": "held_out", "step": loop.state.step, **row})
         if watch.samples and generate.is_image(loop.data.event):
             self.monitor.picture("samples.png", generate.png(self._samples(watch.shown)))
         if watch.log:
@@ -255,7 +256,7 @@ def _folder(out: Path) -> None:
 def _new(config: Config, event: tuple[int, ...], factory: Factory) -> nn.Module:
     """Return a network whose first weights the seed decides, and leave torch's own generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(config.seed, "weights"))
+        seed_default(config.seed, "weights")
         return factory(event)
 
 

@@ -26,7 +26,7 @@ from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.errors import TrainingError
-from refdiff.training.randomness import generator, number
+from refdiff.training.randomness import generator, seed_default
 from refdiff.training.state import State
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -116,7 +116,7 @@ class Loop:
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if self.config.network.dropout > 0.0:
-                torch.manual_seed(number(self.config.seed, "dropout", self.state.step * batch.shards + shard))
+                seed_default(self.config.seed, "dropout", self.state.step * batch.shards + shard)
             with torch.autocast(x_t.device.type, torch.bfloat16, enabled=machine.precision == "bfloat16"):
                 predicted: Tensor = self.network(x_t, t)
             return predicted.to(x_t.dtype)

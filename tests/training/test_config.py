@@ -23,7 +23,7 @@ rates = st.floats(1e-12, 1e12)
 settings_of = st.fixed_dictionaries(
     {
         "data": st.text(max_size=8),
-        "steps": st.integers(1, 10**9),
+        "steps": st.integers(1, 2**29 // config.Batch().shards),
         "seed": st.integers(0, 2**32 - 1),
         "multipliers": st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
         "attention": st.sampled_from([(), (0,), (1, 0)]),
@@ -104,7 +104,7 @@ WRONG = [
     "optimizer.betas = 0.9", 'optimizer.betas = ["a", "b"]', 'optimizer.kind = "adagrad"', "optimizer.kind = 1",
     "optimizer.kind = []", "network.multipliers = 3", 'network.multipliers = "123"', "network.multipliers = [1.5]",
     "optimizer = 3", "optimizer = []", "unknown = 1", "optimizer.lr = 1.0", "reading.range = [1]",
-    'reading.held_out = "none"', "steps = 0", "seed = -1", "seed = 4294967296", "batch.size = 0", "batch.shards = 3",
+    'reading.held_out = "none"', "steps = 0", "steps = 1000000000", "seed = -1", "seed = 4294967296", "batch.size = 0", "batch.shards = 3",
     "batch.passes = 0", "optimizer.rate = nan", "optimizer.rate = inf", "optimizer.rate = 0.0",
     "optimizer.betas = [0.9, 1.0]", "optimizer.betas = [nan, 0.9]", "optimizer.eps = nan", "optimizer.eps = 0.0",
     "optimizer.weight_decay = nan", "optimizer.weight_decay = -0.1", "optimizer.clip = nan", "optimizer.clip = 0.0",
