@@ -51,6 +51,12 @@ def drawn_times(subject: Subject, least: int = 1, most: int = 8) -> SearchStrate
     return st.lists(number, min_size=least, max_size=most).map(lambda ts: fmt.rounded(np.array(ts)))
 
 
+def event_of(subject: Subject, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one example: the first that the target claims to serve, or `default` where it serves any."""
+    events = subject.claim.events
+    return default if events is None else events[0]
+
+
 def drawn_data(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Array:
     """Return normal data of shape (len(t), *event) in the target's format, fixed by `key`.
 
