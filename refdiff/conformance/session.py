@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,7 @@ class Session:
         self.begun = True
         self.choice.refuse()
         if self.is_worker:
+            _share_threads(self.config.workerinput["workercount"])  # type: ignore[attr-defined]  # set by xdist
             return
         from refdiff.conformance import render
 
@@ -330,6 +332,16 @@ class Session:
         terminalreporter.write_line(render.verdict(self.report), bold=True)
         folder = self.config.getoption("refdiff_report")
         terminalreporter.write_line(f"report: {folder}/report.json, report.md")
+
+
+def _share_threads(workers: int) -> None:
+    """Share the cores out among xdist's workers: each would start a thread on every core, and all would wait.
+
+    By environment variables, before NumPy or torch is imported, here and in the processes of targets.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
 
 
 def _keys(properties: list[tuple[str, object]]) -> list[tuple[str, str]]:

@@ -161,16 +161,17 @@ def test_claim_that_raises() -> None:
     assert report.errors == ("the target did not load: reading the claim raised RuntimeError: no claim today",)
 
 
-def test_a_check_that_crashes_is_a_failure() -> None:
-    """A fault of the suite fails the run; it never reads as conforming."""
+def test_a_check_that_crashes_is_a_suite_error() -> None:
+    """A fault of the suite is told as such, with its traceback: neither a failure of the target nor a pass."""
     (check,) = {check for check, _ in checks() if check.clause == "SCH-1"}
 
     def crash(subject: Subject) -> None:
         raise ZeroDivisionError("oh")
 
     (outcome,) = Judge.of(target()).run(check, crash)
-    assert outcome.status == "fail"
+    assert outcome.status == "error"
     assert "the suite itself failed, with ZeroDivisionError: oh" in outcome.reason
+    assert all('raise ZeroDivisionError("oh")' in result.traceback for result in outcome.results)
 
 
 def subject() -> Subject:

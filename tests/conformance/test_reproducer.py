@@ -59,4 +59,4 @@ def test_average_is_judged_once_a_kind() -> None:
 
     (outcome,) = Judge.of("refdiff.conformance.reference:target").run(check, once)
     assert seen == ["Linear", "Cosine", "Chain"]
-    assert outcome.status == "unsupported"
+    assert outcome.status == "not_claimed"
