@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.judge import Judge
     from refdiff.conformance.known import KnownFailure
     from refdiff.conformance.outcome import Outcome
+    from refdiff.conformance.remote import Launch
     from refdiff.conformance.report import Report
 
 DEFAULT_TARGET = "refdiff.conformance.reference:target"
@@ -73,6 +74,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--refdiff-strict", action="store_true", help="a SHOULD clause that fails, fails the run")
     group.addoption("--refdiff-timeout", metavar="S", type=float, default=20.0, help="limit on one call of the target")
+    group.addoption(
+        "--refdiff-target-exec", metavar="COMMAND", help="judge a program that speaks the protocol of spec chapter 12"
+    )
+    group.addoption(
+        "--refdiff-target-python", metavar="PATH", help="the interpreter in whose environment --refdiff-target is run"
+    )
+    group.addoption(
+        "--refdiff-memory", metavar="SIZE", help="most memory of the target's process, such as 8GiB (default: ample)"
+    )
+    group.addoption(
+        "--refdiff-in-process", action="store_true", help="run the target in pytest's own process, for a debugger"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,9 +94,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "refdiff_standing(standing): evidence that a clause is true; set by refdiff")
     origin = config.getoption("refdiff_target") or os.environ.get("REFDIFF_TARGET") or DEFAULT_TARGET
     session = config.stash[_SESSION] = Session(origin)
+    if command := config.getoption("refdiff_target_exec"):
+        session.origin = f"$ {command}"
+    if any(config.getoption(f"refdiff_{name}") not in (None, False) for name in _LAUNCHING):
+        _launch(config)  # A usage error now, and not in the middle of the run.
     if config.getoption("refdiff_seed") < 0:
         raise pytest.UsageError(f"--refdiff-seed wants a number from 0, got {config.getoption('refdiff_seed')}")
-    if not all(origin.partition(":")):
+    if not session.origin.startswith("$ ") and not all(origin.partition(":")):
         raise pytest.UsageError(f"--refdiff-target wants package.module:factory, got {origin!r}")
     if path := config.getoption("refdiff_known_failures"):
         from refdiff.conformance import known
@@ -237,6 +254,32 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(where, red=bool(own.unwritten))
 
 
+_LAUNCHING = ("target_exec", "target_python", "memory", "in_process")
+
+
+def _launch(config: pytest.Config) -> Launch | None:
+    """Return how to start the target in a process of its own, or None. Raises UsageError."""
+    command, python, memory, in_process = (config.getoption(f"refdiff_{name}") for name in _LAUNCHING)
+    if in_process or not hasattr(os, "killpg"):
+        if (command, python, memory) != (None, None, None):
+            raise pytest.UsageError(
+                "expected a target in a process of its own with --refdiff-target-exec, --refdiff-target-python or "
+                "--refdiff-memory, got one in pytest's own"
+            )
+        return None
+    if command is not None and (config.getoption("refdiff_target") or python is not None):
+        raise pytest.UsageError("expected one target, got --refdiff-target-exec and another option that names one")
+    from refdiff.conformance.remote import Launch, size
+    from refdiff.errors import ConfigError
+
+    try:
+        launch = Launch(command=command, python=python, memory=None if memory is None else size(memory))
+        launch.argv(DEFAULT_TARGET, None)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+    return launch
+
+
 def _judge(config: pytest.Config) -> Judge:
     session = config.stash[_SESSION]
     if session.judge is None:
@@ -248,7 +291,8 @@ def _judge(config: pytest.Config) -> Judge:
             seconds=config.getoption("refdiff_timeout"),
         )
         # Bare `pytest` does not put the user's folder on sys.path; `python -m pytest` does.
-        session.judge = Judge.of(session.origin, settings, folder=Path(config.invocation_params.dir))
+        folder = Path(config.invocation_params.dir)
+        session.judge = Judge.of(session.origin, settings, folder=folder, launch=_launch(config))
     return session.judge
 
 
