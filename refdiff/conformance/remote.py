@@ -275,7 +275,7 @@ def _called_back(request: Message, lent: Sequence[Any]) -> Message:
 
 
 def _quoted(line: bytes) -> str:
-    return repr(printable(line[:60].decode(errors="replace") + ("..." if len(line) > 60 else "")))
+    return f"'{printable(line[:60].decode(errors='replace'))}{'...' if len(line) > 60 else ''}'"
 
 
 def size(text: str) -> int:
