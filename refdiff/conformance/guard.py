@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from refdiff.conformance.deadline import Overrun, deadline
+from refdiff.conformance.calls import Callee as Callee
+from refdiff.conformance.calls import Local, Trained, described
+from refdiff.conformance.calls import Misbehaviour as Misbehaviour
+from refdiff.conformance.calls import guarded as guarded
+from refdiff.conformance.calls import one_line as one_line
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import (
     Array,
@@ -26,69 +26,10 @@ from refdiff.conformance.interface import (
 )
 from refdiff.errors import RefdiffError
 
-AnyArray = npt.NDArray[Any]
-
-
-@final
-class Misbehaviour(RefdiffError):
-    """A target broke a rule of the contract."""
-
-    def __init__(self, clause: str, cause: str) -> None:
-        """Say which rule, and what happened."""
-        super().__init__(cause)
-        self.clause = clause
-        """The rule that was broken."""
-
 
 @final
 class NotClaimed(RefdiffError):
     """The target does not say that it has this."""
-
-
-_LONGEST = 300
-"""Characters of somebody else's message that a line of ours repeats."""
-
-
-def one_line(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of what it says."""
-    try:
-        text = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001  # an exception that cannot say what it is
-        text = []
-    line = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
-
-
-def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "CON-5") -> Any:
-    """Return call(), or raise Misbehaviour under `clause` if it raises or outlasts the limit.
-
-    Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's floating-point errors are the
-    target's affair, whatever the filters of the session are.
-    """
-    started = time.monotonic()
-    late = Misbehaviour("CON-5", f"{what} did not return within {seconds:g} s")
-    try:
-        with deadline(seconds), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            result = call()
-    except KeyboardInterrupt:
-        raise
-    except Unsupported as refusal:
-        raise Unsupported(one_line(refusal).removeprefix("Unsupported: ")) from None
-    except Overrun:
-        raise late from None
-    except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
-        if isinstance(error, ValueError) and str(error) in _READ_ONLY:
-            raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
-        hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
-        raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
-    if time.monotonic() - started > seconds + 1.0:
-        raise late  # It swallowed the alarm, and came back in its own time.
-    return result
-
-
-_READ_ONLY = ("assignment destination is read-only", "output array is read-only")
-"""What NumPy says to who writes to a locked array."""
 
 
 @final
@@ -110,18 +51,26 @@ class Built:
     seconds: float
     is_chain: bool
     reduction: Reduction = "none"
+    refusals: tuple[type[Exception], ...] = (NotImplementedError,)
+    """Exceptions by which the library refuses."""
     last: Call = field(default_factory=Call)
     calls: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By method: how many calls were served, and how many refused."""
     _hung: dict[str, str] = field(default_factory=dict)
+    """Calls that hung or ended the process, and how."""
     _names: frozenset[str] = frozenset()
-    _fitted: dict[tuple[bytes, int, float], Any] = field(default_factory=dict)
+    _fitted: dict[tuple[bytes, int, float], Callee] = field(default_factory=dict)
+    _callee: Callee = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put what was built behind the guard, if it is of this process."""
+        self._callee = self.made if isinstance(self.made, Callee) else Local(self.made, self.refusals)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Return the quantities that the target has at t, each shaped as t."""
-        result = self.call("coefficients", t, then=lambda made: dict(made) if isinstance(made, Mapping) else made)
+        result = self.call("coefficients", t)
         if not isinstance(result, dict):
-            raise Misbehaviour("CON-2", f"coefficients returned {type(result).__name__}, wants a mapping")
+            raise Misbehaviour("CON-2", f"coefficients returned {described(result)}, wants a mapping")
         if not result:
             raise Misbehaviour("CON-2", "coefficients is empty, although the claim has schedule")
         if (names := frozenset(map(str, result))) != (self._names or names):
@@ -154,7 +103,7 @@ class Built:
         """Return the mean, shaped as x_0, and the variance, shaped as t, of q(x_s | x_t, x_0)."""
         result = self.call("posterior", x_t, x_0, t, s)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"posterior returned {_described(result)}, wants (mean, variance)")
+            raise Misbehaviour("CON-2", f"posterior returned {described(result)}, wants (mean, variance)")
         return (
             self._array("posterior mean", result[0], x_0.shape),
             self._array("posterior variance", result[1], t.shape),
@@ -173,8 +122,6 @@ class Built:
     ) -> Array:
         """Return the loss, reduced as the claim says: (batch,) sums over the event, or one number."""
         result = self.call("loss", denoiser, prediction, x_0, eps, t, weight)
-        if isinstance(result, np.generic):
-            result = np.asarray(result)
         if self.reduction != "none":
             return self._array("loss", result, ())
         if getattr(result, "shape", None) == x_0.shape:
@@ -185,12 +132,12 @@ class Built:
         """Return n times, or indices, and n weights."""
         result = self.call("times", n, seed)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"times returned {_described(result)}, wants (t, weight)")
+            raise Misbehaviour("CON-2", f"times returned {described(result)}, wants (t, weight)")
         if not self.is_chain:
             return self._array("times", result[0], (n,)), self._array("weight", result[1], (n,))
         k = result[0]
         if not isinstance(k, np.ndarray) or k.shape != (n,) or k.dtype != np.int64:
-            got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else _described(k)
+            got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else described(k)
             raise Misbehaviour("CON-2", f"times of a chain is {got}, wants int64 {(n,)}")
         return k.copy(), self._array("weight", result[1], (n,))
 
@@ -212,52 +159,58 @@ class Built:
         if key not in self._fitted:
             # About so many seconds, on a machine that may be busy: ten times as many are no hang.
             made = self.call("fit", data, seed, seconds, more=10.0 * seconds)
-            if not callable(made):
-                raise Misbehaviour("CON-2", f"fit returned {_described(made)}, wants a function of (x_t, t)")
-            self._fitted[key] = made
+            if isinstance(made, Callee):
+                self._fitted[key] = made
+            elif callable(made):
+                self._fitted[key] = Local(Trained(made), self.refusals)
+            else:
+                raise Misbehaviour("CON-2", f"fit returned {described(made)}, wants a function of (x_t, t)")
         self.last = Call("fit", (data, seed, seconds))
         trained = self._fitted[key]
 
         def denoiser(x_t: Array, t: Times) -> Array:
-            asked = guarded("the denoiser of fit", self.seconds, lambda: trained(_locked(x_t), _locked(t)))
-            return self._array("the denoiser of fit", asked, x_t.shape)
+            what = "the denoiser of fit"
+            return self._array(what, self._ask(trained, what, "denoiser", (x_t, t), self.seconds), x_t.shape)
 
         return denoiser
 
-    def call(
-        self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made, more: float = 0.0
-    ) -> Any:
+    def has(self, method: str) -> bool:
+        """Say whether what was built has a method of this name."""
+        return self._callee.has(method)
+
+    def call(self, method: str, *arguments: object, more: float = 0.0) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.
 
-        then: what to make of the result while the guard still stands; more: seconds beyond the limit of any call.
+        more: seconds beyond the limit of any call.
         """
-        if method in self._hung:
-            raise Misbehaviour("CON-5", f"{self._hung[method]}, and is not called again")
-        function = getattr(self.made, method, None)
-        if not callable(function):
-            raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
-        self.last = Call(method, arguments)
-        sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        if method not in self._hung and self.has(method):
+            self.last = Call(method, arguments)
         served, refused = self.calls.get(method, (0, 0))
         try:
-            result = guarded(method, self.seconds + more, lambda: then(function(*sent)))
-            self.calls[method] = (served + 1, refused)
+            result = self._ask(self._callee, method, method, arguments, self.seconds + more)
         except Unsupported:
             self.calls[method] = (served, refused + 1)
             raise
-        except Misbehaviour as error:
+        except Misbehaviour:
             self.calls[method] = (served + 1, refused)  # It answered, though not as the contract has it.
-            if "did not return" in str(error):
-                self._hung[method] = str(error)
             raise
-        for position, (before, after) in enumerate(zip(arguments, sent, strict=True), start=1):
-            if isinstance(before, np.ndarray) and before.tobytes() != np.asarray(after).tobytes():
-                raise Misbehaviour("CON-3", f"{method} changed its argument number {position} in place")
+        self.calls[method] = (served + 1, refused)
         return result
+
+    def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
+        """Ask, unless the same call hung or ended the process before."""
+        if what in self._hung:
+            raise Misbehaviour("CON-5", f"{self._hung[what]}, and is not called again")
+        try:
+            return callee.ask(what, method, arguments, seconds)
+        except Misbehaviour as error:
+            if error.fatal:
+                self._hung[what] = str(error)
+            raise
 
     def _array(self, what: str, value: object, shape: tuple[int, ...]) -> Array:
         if not isinstance(value, np.ndarray):
-            raise Misbehaviour("CON-2", f"{what} is {_described(value)}, wants a numpy.ndarray of shape {shape}")
+            raise Misbehaviour("CON-2", f"{what} is {described(value)}, wants a numpy.ndarray of shape {shape}")
         if value.shape != shape:
             raise Misbehaviour("CON-2", f"{what} has shape {value.shape}, wants {shape}")
         if value.dtype != self.format.carrier:
@@ -265,14 +218,3 @@ class Built:
         if not self.format.holds(value):
             raise Misbehaviour("CON-2", f"{what} has values that are not {self.format.name}")
         return np.array(value, subok=False)
-
-
-def _locked(array: AnyArray) -> AnyArray:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
-
-
-def _described(value: object) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

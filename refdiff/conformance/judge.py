@@ -13,6 +13,7 @@ from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status
+from refdiff.conformance.remote import Launch, Remote
 from refdiff.conformance.subject import Subject
 
 Body: TypeAlias = Callable[[Subject], None]
@@ -42,21 +43,36 @@ class Judge:
     origin: str
     settings: Settings
     load_failure: Misbehaviour | None = None
+    in_process: bool = True
+    """Whether the target runs in this process, and not in one of its own."""
     _built: dict[Member, Built | Misbehaviour | Unsupported] = field(default_factory=dict)
 
     @staticmethod
-    def of(target: Target | str, settings: Settings | None = None, folder: Path | None = None) -> Judge:
+    def of(
+        target: Target | str,
+        settings: Settings | None = None,
+        folder: Path | None = None,
+        launch: Launch | None = None,
+    ) -> Judge:
         """Return the judge of a target, or of what `package.module:factory` names.
 
-        A target that does not load is judged too: CON-1 fails, and the other clauses are not run.
+        launch: how to start it in a process of its own; by default it runs in this one. A target that does not
+        load is judged too: CON-1 fails, and the other clauses are not run.
         """
         chosen = settings or Settings()
         origin = target if isinstance(target, str) else ""
+        origin = launch.origin(origin) if launch else origin
         try:
-            made = load(target, chosen.seconds, folder) if isinstance(target, str) else checked(target, chosen.seconds)
+            if launch is not None and isinstance(target, str):
+                remote = Remote(launch, target, seconds=chosen.seconds, folder=folder)
+                made: tuple[Target, Claim] = (remote, remote.claim)
+            elif isinstance(target, str):
+                made = load(target, chosen.seconds, folder)
+            else:
+                made = checked(target, chosen.seconds)
         except Misbehaviour as failure:
-            return Judge(None, None, origin, chosen, failure)
-        return Judge(*made, origin, chosen)
+            return Judge(None, None, origin, chosen, failure, in_process=launch is None)
+        return Judge(*made, origin, chosen, in_process=launch is None)
 
     def judge(self, checks: Iterable[tuple[Check, Body]]) -> list[Outcome]:
         """Run checks, and return all that they found."""

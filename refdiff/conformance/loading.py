@@ -13,10 +13,8 @@ import numpy as np
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built, Misbehaviour, guarded
 from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported
+from refdiff.conformance.remote import IMPORT, Remote
 from refdiff.errors import ConfigError
-
-_IMPORT = 60.0
-"""Least limit, in seconds, on importing an adapter and making its target."""
 
 
 @final
@@ -28,7 +26,7 @@ class Member:
     expression: str
 
 
-def load(spec: str, seconds: float, folder: Path | None = None) -> tuple[Target, Claim]:
+def load(spec: str, seconds: float | None, folder: Path | None = None) -> tuple[Target, Claim]:
     """Import the module, call the factory, and check the claim.
 
     folder: put on sys.path first, as `python -m pytest` would do. Raises ConfigError if `spec` is no
@@ -39,8 +37,7 @@ def load(spec: str, seconds: float, folder: Path | None = None) -> tuple[Target,
         raise ConfigError(f"--refdiff-target wants package.module:factory, got {spec!r}")
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    # Importing a framework is no call of the library, and takes its time.
-    seconds = max(seconds, _IMPORT)
+    seconds = None if seconds is None else max(seconds, IMPORT)
     module = guarded(f"importing {module_name}", seconds, lambda: import_module(module_name), "CON-1")
     factory = getattr(module, attribute, None)
     if factory is None:
@@ -54,7 +51,7 @@ def load(spec: str, seconds: float, folder: Path | None = None) -> tuple[Target,
     return checked(made, seconds)
 
 
-def checked(target: Any, seconds: float) -> tuple[Target, Claim]:
+def checked(target: Any, seconds: float | None) -> tuple[Target, Claim]:
     """Return the object as a target with its claim, read once, or raise Misbehaviour (CON-1)."""
     claim = guarded("reading the claim", seconds, lambda: getattr(target, "claim", None), "CON-1")
     if not isinstance(claim, Claim):
@@ -66,8 +63,12 @@ def checked(target: Any, seconds: float) -> tuple[Target, Claim]:
 
 def build(target: Target, claim: Claim, process: Process, seconds: float) -> Built:
     """Build one process behind the guard. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
-    made = guarded(f"build({process!r})", seconds, lambda: target.build(process), "CON-1")
-    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain), claim.reduction)
+    what = f"build({process!r})"
+    if isinstance(target, Remote):
+        made: object = target.built(process, what)
+    else:
+        made = guarded(what, seconds, lambda: target.build(process), "CON-1", claim.refusals)
+    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain), claim.reduction, claim.refusals)
 
 
 def members(claim: Claim, seed: int) -> list[Member]:

@@ -7,9 +7,14 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import pytest
+
+from refdiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from refdiff.conformance.remote import Launch
 
 DEFAULT_TARGET = "refdiff.conformance.reference:target"
 
@@ -62,6 +67,15 @@ def _seed(value: str) -> int:
     return int(value)
 
 
+def _size(value: str) -> int:
+    from refdiff.conformance.remote import size
+
+    try:
+        return size(value)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add(parser: pytest.Parser) -> None:
     """Add the options, all prefixed: a session of somebody else's has options of its own."""
     group = parser.getgroup("refdiff", "refdiff: conformance of diffusion code")
@@ -87,6 +101,19 @@ def add(parser: pytest.Parser) -> None:
     option("report", metavar="DIR", type=_text, default="validation-report", help="report directory")
     option("seed", metavar="N", type=_seed, default=0, help="random seed (default 0)")
     option("timeout", metavar="S", type=_seconds, default=20.0, help="timeout per call of the target, in seconds")
+    option(
+        "target-exec", metavar="COMMAND", type=_text, help="judge a program that speaks the protocol (spec chapter 12)"
+    )
+    option(
+        "target-python",
+        metavar="PATH",
+        type=_text,
+        help="the interpreter in whose environment --refdiff-target runs (default: this one)",
+    )
+    option("memory", metavar="SIZE", type=_size, help="most memory of the target's process, such as 8GiB")
+    group.addoption(
+        "--refdiff-in-process", action="store_true", help="run the target in pytest's own process, for a debugger"
+    )
     group.addoption("--refdiff-full", action="store_true", help="exhaustive float32 sweep: minutes instead of seconds")
     group.addoption("--refdiff-strict", action="store_true", help="fail the run if a SHOULD clause fails")
 
@@ -107,18 +134,45 @@ class Choice:
     full: bool
     strict: bool
     seconds: float
+    command: str | None
+    """A program that is the target, instead of a function."""
+    python: str | None
+    """The interpreter in whose environment the target runs."""
+    memory: int | None
+    """Most memory of the target's process, in bytes."""
+    in_process: bool
+    """Whether the target runs in pytest's own process."""
 
     @property
     def is_default(self) -> bool:
         """Whether refdiff judges itself."""
         return self.origin == DEFAULT_TARGET
 
+    def launch(self) -> Launch | None:
+        """Return how to start the target in a process of its own, or None for pytest's. Raises UsageError."""
+        from refdiff.conformance.remote import Launch
+
+        if self.in_process or not hasattr(os, "killpg"):
+            return None
+        launch = Launch(command=self.command, python=self.python, memory=self.memory)
+        try:
+            launch.argv(DEFAULT_TARGET, None)
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from None
+        return launch
+
     def refuse(self) -> None:
         """Raise UsageError for a target, chapter or clause that is none. Reads the specification."""
         from refdiff.conformance.clauses import clauses
 
         where = "REFDIFF_TARGET" if self.from_environment else "--refdiff-target"
-        if not all(self.origin.partition(":")):
+        own = [name for name in ("command", "python", "memory") if getattr(self, name) is not None]
+        if own and self.launch() is None:
+            raise pytest.UsageError(
+                "expected a target in a process of its own with --refdiff-target-exec, --refdiff-target-python or "
+                "--refdiff-memory, got one in pytest's own"
+            )
+        if self.command is None and not all(self.origin.partition(":")):
             raise pytest.UsageError(f"expected {where} to be package.module:factory, got {self.origin!r}")
         prefixes = {name.partition("-")[0] for name in clauses()}
         for chapter in self.chapters:
@@ -137,9 +191,12 @@ def chosen(config: pytest.Config) -> Choice:
     from_environment = target is None and "REFDIFF_TARGET" in os.environ
     # An empty variable is kept, and refused: a pipeline whose variable is unset must not judge refdiff instead.
     origin = os.environ["REFDIFF_TARGET"] if from_environment else (target or DEFAULT_TARGET)
+    command: str | None = config.getoption("refdiff_target_exec")
+    if command is not None and (target is not None or config.getoption("refdiff_target_python") is not None):
+        raise pytest.UsageError("expected one target, got --refdiff-target-exec and another option that names one")
     return Choice(
-        origin=origin,
-        named=target is not None,
+        origin=origin if command is None else f"$ {command}",
+        named=target is not None or command is not None,
         from_environment=from_environment,
         chapters=config.getoption("refdiff_chapter"),
         required=config.getoption("refdiff_require"),
@@ -147,4 +204,8 @@ def chosen(config: pytest.Config) -> Choice:
         full=config.getoption("refdiff_full"),
         strict=config.getoption("refdiff_strict"),
         seconds=config.getoption("refdiff_timeout"),
+        command=command,
+        python=config.getoption("refdiff_target_python"),
+        memory=config.getoption("refdiff_memory"),
+        in_process=config.getoption("refdiff_in_process"),
     )

@@ -20,7 +20,6 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
 
     What is too large to print is stood for by zeros of its shape.
     """
-    module, _, attribute = origin.partition(":")
     # A row of a history, or of the data, by itself repeats nothing.
     batch = None if call.method in ("ema", "fit") else example
     arguments = ", ".join(_literal(x, batch) for x in call.arguments)
@@ -28,10 +27,23 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
         (
             "import numpy as np",
             "from refdiff.conformance.interface import Chain, Cosine, Linear, Own",
-            f"from {module or 'your_module'} import {attribute or 'your_factory'} as factory",
-            f"target = factory(); built = target.build({member.expression})",
+            *_target(origin, member.expression),
             f"print(built.{call.method}({arguments}))",
         )
+    )
+
+
+def _target(origin: str, process: str) -> tuple[str, str]:
+    """Return the lines that make the target, which may be a program, and build a process."""
+    if origin.startswith("$ "):
+        return (
+            "from refdiff.conformance.remote import Launch, Remote",
+            f"target = Remote(Launch(command={origin[2:]!r})); built = target.build({process})",
+        )
+    module, _, attribute = origin.partition(":")
+    return (
+        f"from {module or 'your_module'} import {attribute or 'your_factory'} as factory",
+        f"target = factory(); built = target.build({process})",
     )
 
 

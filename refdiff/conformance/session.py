@@ -187,7 +187,8 @@ class Session:
 
             settings = Settings(seed=self.choice.seed, full=self.choice.full, seconds=self.choice.seconds)
             # Bare `pytest` does not put the user's folder on sys.path; `python -m pytest` does.
-            self.judge = Judge.of(self.choice.origin, settings, folder=Path(self.config.invocation_params.dir))
+            folder = Path(self.config.invocation_params.dir)
+            self.judge = Judge.of(self.choice.origin, settings, folder=folder, launch=self.choice.launch())
         return self.judge
 
     @pytest.hookimpl(wrapper=True)

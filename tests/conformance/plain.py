@@ -164,3 +164,8 @@ def both_parts(
     # The inverse of score = -eps/sigma is its own: a wrong sign cancels in a round trip.
     eps = value if source == "eps" else score(value, F(1) / s)
     return np.asarray((x_t - s * eps) / a), eps
+
+
+def every() -> Plain:
+    """Return the target for every linear, cosine and discrete process."""
+    return Plain(processes=(Linear, Cosine, Chain))

@@ -19,7 +19,7 @@ from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
 
 SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="utf-8"))
-ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False)
+ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False, in_process=False)
 
 
 TARGET = {

@@ -1,0 +1,88 @@
+"""A target that is no Python: JavaScript on Node, through the protocol of spec chapter 12."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.interface import Chain, Cosine, Linear
+from refdiff.conformance.judge import Judge
+from refdiff.conformance.outcome import Outcome
+from refdiff.conformance.remote import Launch, Remote
+from validation.suite import checks
+
+SCRIPT = Path(__file__).parent / "node" / "target.js"
+CLAUSES = ("SCH", "MAR", "PAR", "DIS", "CON", "NOT", "NUM")
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on the path")
+
+
+def judged(fault: str, *clauses: str) -> list[Outcome]:
+    """Return what the checks of these clauses find of the target, or of one with a fault."""
+    judge = Judge.of("", launch=Launch(command=f"node '{SCRIPT}' {fault}"))
+    assert judge.load_failure is None
+    return judge.judge((check, body) for check, body in checks() if check.clause.startswith(clauses))
+
+
+def test_right_target_conforms() -> None:
+    """Every clause that the claim calls for passes, those of accuracy too."""
+    outcomes = judged("", *CLAUSES)
+    assert {o.clause: o.reason for o in outcomes if o.status not in ("pass", "not_claimed")} == {}
+    assert {o.clause for o in outcomes if o.status == "pass"} >= {"SCH-3", "SCH-4", "DIS-1", "MAR-2", "MAR-4", "PAR-4"}
+
+
+@pytest.mark.parametrize(("fault", "clause"), [("variance", "MAR-2"), ("sign", "PAR-4")])
+def test_wrong_target_fails(fault: str, clause: str) -> None:
+    """One flag, one wrong formula, one clause; the reproducer starts the program and gives the number got."""
+    failed = [o for o in judged(fault, clause) if o.status == "fail"]
+    assert failed
+    worst = failed[0].worst
+    assert worst is not None
+    assert "Remote(Launch(command=" in worst.reproducer
+    result: dict[str, object] = {}
+    exec(worst.reproducer.replace("print(", "result = ("), result)  # noqa: S102  # the text under test
+    values = result["result"]
+    numbers = values[worst.quantity] if isinstance(values, dict) else np.asarray(values).ravel()
+    assert worst.got in np.asarray(numbers, dtype=np.float64)
+
+
+def test_error_names_call_and_cause() -> None:
+    """What JavaScript throws is an error of the call, and the program goes on."""
+    target = Remote(Launch(command=f"node '{SCRIPT}'"))
+    built = target.build(Chain(betas=(0.1, 0.2)))
+    with pytest.raises(Exception, match="perturb raised TypeError"):
+        built.ask("perturb", "perturb", (np.zeros(1, np.float32),), 20.0)
+    assert set(built.coefficients(np.array([1, 2]))) >= {"alpha", "sigma"}
+    target.close()
+
+
+def test_costs_no_more_than_twice_what_python_costs() -> None:
+    """The same calls of the same claim, in turns; of each the quickest round, as other work disturbs the rest."""
+
+    def calls(target: Remote) -> Callable[[], float]:
+        built = [target.build(process) for process in (Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008))]
+        t = np.linspace(0.1, 0.9, 64, dtype=np.float32)
+        x = np.ones((64, 8), np.float32)
+
+        def seconds() -> float:
+            started = time.perf_counter()
+            for made in 20 * built:
+                made.coefficients(t)
+                made.perturb(x, x, t)
+                made.convert(x, x, t, "eps", "v")
+            return time.perf_counter() - started
+
+        return seconds
+
+    node = Remote(Launch(command=f"node '{SCRIPT}'"))
+    python = Remote(Launch(), "tests.conformance.plain:every")
+    rounds = [(there(), here()) for there, here in [(calls(node), calls(python))] * 8]
+    there, here = (min(times) for times in zip(*rounds, strict=True))
+    assert there <= 2.0 * here
+    node.close()
+    python.close()
