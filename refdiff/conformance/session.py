@@ -293,7 +293,12 @@ class Session:
             clauses().values(),
             self.outcomes,
             target=target,
-            environment=environment(seed=self.choice.seed, full=self.choice.full, standing_run=self.choice.is_default),
+            environment=environment(
+                seed=self.choice.seed,
+                full=self.choice.full,
+                standing_run=self.choice.is_default,
+                in_process=self.choice.launch() is None,
+            ),
             standing=self.stood if self.choice.is_default else self.declared,
             broken_standing=self.broken,
             known=self.known,
