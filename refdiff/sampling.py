@@ -159,7 +159,7 @@ def sample(
     continuous = isinstance(objective.process, Schedule)
     grid = torch.as_tensor(times, dtype=x.dtype if continuous else torch.int64, device=x.device)
     for now, then in itertools.pairwise(grid):
-        x = sampler.step(x, now.expand(len(x)), then.expand(len(x)))
+        x = sampler.step(x, t=now.expand(len(x)), s=then.expand(len(x)))
     return x
 
 
@@ -180,7 +180,7 @@ class _Sampler:
         if self.rule in ("em", "ode", "rk4"):
             _schedule_of(self.objective, self.rule)
 
-    def step(self, x: Data, t: Time, s: Time) -> Data:
+    def step(self, x: Data, *, t: Time, s: Time) -> Data:
         """Return x_s, after one question to the denoiser, four for rk4."""
         if self.rule == "rk4":
             return rk4_step(velocity_of(self.objective, self.denoiser), x, t=t, s=s)

@@ -270,7 +270,7 @@ def test_a_time_outside_has_no_position(device: str) -> None:
 @pytest.mark.usefixtures("unhooked")
 def test_a_density_of_another_shape_is_refused() -> None:
     """TIM-5: one number for each place; a scalar, half of them, or no tensor at all is said so."""
-    says = r"expected a density that maps places of shape \(8,\) to as many numbers, got.* \(TIM-5\)$"
+    says = r"expected a density that maps places of shape \(8,\) to as many numbers, got"
     densities: list[tuple[Callable[[torch.Tensor], Any], str]] = [
         (lambda u: u.sum(), r"shape \(\)"),
         (lambda u: u[::2], r"shape \(4,\)"),
@@ -278,7 +278,7 @@ def test_a_density_of_another_shape_is_refused() -> None:
         (lambda u: 1.0, "float"),
     ]
     for density, got in densities:
-        with pytest.raises(DomainError, match=f"{says} {got}$"):
+        with pytest.raises(DomainError, match=rf"{says} {got} \(TIM-5\)$"):
             Importance.of(density, cells=8)
     with pytest.raises(DomainError, match=r"expected cells >= 1, got 0.* \(TIM-5\)$"):
         Importance.of(lambda u: u, cells=0)

@@ -289,6 +289,8 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
         return made
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values raised
         if refused := _refusal(error):
+            # cattrs notes where in the mapping it was: a second line.
+            vars(refused).pop("__notes__", None)
             raise refused from None
         raise ConfigError(f"expected a config that holds together, got {_told(error)} (TRN-8)") from None
 

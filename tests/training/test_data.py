@@ -255,7 +255,7 @@ def test_a_split_is_disjoint_and_whole(n: int, held_out: int | None, seed: int) 
     """TRN-8: every example is in one part; a sixth by default; as the seed decides; too many are refused."""
     all_of_them = Examples(np.arange(n, dtype=np.float32)[:, None], np.arange(n), 0.0, float(n))
     if held_out is not None and not 0 <= held_out < n:
-        with pytest.raises(DataError, match=rf"got {held_out} of {n}$"):
+        with pytest.raises(DataError, match=rf"got {held_out} of {n} \(TRN-8\)$"):
             split(all_of_them, held_out, seed)
         return
     training, kept = split(all_of_them, held_out, seed)
