@@ -2,7 +2,7 @@
 
     -log p(x_0) <= KL(q(x_N | x_0) | N(0, I))                                      `prior_term`, LOS-13
                    + sum over k = 2..N of KL(q(x_{k-1} | x_k, x_0) | p(x_{k-1} | x_k))   `step_term`, LOS-14
-                   - log p(x_0 | x_1)                                             `decoder_term`, LOS-15
+                   - log p(x_0 | x_{k=1})                                         `decoder_term`, LOS-15
 
 averaged over q. Steps may be strided, and the process continuous: s < t replaces k - 1 and k.
 """
@@ -60,7 +60,7 @@ def step_term(
 
 
 def decoder_term(x_0: Data, mean: Data, std: Batch, *, levels: int = 256) -> Batch:
-    """Return -log p(x_0 | x_1) for data on `levels` equal steps in [-1, 1], (batch,) (LOS-15).
+    """Return -log p(x_0 | x_{k=1}) for data on `levels` equal steps in [-1, 1], (batch,) (LOS-15).
 
     A level has the mass of N(mean, std^2) within half a step of it; the outermost have the tails.
     x_0, mean: (batch, *event), one dtype; std: (batch,), above 0.

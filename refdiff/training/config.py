@@ -87,7 +87,7 @@ class Times:
     history: int = 10
     """Of second_moment: losses that a cell remembers."""
     t_min: float = 1e-3
-    """The first time of a schedule; samples end there too."""
+    """The first time of a schedule; samples by rk4 end there, all others at 0."""
     t_max: float = 0.999
     """The last; the cosine has no signal at 1."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import sqrt
 
 import numpy as np
@@ -66,6 +67,35 @@ def test_every_parameter_has_a_part() -> None:
     perturbed(net)(x, t).square().sum().backward()
     idle = [name for name, value in net.named_parameters() if value.grad is None or not bool(value.grad.any())]
     assert idle == []
+
+
+@pytest.mark.parametrize("attention", [(), (1,), (0, 1, 2)])
+@pytest.mark.parametrize("descent", [torch.optim.SGD, torch.optim.Adam])
+def test_a_fresh_network_wakes_in_three_steps(attention: tuple[int, ...], descent: type[torch.optim.Optimizer]) -> None:
+    """NET-3: the gradient is not 0 for the last layer at step 1; the rest but the inside of branches at 2; all at 3.
+
+    The inside of a branch is what stands before its last layer: a block's first half and its time, an attention's
+    norm and questions; and the layers that embed the time, which feed branches alone.
+    """
+    plan = Architecture(width=16, multipliers=(1, 2), attention=attention)
+    torch.manual_seed(0)
+    net = UNet(1, plan)
+    stepped = descent(net.parameters(), lr=1e-2)  # type: ignore[call-arg]  # of any optimizer
+    x, t = images(8), torch.linspace(0.1, 0.9, 8)
+    wanted = images(16)[8:]
+    for step in range(1, 5):
+        stepped.zero_grad()
+        (net(x, t) - wanted).square().sum().backward()
+        idle = {name for name, value in net.named_parameters() if value.grad is None or not bool(value.grad.any())}
+        every = {name for name, _ in net.named_parameters()}
+        inside = {
+            name for name in every if name.startswith("time.") or re.search(r"\.(first|time|ask)\.|\.\d\.norm\.", name)
+        }
+        last = {"leave.2.weight", "leave.2.bias"}
+        assert idle == {1: every - last, 2: inside}.get(step, set())
+        stepped.step()
+    if attention == (1,):
+        assert (len(every), len(every - last), len(inside)) == (76, 74, 50)
 
 
 def test_blocks_and_attentions_begin_as_their_skip() -> None:

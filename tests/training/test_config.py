@@ -104,7 +104,7 @@ WRONG = [
     "optimizer.betas = 0.9", 'optimizer.betas = ["a", "b"]', 'optimizer.kind = "adagrad"', "optimizer.kind = 1",
     "optimizer.kind = []", "network.multipliers = 3", 'network.multipliers = "123"', "network.multipliers = [1.5]",
     "optimizer = 3", "optimizer = []", "unknown = 1", "optimizer.lr = 1.0", "reading.range = [1]",
-    'reading.held_out = "none"', "steps = 0", "steps = 1000000000", "seed = -1", "seed = 4294967296", "batch.size = 0", "batch.shards = 3",
+    'reading.held_out = "none"', "steps = 0", "seed = -1", "seed = 4294967296", "batch.size = 0", "batch.shards = 3",
     "batch.passes = 0", "optimizer.rate = nan", "optimizer.rate = inf", "optimizer.rate = 0.0",
     "optimizer.betas = [0.9, 1.0]", "optimizer.betas = [nan, 0.9]", "optimizer.eps = nan", "optimizer.eps = 0.0",
     "optimizer.weight_decay = nan", "optimizer.weight_decay = -0.1", "optimizer.clip = nan", "optimizer.clip = 0.0",
@@ -119,6 +119,7 @@ WRONG = [
     "objective.clip = 0.0", "times.t_min = nan", "times.t_max = nan", "times.t_min = 0.9999", "times.masses = [nan]",
     "times.masses = [0.0]", "network.groups = 0", "network.width = 0", "network.dropout = nan",
     "machine.precision = 'float16'", "machine.compile = 'yes'", "steps = ", "a = 1\na = 2", "[[[",
+    "steps = 1000000000",
 ]  # fmt: skip
 
 

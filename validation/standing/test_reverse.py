@@ -7,6 +7,7 @@ the simulation is tested against that law. No bias hides in a p-value, and a sco
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import cache, lru_cache
 from math import log2
 
@@ -144,3 +145,41 @@ def test_grid_is_fine_enough() -> None:
     """SDE-6: on a grid half as wide again, the steps' law is the same to 1e-6, far less than is caught."""
     coarse, fine = discretised(), discretised(points=900)
     assert np.max(np.abs(coarse.cdf(fine.x) - fine.below)) < 1e-6
+
+
+@standing("SDE-6", kind="quadrature")
+@pytest.mark.parametrize(
+    ("score", "clock", "end"),
+    [
+        (1.0, 1.0, lambda b: 1.0), (-1.0, 1.0, lambda b: (4 * np.exp(3 * b) - 1) / 3),
+        (1.0, -1.0, lambda b: 2 * np.exp(b) - 1), (-1.0, -1.0, lambda b: (1 + 2 * np.exp(-3 * b)) / 3),
+    ],
+    ids=["right", "score", "dt", "both"],
+)  # fmt: skip
+def test_wrong_signs_of_a_unit_normal(score: float, clock: float, end: Callable[[float], float]) -> None:
+    """SDE-6: walked back by b = int beta, N(0, 1) stays; wrong signs give V = (4 e^3b - 1)/3, 2 e^b - 1, near 1/3.
+
+    Per unit of b the drift is clock (x/2 + score d log p/dx), so V' = 2 clock (1/2 - score) V + 1.
+    """
+    pull, steps, b = 2.0 * clock * (0.5 - score), 20_000, 4.0
+    variance = 1.0
+    for _ in range(steps):  # the midpoint rule, of order 2
+        middle = variance + b / steps / 2 * (pull * variance + 1.0)
+        variance += b / steps * (pull * middle + 1.0)
+    assert abs(variance / end(b) - 1.0) < 1e-5
+
+
+@standing("SDE-6", "SDE-7", kind="quadrature")
+def test_start_at_the_end_of_cosine_decides_nothing() -> None:
+    """SDE-6: with beta infinite at t = 1, x_1 says nothing of any x_t before it: alpha_1/alpha_t = 0.
+
+    Of x_0 ~ N(0, 1) the slope of E[x_t | x_t_max] is alpha_t_max/alpha_t; at t = 1/2 it goes to 0 with 1 - t_max.
+    """
+    a = np.pi / 2 * 0.008 / 1.008
+
+    def alpha(t: float) -> float:
+        return float(np.cos(a + (np.pi / 2 - a) * t) / np.cos(a))
+
+    slopes = [alpha(1 - 2.0**-j) / alpha(0.5) for j in range(2, 30)]
+    assert all(abs(fine / coarse - 0.5) < 0.04 for coarse, fine in itertools.pairwise(slopes))
+    assert slopes[-1] < 1e-8

@@ -151,3 +151,25 @@ def test_sum_of_the_terms_is_a_bound() -> None:
     for name in ("steps", "decoder"):
         assert any(gap < terms[name] for gap, terms in gaps)
     assert abs(sum(np.exp(_log_likelihood(level)) for level in range(LEVELS)) - 1.0) < 1e-6
+
+
+@standing("LOS-15", kind="quadrature")
+@pytest.mark.parametrize("level", range(LEVELS))
+def test_a_draw_is_no_bound(level: int) -> None:
+    """LOS-15: the bound is of the mean over q: of x_1..x_N drawn from q(. | x_0), some have a sum below -log p(x_0).
+
+    Each x_k is put where its own term is least, within two deviations of its law: such draws have a chance above 0.
+    """
+    x_0 = -1.0 + 2.0 * level / (LEVELS - 1)
+    z = np.linspace(-2.0, 2.0, 401)
+    bars = [1.0, *np.cumprod([1 - b for b in BETAS]).tolist()]
+    total = 0.5 * (bars[-1] * x_0**2 - bars[-1] - log(1 - bars[-1]))
+    for k in range(2, len(BETAS) + 1):
+        c, d = _model(k)
+        difference = bars[k - 1] / (1 - bars[k - 1]) - bars[k] / (1 - bars[k])
+        x_k = sqrt(bars[k]) * x_0 + sqrt(1 - bars[k]) * z
+        total += float((0.5 * difference * (c * x_k + d - x_0) ** 2).min())
+    c, d = _model(1)
+    x_1 = sqrt(bars[1]) * x_0 + sqrt(1 - bars[1]) * z
+    total -= float(objectives.level_mass(level, LEVELS, c * x_1 + d, sqrt(BETAS[0])).max())
+    assert total < -_log_likelihood(level)
