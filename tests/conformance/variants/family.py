@@ -1,0 +1,10 @@
+"""All variants, right and wrong."""
+
+from __future__ import annotations
+
+from tests.conformance.variants import chain, cosine, linear
+from tests.conformance.variants.variant import Variant
+
+FAMILIES = (linear.FAMILY, cosine.FAMILY, chain.FAMILY)
+RIGHT: tuple[Variant, ...] = tuple(v for family in FAMILIES for v in family if not v.breaks)
+WRONG: tuple[Variant, ...] = tuple(v for family in FAMILIES for v in family if v.breaks)
