@@ -121,7 +121,6 @@ def of_what_is_predicted(xp: Any, q: Any, beta: Any, prediction: str, weight: st
 costing(NUMPY, TORCH, reduces="batch_mean")(of_what_is_predicted)
 costing(NUMPY, TORCH, reduces="all_mean")(of_what_is_predicted)
 costing(NUMPY, TORCH, reduces="squares")(of_what_is_predicted)
-costing(NUMPY, on=DDPM)(of_what_is_predicted)
 
 
 @costing(NUMPY, TORCH, on=BOTH)
@@ -268,7 +267,7 @@ def by_way_of_the_score(
     return table(xp, a, s, beta, prediction, weight) * factor * (score * s + e) ** 2
 
 
-@costing(NUMPY, TORCH, on=(LINEAR, COSINE, SHORT), serves=lambda p, w: p == "v")
+@costing(NUMPY, TORCH, on=(LINEAR, COSINE, DDPM), serves=lambda p, w: p == "v")
 def v_only(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: Any, x: Any, e: Any, x_t: Any) -> Any:
     """A library that predicts v, and nothing else."""
     return of_what_is_predicted(xp, q, beta, prediction, weight, y, x, e, x_t)
@@ -280,12 +279,15 @@ def simple_loss_only(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y
     return (e - y) ** 2
 
 
-@costing(NUMPY, on=OWN, serves=_some, t_min=0.01)
-def of_a_process_of_its_own(
-    xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: Any, x: Any, e: Any, x_t: Any
-) -> Any:
-    """The table, for alpha_bar = sech^2(2t)."""
-    return of_what_is_predicted(xp, q, beta, prediction, weight, y, x, e, x_t)
+@FAMILY.of("loss", "perturb", on=OWN, t_min=0.01)
+def of_a_process_of_its_own(p: Process) -> Methods:
+    """The table, for alpha_bar = sech^2(2t), beside its noising."""
+
+    def perturb(x_0: Any, eps: Any, t: Any) -> Any:
+        a, s = over(np, p, t, x_0)
+        return a * x_0 + s * eps
+
+    return {**lossy(NUMPY, of_what_is_predicted, "none", _some)(p), "perturb": perturb}
 
 
 def _network_fed(scale: float) -> Callable[[Process], Methods]:
