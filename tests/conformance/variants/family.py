@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.conformance.variants import chain, conversions, cosine, linear, losses, marginal, times
+from tests.conformance.variants import chain, conversions, cosine, ema, linear, losses, marginal, posteriors, steps, times
 from tests.conformance.variants.variant import Variant
 
-FAMILIES = (linear.FAMILY, cosine.FAMILY, chain.FAMILY, marginal.FAMILY, conversions.FAMILY, losses.FAMILY, times.FAMILY)
+FAMILIES = (linear.FAMILY, cosine.FAMILY, chain.FAMILY, marginal.FAMILY, conversions.FAMILY, losses.FAMILY, times.FAMILY, steps.FAMILY, posteriors.FAMILY, posteriors.SDE, ema.FAMILY)
 RIGHT: tuple[Variant, ...] = tuple(v for family in FAMILIES for v in family if not v.breaks)
 WRONG: tuple[Variant, ...] = tuple(v for family in FAMILIES for v in family if v.breaks)
