@@ -18,8 +18,8 @@ from .oracles.certified import Column, Floats, Quantity
 
 KNOWN = (Linear, Cosine, Chain)
 """Processes whose exact values are known; one of a library's own is judged by laws."""
-C = 6.0
-"""How many roundings the MUST bound allows (NUM-1)."""
+C = 12.0
+"""How many roundings the MUST bound allows: of a product of four values of elementary functions (NUM-1)."""
 JUDGE_U = 2.0**-50
 """What the judge's own binary64 arithmetic may lose, relative to the terms of a sum."""
 
@@ -72,10 +72,12 @@ def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
     column = exact(process, quantity, t)
     with np.errstate(all="ignore"):
         bound = 4.0 * fmt.ulp(column.value) * (1.0 + column.conditioning / np.abs(column.value))
+    # A value too small for binary64 is any of the smallest numbers.
+    bound = np.where((column.value == 0.0) & (column.residual != 0.0), 4.0 * fmt.smallest, bound)
     if isinstance(process, Chain):
         bound = bound + 2.0 * t * fmt.ulp(column.value)
     one = (column.value == 1.0) & (column.residual == 0.0) & (column.conditioning == 0.0)
-    settled = (column.value == 0.0) | np.isinf(column.value) | one
+    settled = ((column.value == 0.0) & (column.residual == 0.0)) | np.isinf(column.value) | one
     return np.where(settled, 0.0, bound)
 
 

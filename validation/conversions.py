@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,53 @@ BY_SIGMA: frozenset[Pair] = frozenset(
 """What divides by alpha, and what by sigma."""
 
 
+def ways(source: Parameterization, to: Parameterization) -> tuple[Parameterization, ...]:
+    """Return the predictions by way of which a library may go from one to another."""
+    return tuple(name for name in get_args(Parameterization) if name not in (source, to))
+
+
+def magnitude(pair: Pair, x: Floats, v: Floats, q: Scales) -> Floats:
+    """Return the sum of the magnitudes of the terms of a conversion, from those of x_t and of the value."""
+    if pair[0] == pair[1]:
+        return v
+    return np.asarray(sum(np.abs(np.broadcast_to(term, x.shape)) for term in TERMS[pair](q.alpha, q.sigma, x, v)))
+
+
+def divisor_lost(way: Parameterization, to: Parameterization, q: Scales) -> Floats:
+    """Return by how much 1/alpha or 1/sigma may be larger in a result by that way, for scales that are not exact.
+
+    By way of x_0 what is wanted divides by sigma, however it is written; to x_0 or v by way of eps or score, by alpha.
+    Infinite where the divisor is not known from 0.
+    """
+    if way == "x_0":
+        known = 1.0 - q.d_sigma / q.sigma
+    elif way in ("eps", "score") and to in ("x_0", "v"):
+        known = 1.0 - q.d_alpha / q.alpha
+    else:
+        return np.ones_like(q.alpha)
+    return np.asarray(np.where(known > 0.0, 1.0 / known**2, np.inf))
+
+
+def formed(allowance: Floats, q: Scales) -> Floats:
+    """Return an allowance for a way, 0 where it does not exist: it divides by an exact 0."""
+    absent = (q.alpha == 0.0) | (q.sigma == 0.0)
+    return np.asarray(np.where(absent & ~np.isfinite(allowance), 0.0, np.where(np.isnan(allowance), np.inf, allowance)))
+
+
+def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats:
+    """Return what a conversion by way of a third prediction may lose: 8u for each leg, and 2 delta(alpha).
+
+    The last is for alpha^2 + sigma^2 that is 1 to within MAR-3 only; a leg that overflows loses everything.
+    """
+    found = np.zeros(x.shape)
+    for way in ways(*pair):
+        first = magnitude((pair[0], way), x, v, q)
+        size = magnitude((way, pair[1]), x, first, q) * divisor_lost(way, pair[1], q)
+        loss = (16.0 * fmt.u + 2.0 * q.d_alpha) * np.where(first < fmt.largest, size, np.inf)
+        found = np.maximum(found, formed(loss, q))
+    return found
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Converted:
@@ -61,10 +108,11 @@ def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats
     return {"eps": eps, "x_0": x_0, "v": q.alpha * eps - q.sigma * x_0, "score": score}
 
 
-def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format) -> Converted:
+def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, by_any_way: bool = False) -> Converted:
     """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma.
 
-    Partial derivatives are by a complex step, which has no rounding error of a difference.
+    by_any_way: whether to allow for what a conversion by way of a third prediction loses. Partial derivatives are by a
+    complex step, which has no rounding error of a difference.
     """
     q, terms = at.shaped(x_t.ndim), TERMS[pair]
     x, v = x_t.astype(np.float64), value.astype(np.float64)
@@ -82,11 +130,15 @@ def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format) -> 
             # sigma^2 without a divisor: where sigma is smaller than its uncertainty, the square of that counts.
             moved = moved + np.abs(v) / q.alpha * q.d_sigma**2
         bound = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
+        if by_any_way:
+            bound = np.maximum(bound, moved + _by_ways(pair, np.abs(x), np.abs(v), q, fmt))
         domain = np.ones(x.shape, dtype=bool)
         if pair in BY_ALPHA:
             domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
         if pair in BY_SIGMA:
             domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
         # What overflows the format is not asked for, nor what passes through an overflow.
-        domain &= (size + bound) * np.maximum(1.0, 1.0 / np.where(domain, q.sigma, 1.0)) < fmt.largest
+        domain &= (size + np.where(np.isinf(bound), 0.0, bound)) * np.maximum(
+            1.0, 1.0 / np.where(domain, q.sigma, 1.0)
+        ) < fmt.largest
     return Converted(want, bound, domain, np.asarray(by_value))

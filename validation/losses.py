@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TypeAlias, final
 
@@ -12,12 +12,23 @@ import numpy.typing as npt
 
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Misbehaviour, NotClaimed
-from refdiff.conformance.interface import Array, Cosine, Linear, Parameterization, Times, Weighting
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Cosine,
+    Denoiser,
+    Linear,
+    Own,
+    Parameterization,
+    Times,
+    Weighting,
+)
 from refdiff.conformance.reproducer import Predicts
 from refdiff.conformance.subject import Subject
 
 from .certify import JUDGE_U, Scales, delta, exact
-from .oracles.certified import Floats
+from .conversions import divisor_lost, formed, magnitude, ways
+from .oracles.certified import Floats, Quantity
 from .readings import scales
 
 GAMMA = 5.0
@@ -47,6 +58,8 @@ WEIGHTS: Mapping[Kind, Formula] = {
 }
 """The table of chapter 5, from alpha, sigma and beta; min_snr without 0/0. `uniform` is 1, whatever the prediction."""
 
+BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
+"""What says how fast alpha_bar falls."""
 _BY_ALPHA = {("eps", "inverse_snr"), ("score", "inverse_snr")}
 _BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
 
@@ -162,18 +175,45 @@ class Losses:
 
 
 def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
-    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns."""
+    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns.
+
+    `off` covers the losses that go by way of another prediction, of which one may divide by what is nearly 0: there it
+    is infinite.
+    """
     w, d_w, of_weight = weighed(kind, known, fmt)
     y, size = wanted(kind[0], batch, known.at, fmt), batch.size
     with np.errstate(all="ignore"):
         r = np.abs(batch.predicted.astype(np.float64) - y.value)
         d_r = y.off + 4.0 * fmt.u * r
         squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
-        off = w * moved + d_w * (squares + moved) + (size + 8) * fmt.u * w * squares + size * fmt.smallest
+        direct = w * moved + d_w * (squares + moved) + (size + 8) * fmt.u * w * squares + size * fmt.smallest
         value = w * squares
-        largest = np.maximum(np.abs(value + off), np.abs(squares + moved))
+        largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
         inside = largest < fmt.largest
-    return Losses(value, off, of_weight & y.domain & inside & np.isfinite(off))
+        d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
+        moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
+        by_way = np.where(w > 0.0, w * moved, 0.0) + 12.0 * fmt.u * w * squares
+        off = direct + by_way + np.where(d_w > 0.0, d_w * moved, 0.0)
+    return Losses(value, off, of_weight & y.domain & inside & np.isfinite(direct))
+
+
+def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Floats:
+    """Return what the difference of a prediction and its target may lose if it is formed of another prediction.
+
+    That is 8u of the magnitudes of the terms of both, carried back: the scales are the same in x_t, in both and in the
+    weight, to two roundings. A way whose square overflows loses everything.
+    """
+    q = at.shaped(batch.x_0.ndim)
+    x, e, v = (np.abs(array.astype(np.float64)) for array in (batch.x_0, batch.eps, batch.predicted))
+    x_t = q.alpha * x + q.sigma * e
+    truths = {"eps": e, "x_0": x, "v": q.alpha * e + q.sigma * x, "score": e / q.sigma}
+    found = np.zeros(x.shape)
+    for way in ways(prediction, prediction):
+        terms = magnitude((prediction, way), x_t, v, q) + truths[way]
+        back = magnitude((way, prediction), np.zeros_like(x_t), terms, q) * divisor_lost(way, prediction, q)
+        inside = terms**2 * batch.size < fmt.largest
+        found = np.maximum(found, formed(8.0 * fmt.u * np.where(inside, back, np.inf), q))
+    return found
 
 
 def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
@@ -186,14 +226,82 @@ def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]
     return np.asarray(value), np.asarray(off + more + subject.format.smallest)
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Solves:
+    """A denoiser that is right about the x_t it is given: it computes the noise from it and from x_0."""
+
+    prediction: Parameterization
+    x_0: Array
+    at: Scales
+    format: Format
+    asked: list[tuple[Array, Any]] = field(default_factory=list)
+    """The (x_t, t) of every call."""
+
+    def __call__(self, x_t: Array, t: Times) -> Array:
+        """Return what is to be predicted, with no rounding but the last."""
+        self.asked.append((np.array(x_t), np.array(t)))
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            eps = (x_t.astype(np.float64) - q.alpha * self.x_0.astype(np.float64)) / q.sigma
+            return self.format.rounded(self.truth(eps))
+
+    def truth(self, eps: Floats) -> Floats:
+        """Return the prediction that is right for this noise: eps, v or the score."""
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            if self.prediction == "eps":
+                return eps
+            if self.prediction == "v":
+                return np.asarray(q.alpha * eps - q.sigma * self.x_0.astype(np.float64))
+            return np.asarray(-eps / q.sigma)
+
+    def loss(self, size: Floats) -> Floats:
+        """Return how far the prediction may be off for data and noise of this size, as x_t and the scales are.
+
+        x_t rounds three times, and its scales are off by d_alpha and d_sigma; both are divided by sigma, and then the
+        prediction rounds once.
+        """
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            of_eps = 8.0 / 7.0 * (q.d_alpha + q.d_sigma + 4.0 * self.format.u) * size / q.sigma
+            slope = {"v": q.alpha}.get(self.prediction, 1.0 / q.sigma if self.prediction == "score" else 1.0)
+            return np.asarray(slope * (of_eps + 2.0 * self.format.u * size))
+
+
 def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
-    """Call the target's loss with a denoiser that predicts what it is told; it must be called once, with t."""
+    """Call the target's loss with a denoiser that predicts what it is told."""
     denoiser = Predicts(batch.predicted)
+    return asked_of(subject, kind, batch, denoiser, denoiser.asked), denoiser
+
+
+def asked_of(
+    subject: Subject, kind: Kind, batch: Batch, denoiser: Denoiser, calls: Sequence[tuple[Array, Any]]
+) -> Array:
+    """Call the target's loss with a denoiser, which must be called once, with an x_t and a t for each example."""
     got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
-    calls = denoiser.asked
     if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
         shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
         raise Misbehaviour("CON-2", f"loss wants one call of the denoiser, with x_t {batch.x_0.shape}, made {shapes}")
-    if not np.array_equal(calls[0][1], batch.t):
-        raise Misbehaviour("CON-2", "loss wants to call the denoiser with the times it was given, and gave others")
-    return got, denoiser
+    if np.shape(calls[0][1]) != batch.t.shape:
+        shape = np.shape(calls[0][1])
+        raise Misbehaviour("CON-2", f"loss wants to call the denoiser with t of shape {batch.t.shape}, gave {shape}")
+    return got
+
+
+def time_loss(subject: Subject, t: Times) -> Floats:
+    """Return how far the time that the denoiser is given may be from the time asked for (LOS-1).
+
+    A network may want its time in units of its own, a t + b, or as a noise level: an adapter takes it back. Two
+    roundings each way make 4u (t + b/a), b/a being 1/128 at most; a noise level tells t as far as alpha_bar does.
+    """
+    if isinstance(subject.process, Chain):
+        return np.zeros(len(t))
+    wide, u = t.astype(np.float64), subject.format.u
+    by_scaling = 4.0 * u * (wide + 2.0**-7)
+    if isinstance(subject.process, Own):
+        return by_scaling
+    beta, alpha_bar = (exact(subject.process, name, t).value for name in BY_LEVEL)
+    with np.errstate(all="ignore"):
+        by_level = delta(subject.process, "alpha_bar", t, subject.format) / (beta * alpha_bar)
+    return np.asarray(by_scaling + np.where(np.isfinite(by_level), by_level, 1.0))

@@ -9,10 +9,11 @@ from typing import final
 import numpy as np
 
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Own, Quantity, Times
+from refdiff.conformance.interface import Array, Chain, Cosine, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import C, Scales, delta, must_scales, of_variance
+from .certify import C, Scales, delta, exact, must_scales, of_variance
+from .grids import LARGEST, event_of, span
 from .oracles.certified import Floats
 
 
@@ -25,6 +26,8 @@ class Reading:
     alpha_bar: Floats
     bound: Floats
     """How far it may be from the exact alpha_bar: delta, and what this quantity's own rounding adds."""
+    rounding: Floats
+    """The second of the two."""
 
 
 def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
@@ -34,6 +37,17 @@ def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Read
     if not present:
         raise NotClaimed(f"coefficients has none of {', '.join(names)}")
     return [_reading(subject, name, found[name], t) for name in present]
+
+
+def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
+    """Return the readings at one time from which an integral of the rate starts.
+
+    At t = 0 of a process without a floor alpha_bar is 1, whatever the target has.
+    """
+    found = readings(subject, t, names)
+    if float(t[0]) > 0.0 or (isinstance(subject.process, Own) and subject.process.sigma_min > 0.0):
+        return found
+    return [Reading(reading.name, np.ones(1), np.zeros(1), np.zeros(1)) for reading in found]
 
 
 def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Reading:
@@ -47,41 +61,86 @@ def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Readi
             "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
         }.get(name, np.zeros(()))
         # At the ends a logarithm is infinite, and what it multiplies is 0.
-        more = 4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0)
-    return Reading(name, alpha_bar, uncertainty(subject, t) + more)
+        more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
+    return Reading(name, alpha_bar, uncertainty(subject, t) + more, more)
 
 
 def uncertainty(subject: Subject, t: Times) -> Floats:
-    """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target."""
+    """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target.
+
+    With a floor of sigma two readings may differ by sigma_min^2 more. If sigma(0) = sigma_min, then either
+    alpha^2 = 1 - sigma^2, and alpha_bar(0) = 1 - sigma_min^2; or sigma^2 = 1 - alpha^2 + sigma_min^2, at every t.
+    """
     if not isinstance(subject.process, Own):
         return delta(subject.process, "alpha_bar", t, subject.format)
+    return _own_rounding(subject, t) + subject.process.sigma_min**2
+
+
+def _own_rounding(subject: Subject, t: Times) -> Floats:
     return C * subject.format.u * (1.0 + _own_conditioning(subject, t))
 
 
+def rise(subject: Subject, t: Times) -> Floats:
+    """Return how far from a falling function a right alpha_bar may be at each time: half of SCH-6's allowance.
+
+    Rounding keeps the order of what it rounds; values of elementary functions do not, by C u in all (NUM-1). Of a
+    product of k factors, taken in another order for another k, each rounds; arguments do in (1 + 2s) of a cosine.
+    """
+    process, slack = subject.process, np.full(len(t), C * subject.format.u)
+    if isinstance(process, Cosine):
+        return slack * (1.0 + 2.0 * process.s)
+    if isinstance(process, Chain):
+        return slack + t * subject.format.u * exact(process, "alpha_bar", t).value
+    return _own_rounding(subject, t) if isinstance(process, Own) else slack
+
+
 def scales(subject: Subject, t: Times) -> Scales:
-    """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them."""
+    """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them.
+
+    Its floor is in them already: only what rounding may lose is not known.
+    """
     if not isinstance(subject.process, Own):
         return must_scales(subject.process, t, subject.format)
     alpha, sigma = unit_scales(subject, t)
-    loss = uncertainty(subject, t)
+    loss = _own_rounding(subject, t)
     with np.errstate(all="ignore"):
         return Scales(alpha, sigma, np.fmin(loss / alpha, np.sqrt(loss)), of_variance(sigma, loss))
 
 
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
-    """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1)."""
-    one = np.ones((len(t), 1), dtype=subject.format.carrier)
+    """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
+
+    Large events cross in several calls.
+    """
+    if len(t) == 0:
+        return np.zeros(0), np.zeros(0)
+    event = event_of(subject, (1,))
+    at_once = max(1, LARGEST // int(np.prod(event)))
+    parts = [_unit_scales(subject, t[i : i + at_once], event) for i in range(0, len(t), at_once)]
+    alpha, sigma = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+    return alpha, sigma
+
+
+def _unit_scales(subject: Subject, t: Times, event: tuple[int, ...]) -> tuple[Floats, Floats]:
+    one = np.ones((len(t), *event), dtype=subject.format.carrier)
     zero = np.zeros_like(one)
-    alpha = subject.built.perturb(one, zero, t)[:, 0].astype(np.float64)
-    sigma = subject.built.perturb(zero, one, t)[:, 0].astype(np.float64)
+    alpha = subject.built.perturb(one, zero, t).reshape(len(t), -1)[:, 0].astype(np.float64)
+    sigma = subject.built.perturb(zero, one, t).reshape(len(t), -1)[:, 0].astype(np.float64)
     return alpha, sigma
 
 
 def _own_conditioning(subject: Subject, t: Times) -> Floats:
-    """Return twice |t d alpha_bar/dt| by a difference over [0.9 t, 1.1 t]; the other half is for parameters."""
-    fmt = subject.format
-    low, high = fmt.rounded(0.9 * t), fmt.rounded(np.minimum(1.1 * t, 1.0))
-    return np.asarray(np.abs(_bare(subject, low) - _bare(subject, high)) / 0.1)
+    """Return twice |t d alpha_bar/dt| by a difference over [0.9 t, 1.1 t], as far as it is claimed.
+
+    The other half is for parameters.
+    """
+    fmt, (least, most) = subject.format, span(subject)
+    low, high = (np.clip(fmt.rounded(x * t), least, most).astype(fmt.carrier) for x in (0.9, 1.1))
+    wide = t.astype(np.float64)
+    with np.errstate(all="ignore"):
+        share = (high.astype(np.float64) - low.astype(np.float64)) / wide
+        slope = 2.0 * np.abs(_bare(subject, low) - _bare(subject, high)) / share
+    return np.asarray(np.where(share > 0.0, slope, 0.0))
 
 
 def _bare(subject: Subject, t: Times) -> Floats:

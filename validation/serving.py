@@ -5,22 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.guard import Misbehaviour, NotClaimed
+from refdiff.conformance.interface import Chain, Unsupported
 from refdiff.conformance.subject import Subject
 
 Kind = TypeVar("Kind")
 
 
-def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None]) -> None:
-    """Run `body` on each kind, and note what is refused; Unsupported is raised only if all are."""
-    refusals = []
+def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None], *, again: bool = False) -> None:
+    """Run `body` on each kind: one that is refused, not claimed, or breaks a rule hides none of the others.
+
+    again: the body chooses its times, so that a kind that is refused is tried without the ends of time. Raises
+    Unsupported, or NotClaimed, only if no kind was served; raises the first Misbehaviour, after the last kind.
+    """
+    refusals: list[str] = []
+    absent: list[str] = []
+    broken: list[Misbehaviour] = []
     for kind in kinds:
         try:
-            body(kind)
+            refusals += _tried(subject, kind, body, again=again)
         except Unsupported as refusal:
-            what = " to ".join(kind) if isinstance(kind, tuple) else str(kind)
-            refusals.append(f"{what}: {refusal}")
-    if len(refusals) == len(kinds):
-        raise Unsupported("; ".join(refusals))
+            refusals.append(f"{label(kind)}: {refusal}")
+            absent.append(label(kind))
+        except NotClaimed as lack:
+            absent.append(f"{label(kind)}: {lack}")
+        except Misbehaviour as failure:
+            broken.append(failure)
+    if broken:
+        raise broken[0]
+    if len(absent) == len(kinds):
+        raise Unsupported("; ".join(refusals)) if refusals else NotClaimed("; ".join(absent))
     # Under a law, once for each example that is refused.
     subject.refusals += [refusal for refusal in refusals if refusal not in subject.refusals]
+
+
+def _tried(subject: Subject, kind: Kind, body: Callable[[Kind], None], *, again: bool) -> list[str]:
+    """Run `body` on one kind, and return what was refused on the way."""
+    try:
+        body(kind)
+    except Unsupported as refusal:
+        if not again or subject.inner or isinstance(subject.process, Chain):
+            raise
+        subject.inner = True
+        try:
+            body(kind)
+        finally:
+            subject.inner = False
+        return [f"{label(kind)}, at the ends of time: {refusal}"]
+    return []
+
+
+def label(kind: object) -> str:
+    """Return the name of a kind: of a pair of predictions "eps to x_0", of a pair of such pairs both."""
+    if not isinstance(kind, tuple):
+        return str(kind)
+    return (" against " if any(isinstance(part, tuple) for part in kind) else " to ").join(map(label, kind))

@@ -2,43 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, get_args
 
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import Misbehaviour
-from refdiff.conformance.interface import METHODS, Array, Chain, Times, Unsupported
+from refdiff.conformance.interface import (
+    METHODS,
+    Array,
+    Chain,
+    Parameterization,
+    Rule,
+    Times,
+    Unsupported,
+    Weighting,
+)
 from refdiff.conformance.reproducer import Predicts
 from refdiff.conformance.subject import Subject
 
+from .conversions import BY_ALPHA, BY_SIGMA, TERMS
+from .grids import event_of, middle
+from .serving import label
 
-def _sample(subject: Subject) -> tuple[Times, Array, Array]:
-    """Return five times, and data and noise for them."""
+Kind = TypeVar("Kind")
+
+
+def _sample(subject: Subject) -> tuple[Times, Times, Array, Array]:
+    """Return five times, an earlier one for each, and data and noise for them."""
     rng, fmt = subject.rng(), subject.format
-    if isinstance(subject.process, Chain):
-        t: Times = rng.integers(1, len(subject.process.betas) + 1, size=5)
-    else:
-        t = fmt.rounded(rng.uniform(0.25, 0.75, size=5))
-    return t, fmt.rounded(rng.standard_normal((5, 2))), fmt.rounded(rng.standard_normal((5, 2)))
+    share = rng.uniform(0.25, 0.75, size=5)
+    t = middle(subject, share)
+    before: Times = t - 1 if isinstance(subject.process, Chain) else middle(subject, share / 2.0)
+    event = event_of(subject, (2,))
+    return t, before, fmt.rounded(rng.standard_normal((5, *event))), fmt.rounded(rng.standard_normal((5, *event)))
 
 
 def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
     """Return one call for each capability that this suite can exercise, by the name of its method."""
-    t, x, y = _sample(subject)
-    before = np.maximum(t - 1, 0) if isinstance(subject.process, Chain) else subject.format.rounded(t / 2)
+    t, s, x, y = _sample(subject)
+    built = subject.built
+    # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
+    pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
+    kinds = [(prediction, weight) for weight in get_args(Weighting) for prediction in get_args(Parameterization)]
+    rules: tuple[Rule, ...] = ("ddim", "ddpm", "em", "ode")
     known: dict[str, Callable[[], tuple[Array, ...]]] = {
-        "schedule": lambda: tuple(subject.built.coefficients(t).values()),
-        "perturb": lambda: (subject.built.perturb(x, y, t),),
-        "convert": lambda: (subject.built.convert(x, y, t, "eps", "x_0"),),
-        "sde": lambda: (subject.built.drift(x, t), subject.built.diffusion(t)),
-        "loss": lambda: (subject.built.loss(Predicts(y), "eps", x, y, t, "uniform"),),
-        "times": lambda: _untyped(*subject.built.times(5, subject.seed)),
-        "step": lambda: (subject.built.step(x, y, t, before, x, "ddim"),),
-        "posterior": lambda: subject.built.posterior(x, y, t, before),
+        "schedule": lambda: tuple(built.coefficients(t).values()),
+        "perturb": lambda: (built.perturb(x, y, t),),
+        "convert": lambda: _first(pairs, lambda pair: built.convert(x, y, t, *pair)),
+        "sde": lambda: (built.drift(x, t), built.diffusion(t)),
+        "loss": lambda: _first(kinds, lambda kind: built.loss(Predicts(y), kind[0], x, y, t, kind[1])),
+        "times": lambda: _untyped(*built.times(5, subject.seed)),
+        "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
+        "posterior": lambda: built.posterior(x, y, t, s),
     }
     return {name: call for name, call in known.items() if name in subject.capabilities}
+
+
+def _first(kinds: Sequence[Kind], call: Callable[[Kind], Array]) -> tuple[Array, ...]:
+    """Return the result of the first kind that is served. Raises Unsupported if none is."""
+    refusals: list[str] = []
+    for kind in kinds:
+        try:
+            return (call(kind),)
+        except Unsupported as refusal:
+            refusals.append(f"{label(kind)}: {refusal}")
+    raise Unsupported("; ".join(refusals))
 
 
 def _untyped(*arrays: Any) -> tuple[Array, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process,
 from refdiff.conformance.subject import Subject
 
 from .certify import JUDGE_U, KNOWN, Scales, delta, exact, in_rho_domain, must_scales, rho, should_scales
-from .grids import drawn_data, drawn_times, times
+from .grids import drawn_data, drawn_events, drawn_times, edges, event_of, span, times
 from .oracles.certified import Floats
 from .readings import scales, uncertainty, unit_scales
 
@@ -63,7 +64,7 @@ def test_sigma_of_perturb(subject: Subject) -> None:
 
 def _preserved(subject: Subject, alpha: Array | Floats, sigma: Array | Floats, t: Times) -> None:
     power = alpha.astype(np.float64) ** 2 + sigma.astype(np.float64) ** 2
-    # delta is for the alpha_bar that both halves share, 4u for taking the roots and squaring them here.
+    # delta is for the alpha_bar that both halves share, and a floor of sigma; 4u for roots, and squaring them here.
     bound = 4.0 * subject.format.u + uncertainty(subject, t)
     subject.expect("alpha^2 + sigma^2", power, 1.0, bound, at={"t": t})
 
@@ -103,8 +104,9 @@ def _noised_bound(subject: Subject, x_0: Array, eps: Array, at: Scales) -> Float
 @check("MAR-4", "perturb", on=KNOWN)
 def test_perturb(subject: Subject) -> None:
     """MAR-4: x_t = alpha x_0 + sigma eps."""
-    t, at = (found := times(subject)), must_scales(subject.process, found, subject.format)
-    x_0, eps = (drawn_data(subject, t, (3,), key) for key in (1, 2))
+    event = event_of(subject, (3,))
+    t, at = (found := times(subject, event=event)), must_scales(subject.process, found, subject.format)
+    x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
     bound = _noised_bound(subject, x_0, eps, at)
     subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
 
@@ -112,9 +114,10 @@ def test_perturb(subject: Subject) -> None:
 @check("MAR-4", "perturb")
 def test_perturb_is_linear(subject: Subject) -> None:
     """MAR-4: x_t is x_0 times one number of t plus eps times another."""
+    event = event_of(subject, (2,))
 
     def body(t: Times, key: int) -> None:
-        x_0, eps = (drawn_data(subject, t, (2,), key + i) for i in (0, 1))
+        x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         at = Scales(*unit_scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
         bound = _noised_bound(subject, x_0, eps, at)
         subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
@@ -125,9 +128,10 @@ def test_perturb_is_linear(subject: Subject) -> None:
 @check("MAR-5", "perturb")
 def test_batch_order(subject: Subject) -> None:
     """MAR-5: permuting the batch permutes the result."""
+    event = event_of(subject, (2,))
 
     def body(t: Times, key: int) -> None:
-        x_0, eps = (drawn_data(subject, t, (2,), key + i) for i in (0, 1))
+        x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         order = np.random.default_rng(key).permutation(len(t))
         bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
         want = subject.built.perturb(x_0, eps, t)[order].astype(np.float64)
@@ -145,14 +149,22 @@ def test_event_shape(subject: Subject) -> None:
         event = tuple(size or len(t) for size in event)
         x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         got = subject.built.perturb(x_0, eps, t)
+        want = by_columns(x_0, eps, t) if subject.claim.events is None else by_rows(x_0, eps, t)
+        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
+        subject.expect(f"x_t of event shape {event}", got, want.astype(np.float64), bound, at={"t": t})
+
+    def by_columns(x_0: Array, eps: Array, t: Times) -> Array:
         flat_x_0, flat_eps = (x.reshape(len(t), -1) for x in (x_0, eps))
         columns = [subject.built.perturb(flat_x_0[:, [j]], flat_eps[:, [j]], t) for j in range(flat_x_0.shape[1])]
-        want = np.concatenate(columns, axis=1).reshape(x_0.shape).astype(np.float64)
-        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
-        subject.expect(f"x_t of event shape {event}", got, want, bound, at={"t": t})
+        return np.concatenate(columns, axis=1).reshape(x_0.shape)
+
+    def by_rows(x_0: Array, eps: Array, t: Times) -> Array:
+        # Of shapes that are claimed one by one, no number can be noised alone: its example can.
+        rows = [slice(i, i + 1) for i in range(len(t))]
+        return np.concatenate([subject.built.perturb(x_0[row], eps[row], t[row]) for row in rows])
 
     # A size of 0 stands for that of the batch.
-    shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+    shapes = drawn_events(subject, st.lists(st.integers(0, 3), max_size=3).map(tuple))
     subject.law(body, t=drawn_times(subject, least=2, most=4), event=shapes, key=KEYS)
 
 
@@ -160,12 +172,11 @@ def test_event_shape(subject: Subject) -> None:
 def test_semigroup(subject: Subject) -> None:
     """MAR-6: noising from 0 to s, and on from s by the rest of the process, is noising from 0 to t."""
 
-    def body(i: int, j: int) -> None:
-        s, rest, on_rest, t = _split(subject, i, j)
+    def body(way: tuple[Times, Process, Times, Times]) -> None:
+        s, rest, on_rest, t = way
         rest_built = subject.others(rest)
-        one, zero = np.ones((1, 1), subject.format.carrier), np.zeros((1, 1), subject.format.carrier)
         # The rest of the process is called first: a failure is reproduced on the process itself.
-        on = [rest_built.perturb(x, y, on_rest)[0, 0].astype(np.float64) for x, y in ((one, zero), (zero, one))]
+        on = unit_scales(replace(subject, built=rest_built, member=replace(subject.member, process=rest)), on_rest)
         until_s, until_t = (unit_scales(subject, x) for x in (s, t))
         fmt, process = subject.format, subject.process
         d_s, d_t, d_on = (delta(p, "variance", x, fmt) for p, x in ((process, s), (process, t), (rest, on_rest)))
@@ -177,11 +188,11 @@ def test_semigroup(subject: Subject) -> None:
         bound = 1.01 * (d_s + d_t + d_on + 2.0 * alphas[2])
         subject.expect("variance by way of s against sigma_t^2", variance, until_t[1] ** 2, bound, at=at)
 
-    subject.law(body, i=st.integers(0, 15), j=st.integers(1, 16))
+    subject.law(body, way=st.sampled_from(_ways(subject)))
 
 
-def _split(subject: Subject, i: int, j: int) -> tuple[Times, Process, Times, Times]:
-    """Return s, the process that is left after s, a time of it, and the t = s + ... that this is.
+def _ways(subject: Subject) -> list[tuple[Times, Process, Times, Times]]:
+    """Return s, the process that is left after s, a time of it, and the t = s + ... that this is, all served.
 
     Sixteenths, so that every time is exact in every format: t = s + r (1 - s) has 8 bits.
     """
@@ -189,22 +200,31 @@ def _split(subject: Subject, i: int, j: int) -> tuple[Times, Process, Times, Tim
         steps = len(subject.process.betas)
         if steps < 2:
             raise NotClaimed("a chain of one step has no way point")
-        step = 1 + i * (steps - 2) // 15
-        more = 1 + (j - 1) * (steps - step - 1) // 15
-        left = Chain(betas=subject.process.betas[step:])
-        return np.array([step]), left, np.array([more]), np.array([step + more])
+        firsts = sorted({1 + i * (steps - 2) // 15 for i in range(16)})
+        return [
+            (np.array([step]), Chain(betas=subject.process.betas[step:]), np.array([more]), np.array([step + more]))
+            for step in firsts
+            for more in sorted({1 + j * (steps - step - 1) // 15 for j in range(16)})
+        ]
     assert isinstance(subject.process, Linear)
-    way, on = i / 16.0, j / 16.0
-    low, high = subject.process.beta_min, subject.process.beta_max
-    rest = Linear(beta_min=(1.0 - way) * (low + way * (high - low)), beta_max=(1.0 - way) * high)
-    s, r, t = (np.array([x], dtype=subject.format.carrier) for x in (way, on, way + on * (1.0 - way)))
-    return s, rest, r, t
+    (low, high), beta_min, beta_max = span(subject), subject.process.beta_min, subject.process.beta_max
+    found: list[tuple[Times, Process, Times, Times]] = []
+    for way, on in ((i / 16.0, j / 16.0) for i in range(16) for j in range(1, 17)):
+        t = way + on * (1.0 - way)
+        if way >= low and on >= low and max(on, t) <= high:
+            start = (1.0 - way) * (beta_min + way * (beta_max - beta_min))
+            rest = Linear(beta_min=start, beta_max=max(start, (1.0 - way) * beta_max))
+            s, r, end = (np.array([x], dtype=subject.format.carrier) for x in (way, on, t))
+            found.append((s, rest, r, end))
+    if not found:
+        raise NotClaimed("the claimed range has no way point in sixteenths")
+    return found
 
 
 @check("MAR-10", "schedule", on=(Linear, Cosine))
 def test_relative_accuracy(subject: Subject) -> None:
     """MAR-10: alpha and sigma are accurate relative to themselves, as `coefficients` has them."""
-    t = times(subject)
+    t = np.concatenate([times(subject), edges(subject)])
     found = subject.built.coefficients(t)
     if not {"alpha", "sigma"} & set(found):
         raise NotClaimed("coefficients has neither alpha nor sigma")
@@ -214,7 +234,7 @@ def test_relative_accuracy(subject: Subject) -> None:
 @check("MAR-10", "perturb", on=(Linear, Cosine))
 def test_relative_accuracy_of_perturb(subject: Subject) -> None:
     """MAR-10: alpha and sigma are accurate relative to themselves, as `perturb` has them."""
-    t = times(subject)
+    t = np.concatenate([times(subject), edges(subject)])
     alpha, sigma = unit_scales(subject, t)
     _relative(subject, {"alpha": alpha, "sigma": sigma}, t)
 
@@ -231,9 +251,10 @@ def _relative(subject: Subject, found: Mapping[str, Array | Floats], t: Times) -
 @check("MAR-11", "perturb", on=KNOWN)
 def test_perturb_relative_accuracy(subject: Subject) -> None:
     """MAR-11: x_t is as accurate as its terms."""
-    t, fmt = times(subject), subject.format
+    event, fmt = event_of(subject, (3,)), subject.format
+    t = np.concatenate([times(subject, event=event), edges(subject)])
     at = should_scales(subject.process, t, fmt)
-    x_0, eps = (drawn_data(subject, t, (3,), key) for key in (1, 2))
+    x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
     bound = _noised_bound(subject, x_0, eps, at)
-    bound = np.where(in_rho_domain(subject.process, t, fmt)[:, None], bound, np.inf)
+    bound = np.where(in_rho_domain(subject.process, t, fmt).reshape(-1, *(1,) * len(event)), bound, np.inf)
     subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})

@@ -9,7 +9,7 @@ from refdiff.conformance.interface import Times
 from refdiff.conformance.subject import Subject
 
 from .certify import KNOWN, exact, in_rho_domain
-from .grids import drawn_times, times
+from .grids import drawn_times, edges, times
 from .oracles.certified import Quantity
 from .readings import uncertainty, unit_scales
 
@@ -49,7 +49,7 @@ def test_finite_where_it_can_tell(subject: Subject) -> None:
 @check("NUM-5", "schedule", on=KNOWN)
 def test_finite_where_exact_value_is(subject: Subject) -> None:
     """NUM-5: what is a finite number of the dtype is finite."""
-    t = times(subject)
+    t = np.concatenate([times(subject), edges(subject)])
     _finite(subject, t, in_rho_domain(subject.process, t, subject.format))
 
 

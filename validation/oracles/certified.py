@@ -170,23 +170,43 @@ def _end_slope(process: Process, end: float) -> float:
 
 @cache
 def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
-    end = at(Process(lambda t, _: -t, ()), quantity, 0.0)
-    rows = [end]
+    rows = [at(Process(lambda t, _: -t, ()), quantity, 0.0)]
     previous = flint.ctx.prec
     flint.ctx.prec = 512
     try:
         product, conditioning = flint.arb(1), 0.0
-        for beta in betas:
+        for k, beta in enumerate(betas, start=1):
             product = product * (1 - flint.arb(beta))
             conditioning += beta / (1.0 - beta)
-            series = flint.arb_series([product.log(), 1], prec=2)
-            jet = from_log_alpha_bar(series, quantity) if quantity != "log_alpha_bar" else series
-            if jet[0].rel_accuracy_bits() < _BITS:
-                raise ArithmeticError(f"512 bits are too few for {quantity} of this chain")
-            rows.append(_certified(jet[0], abs(float(jet[1])) * conditioning))
+            value, slope = _of_product(product, quantity)
+            if value.rel_accuracy_bits() < _BITS:
+                value, slope = _of_exact_product(betas[:k], quantity)
+            rows.append(_certified(value, abs(float(slope)) * conditioning))
     finally:
         flint.ctx.prec = previous
     return rows
+
+
+def _of_product(product: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
+    """Return a quantity of alpha_bar, and its derivative in log alpha_bar."""
+    series = flint.arb_series([product.log(), 1], prec=2)
+    jet = from_log_alpha_bar(series, quantity) if quantity != "log_alpha_bar" else series
+    return jet[0], jet[1]
+
+
+def _of_exact_product(betas: tuple[float, ...], quantity: Quantity) -> tuple[Ball, Ball]:
+    """Return the same of a product near 1/2, where log-SNR is near 0 or 0: 1 - beta is a multiple of 2^-1074."""
+    flint.ctx.prec = 1200 * len(betas) + 512
+    product = flint.arb(1)
+    for beta in betas:
+        product = product * (1 - flint.arb(beta))
+    value, slope = _of_product(product, quantity)
+    if quantity == "log_snr" and product.is_exact() and product == flint.arb(1) / 2:
+        value = flint.arb(0)
+    elif value.rel_accuracy_bits() < _BITS:
+        raise ArithmeticError(f"{flint.ctx.prec} bits are too few for {quantity} of this chain")
+    flint.ctx.prec = 512
+    return value, slope
 
 
 def _proven(evaluate: Callable[[], Ball], bits_wanted: int = _BITS) -> Ball:
@@ -211,6 +231,9 @@ def _certified(ball: Ball, conditioning: float) -> Certified:
     flint.ctx.prec = 512
     try:
         value = float(ball.mid())
+        if value == 0.0 and not ball.contains(0):
+            # Below every binary64, and not 0: the residual says so.
+            return Certified(value, float(np.sign(float(ball.mid() * flint.arb(2) ** 100000))) * 5e-324, conditioning)
         return Certified(value, float((ball - flint.arb(value)).mid()), conditioning)
     finally:
         flint.ctx.prec = previous
