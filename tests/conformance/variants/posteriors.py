@@ -52,7 +52,7 @@ def made(library: Library, form: Form) -> Callable[[Process], Methods]:
     return make
 
 
-@posterior(NUMPY, NUMPY64, TORCH, JAX, on=(LINEAR, COSINE, SHORT, DDPM))
+@posterior(NUMPY, NUMPY64, TORCH, on=(LINEAR, COSINE, SHORT, DDPM))
 def as_written(xp: Any, t: Any, s: Any, x_t: Any, x_0: Any) -> Any:
     """Coefficients on x_0 and x_t, with sigma_t|s^2 = sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2."""
     ratio = t[0] / s[0]
@@ -61,7 +61,7 @@ def as_written(xp: Any, t: Any, s: Any, x_t: Any, x_0: Any) -> Any:
     return mean, between * s[1] ** 2 / t[1] ** 2
 
 
-@posterior(NUMPY, TORCH64, JAX)
+@posterior(NUMPY, TORCH64)
 def by_alpha_bar(xp: Any, t: Any, s: Any, x_t: Any, x_0: Any) -> Any:
     """DDPM's, with beta = 1 - alpha_bar_t/alpha_bar_s and 1 - alpha_bar for the variances."""
     bar_t, bar_s = t[0] ** 2, s[0] ** 2
