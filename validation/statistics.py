@@ -1,9 +1,10 @@
 """Statistical tests by design: what to catch is said first, and the sample size follows from it.
 
 A `Design` states the discrepancy, the false-alarm rate and the miss rate; n is computed from them by the
-exact law of the statistic (normal for a mean, chi-square for a variance, Kolmogorov for a whole law), never
-by a central limit theorem on squares. All designs of the suite split one false-alarm rate, BUDGET, so the
-suite may run with any seed: one run in a million cries wolf. Nothing is ever run again.
+exact law of the statistic (normal for a mean, chi-square for a variance, Kolmogorov for a whole law, binomial for
+rare events), or by Markov's inequality for shares of calls whose draws depend on each other; never by a central limit
+theorem. All designs of the suite split one false-alarm rate, BUDGET, so the suite may run with any seed: one run in a
+million cries wolf. Nothing is ever run again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, sqrt
+from math import ceil, exp, log, sqrt
 from types import MappingProxyType
 from typing import Literal, TypeAlias, final
 
@@ -21,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from . import wagers
+
 Floats: TypeAlias = npt.NDArray[np.float64]
-Law: TypeAlias = Literal["mean", "variance", "law"]
+Law: TypeAlias = Literal["mean", "variance", "law", "shares", "rare"]
 
 BUDGET = 1e-6
 """Chance that any of the suite's statistical tests fails although nothing is wrong."""
@@ -39,7 +42,9 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "reverse-law": 0.05,
         "sampler-law": 0.1,
         "times-law": 0.1,
+        "times-counts": 0.05,
         "times-order": 0.1,
+        "times-repeats": 0.05,
     }
 )
 """The ledger: what part of BUDGET each design has."""
@@ -59,9 +64,11 @@ class Design:
     name: str
     """Its line in SHARES."""
     law: Law
-    """What is judged: the mean of N(0, 1) draws, their variance about 0, or the law of uniform draws."""
+    """What is judged: the mean of N(0, 1) draws, their variance about 0, the law of uniform draws; shares: that of the
+    draws of many calls, which may depend on each other within a call; rare: how often something seldom happens."""
     catches: float
-    """The discrepancy to catch: a mean, in standard deviations; a relative change of variance; a distance of CDFs."""
+    """The discrepancy to catch: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
+    shares at one of the levels; a rate."""
     why: str
     """Why that one: the fault that makes it."""
     miss: float = 1e-3
@@ -69,15 +76,20 @@ class Design:
     samples: int = 1
     """How many samples it is put to; they split its share."""
     bias: float = 0.0
-    """For a law: a proven bound on the distance between what is sampled and the law it is put to."""
+    """For a law or shares: a proven bound on the distance between what is sampled and the law it is put to; for rare
+    events: the chance of one, at most, whatever came before."""
+    places: int = 1
+    """For shares: draws of one call."""
 
     def __post_init__(self) -> None:
         if self.name not in SHARES:
             raise ValueError(f"a Design wants a line in SHARES, and {self.name!r} has none")
         if not (0.0 < self.catches < 1.0 and 0.0 < self.miss < 1.0 and self.samples >= 1):
             raise ValueError(f"a Design wants 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
-        if not (0.0 <= self.bias < self.catches) or (self.bias > 0.0 and self.law != "law"):
+        if not (0.0 <= self.bias < self.catches) or (self.bias > 0.0 and self.law in ("mean", "variance")):
             raise ValueError(f"a Design wants 0 <= bias < catches, and none but for a law, got {self}")
+        if self.places < 1:
+            raise ValueError(f"a Design wants places >= 1, got {self}")
 
     @property
     def false_alarm(self) -> float:
@@ -87,23 +99,58 @@ class Design:
     @property
     def n(self) -> int:
         """The smallest sample that keeps both rates."""
-        return _size(self.law, self.catches - self.bias, self.false_alarm, self.miss)
+        match self.law:
+            case "shares":
+                return wagers.calls_needed(self.catches, self.bias, self.false_alarm, self.miss, self.places)
+            case "rare":
+                return _size_of_rare(self.catches, self.bias, self.false_alarm, self.miss)
+            case _:
+                return _size(self.law, self.catches - self.bias, self.false_alarm, self.miss)
 
     def judge(self, sample: Floats) -> Outcome:
         """Judge independent draws, at least n of them: standard normal, or uniform where `law` is "law"."""
         n = sample.size
         if n < self.n:
             raise ValueError(f"{self.name} wants {self.n} draws, got {n}")
+        if self.law in ("shares", "rare"):
+            raise ValueError(f"{self.name} judges {self.law}, not draws")
         low, high = _limits(self.law, n, self.false_alarm)
         match self.law:
             case "mean":
                 statistic = float(np.mean(sample))
             case "variance":
                 statistic = float(np.mean(np.square(sample)))
-            case "law":
+            case _:
                 statistic = float(stats.kstest(np.ravel(sample), "uniform").statistic)
         p = _p_value(self.law, n, statistic - self.bias)
-        outcome = Outcome(statistic, low, high + self.bias, n, p)
+        return self._recorded(Outcome(statistic, low, high + self.bias, n, p))
+
+    def judge_shares(self, shares: Floats, levels: Floats, more: float = 0.0) -> Outcome:
+        """Judge independent calls, at least n of them; shares: (calls, levels), of draws that are at most the level.
+
+        more: what the format adds to the bias. The statistic is the largest distance of a mean from its level, and
+        `high` how much of it the calls leave open.
+        """
+        n = len(shares)
+        if n < self.n or self.law != "shares":
+            raise ValueError(f"{self.name} wants {self.n} calls with a law of shares, got {n} with {self.law}")
+        bias, limit = self.bias + more, -log(self.false_alarm)
+        statistic = float(np.max(np.abs(shares.mean(axis=0) - levels)))
+        p = exp(min(-wagers.log_capital(shares, levels, bias), 0.0))
+        sure = wagers.ruled_out(shares, levels, bias, limit)
+        return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
+
+    def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:
+        """Judge at least n trials, in each of which the event has the chance `bias` at most, whatever came before."""
+        n = happened.size
+        if n < self.n or self.law != "rare":
+            raise ValueError(f"{self.name} wants {self.n} trials of a rare event, got {n} with {self.law}")
+        count = int(happened.sum())
+        p = float(stats.binom.sf(count - 1, n, self.bias))
+        high = float(stats.binom.isf(self.false_alarm, n, self.bias))
+        return self._recorded(Outcome(count / n, 0.0, high / n, n, p))
+
+    def _recorded(self, outcome: Outcome) -> Outcome:
         if (records := _RECORDS.get()) is not None:
             records.append((self.name, outcome))
         return outcome
@@ -138,6 +185,15 @@ class Outcome:
         return self.low <= self.statistic <= self.high
 
 
+@cache
+def _size_of_rare(catches: float, chance: float, false_alarm: float, miss: float) -> int:
+    """Return the smallest n for which events at the rate `catches` are too many, but for `miss`."""
+    n = 1
+    while stats.binom.cdf(stats.binom.isf(false_alarm, n, chance), n, catches) > miss:
+        n += 1
+    return n
+
+
 def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
     """Return the interval of the statistic, by its exact law."""
     match law:
@@ -146,7 +202,7 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
             return -high, high
         case "variance":
             return float(stats.chi2.ppf(false_alarm / 2, n)) / n, float(stats.chi2.isf(false_alarm / 2, n)) / n
-        case "law":
+        case _:
             return 0.0, float(stats.kstwo.isf(false_alarm, n))
 
 
@@ -157,7 +213,7 @@ def _p_value(law: Law, n: int, statistic: float) -> float:
             return 2.0 * float(stats.norm.sf(abs(statistic) * sqrt(n)))
         case "variance":
             return 2.0 * min(float(stats.chi2.cdf(n * statistic, n)), float(stats.chi2.sf(n * statistic, n)))
-        case "law":
+        case _:
             return float(stats.kstwo.sf(max(statistic, 0.0), n))
 
 
@@ -170,7 +226,7 @@ def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
         case "variance":
             more, less = 1 + catches, 1 - catches
             return max(float(stats.chi2.cdf(n * high / more, n)), float(stats.chi2.sf(n * low / less, n)))
-        case "law":
+        case _:
             # F_n passes only if it is further than catches - high from the law that it is drawn from.
             return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
 

@@ -192,6 +192,10 @@ class Built:
             raise Misbehaviour("CON-2", f"times of a chain is {got}, wants int64 {(n,)}")
         return k.copy(), self._array("weight", result[1], (n,))
 
+    def density(self, t: Times) -> Array:
+        """Return the declared density of the times, up to a constant factor, shaped as t."""
+        return self._array("density", self.call("density", t), t.shape)
+
     def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
         """Return x_s, shaped as x_t."""
         return self._array("step", self.call("step", x_t, eps_hat, t, s, noise, rule), x_t.shape)

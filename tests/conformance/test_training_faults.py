@@ -186,13 +186,13 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
         LINEAR.with_fault(times=lambda n, rng: (importance(n, rng)[0], F(1) / importance(n, rng)[1])),
         {"TIM-2"},
     ),
-    "strata in order": (
-        LINEAR.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]), np.ones(n, dtype=F))),
-        {"TIM-4"},
+    "strata in order, bent": (
+        LINEAR.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]) ** F(1.05), np.ones(n, dtype=F))),
+        {"TIM-2"},
     ),
-    "strata in order, of its own": (
-        OWN.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]), np.ones(n, dtype=F))),
-        {"TIM-4"},
+    "strata in order, bent, of its own": (
+        OWN.with_fault(times=lambda n, rng: (np.sort(stratified(n, rng)[0]) ** F(1.05), np.ones(n, dtype=F))),
+        {"TIM-2"},
     ),
     "n + 1 strata": (LINEAR.with_fault(times=lambda n, rng: stratified(n + 1, rng)), {"CON-2"}),
     "one seed for all": (LINEAR.with_fault(times=lambda n, rng: stratified(n, np.random.default_rng(0))), {"TIM-5"}),

@@ -1,6 +1,6 @@
 """Judge the right variants over many seeds, and print a table.
 
-    python -m tests.conformance.variants --seeds 10 [--only WORDS] [--wrong]
+python -m tests.conformance.variants --seeds 10 [--only WORDS] [--wrong]
 """
 
 from __future__ import annotations

@@ -56,5 +56,3 @@ def over(xp: Any, p: Process, t: Any, like: Any) -> tuple[Any, Any]:
     """Return alpha and sigma, shaped to stand beside data and in its dtype."""
     alpha, sigma = (xp.asarray(values, dtype=like.dtype) for values in scales(xp, p, t))
     return column(alpha, like), column(sigma, like)
-
-

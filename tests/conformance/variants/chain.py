@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from refdiff.conformance.interface import Chain, DType
+from refdiff.conformance.interface import Chain, DType, Process
 from tests.conformance.variants.libraries import JAX, NUMPY, NUMPY64, TORCH, TORCH64, Library
-from tests.conformance.variants.variant import DDPM, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import DDPM, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("chain")
 Table = Callable[..., Any]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.interface import Process, Unsupported
 from tests.conformance.variants.base import over, scales
 from tests.conformance.variants.libraries import JAX, NUMPY, NUMPY64, TORCH, TORCH64, Library, jax_numpy
-from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("conversions")
 ALL = (LINEAR, COSINE, SHORT)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from refdiff.conformance.interface import DType
-from tests.conformance.variants.variant import LINEAR, Family, Methods, Process
+from refdiff.conformance.interface import DType, Process
+from tests.conformance.variants.variant import LINEAR, Family, Methods
 
 FAMILY = Family("ema")
 Step = Callable[[float, Any, Any], Any]
@@ -111,9 +111,7 @@ def _by_torch(update: Callable[[Any, Any, float], Any]) -> Callable[[Process], M
     return lambda p: {"ema": ema}
 
 
-FAMILY.add(
-    _by_torch(lambda a, w, d: a.lerp_(w, 1.0 - d)), "ema", name="torch lerp in place", form="a.lerp_(w, 1 - d)."
-)
+FAMILY.add(_by_torch(lambda a, w, d: a.lerp_(w, 1.0 - d)), "ema", name="torch lerp in place", form="a.lerp_(w, 1 - d).")
 FAMILY.add(
     _by_torch(lambda a, w, d: a.mul_(d).add_(w, alpha=1.0 - d)),
     "ema",
@@ -121,7 +119,10 @@ FAMILY.add(
     form="a.mul_(d).add_(w, alpha=1 - d), guided-diffusion's.",
 )
 FAMILY.add(
-    _by_torch(lambda a, w, d: a.copy_(torch.lerp(w, a, d))), "ema", name="torch lerp from the weights", form="lerp(w, a, d)."
+    _by_torch(lambda a, w, d: a.copy_(torch.lerp(w, a, d))),
+    "ema",
+    name="torch lerp from the weights",
+    form="lerp(w, a, d).",
 )
 
 
@@ -137,7 +138,7 @@ def torch_averaged_model(p: Process) -> Methods:
             with torch.no_grad():
                 module.weight.copy_(torch.tensor(row)[None])
             if model is None:
-                averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+                averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # of torch
                 model = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=averaging)
             model.update_parameters(module)
             kept.append(model.module.weight.detach().numpy()[0].copy())

@@ -9,6 +9,9 @@ from refdiff.conformance.outcome import Outcome
 from tests.conformance.variants.variant import Variant
 from validation.suite import checks
 
+SUITE_ITSELF = "the suite itself failed"
+"""What a reason says if the fault is not the target's."""
+
 
 def wanted(variant: Variant) -> list[tuple[Check, Body]]:
     """Return the checks that the claim calls for: those of its capabilities, and those of the contract itself."""

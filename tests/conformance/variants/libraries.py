@@ -14,7 +14,7 @@ import torch
 
 from refdiff.conformance.interface import DType
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # of JAX
 Width: TypeAlias = Literal["float32", "float64"]
 SIZES = (8, 64, 512, 4096)
 """Batches as a compiled function sees them: a library with one compiled shape fills up its batch."""

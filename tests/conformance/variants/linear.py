@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from refdiff.conformance.interface import Linear
+from refdiff.conformance.interface import Linear, Process
 from tests.conformance.variants.libraries import JAX, JAX64, NUMPY, NUMPY64, TORCH, TORCH64, Library, pytorch
-from tests.conformance.variants.variant import FLAT, LINEAR, STEADY, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import FLAT, LINEAR, STEADY, Claimed, Family, Methods
 
 FAMILY = Family("linear")
 TRACED = pytorch(backend="aot_eager")

@@ -112,7 +112,9 @@ def lossy(library: Library, form: Squares, reduces: str, serves: Callable[[str, 
 
 
 @costing(NUMPY, NUMPY64, TORCH, TORCH64, on=(LINEAR, COSINE, SHORT))
-def of_what_is_predicted(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: Any, x: Any, e: Any, x_t: Any) -> Any:
+def of_what_is_predicted(
+    xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: Any, x: Any, e: Any, x_t: Any
+) -> Any:
     """The weight of the table times the square of y_hat - y."""
     a, s = q
     return table(xp, a, s, beta, prediction, weight) * (y - target(a, s, prediction, x, e)) ** 2
@@ -198,12 +200,15 @@ def by_way_of_x_0(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: A
     """EDM's: every prediction becomes x_0_hat, compared with x_0, and the weight is that of x_0: for eps, SNR times it."""
     a, s = q
     snr = a * a / (s * s)
-    on_x_0 = table(xp, a, s, beta, prediction, weight) * {
-        "eps": lambda: snr,
-        "x_0": lambda: xp.ones_like(a),
-        "v": lambda: 1.0 / (s * s),
-        "score": lambda: snr / (s * s),
-    }[prediction]()
+    on_x_0 = (
+        table(xp, a, s, beta, prediction, weight)
+        * {
+            "eps": lambda: snr,
+            "x_0": lambda: xp.ones_like(a),
+            "v": lambda: 1.0 / (s * s),
+            "score": lambda: snr / (s * s),
+        }[prediction]()
+    )
     return on_x_0 * (_to_x_0(a, s, prediction, y, x_t) - x) ** 2
 
 

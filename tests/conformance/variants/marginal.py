@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import torch
 
-from refdiff.conformance.interface import Chain, Linear, Unsupported
+from refdiff.conformance.interface import Chain, Linear, Process, Unsupported
 from tests.conformance.variants.base import column, over, scales
 from tests.conformance.variants.libraries import JAX, JAX64, NUMPY, NUMPY64, TORCH, TORCH64, Library, pytorch
-from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("marginal")
 ALL = (LINEAR, COSINE, SHORT)
@@ -237,6 +237,11 @@ def of_its_own(p: Process) -> Methods:
 
     def coefficients(t: Any) -> Any:
         a, s = scales(np, p, t)
-        return {"alpha": a, "sigma": s, "beta": 4.0 * np.tanh(2.0 * t), "log_alpha_bar": -2.0 * np.log(np.cosh(2.0 * t))}
+        return {
+            "alpha": a,
+            "sigma": s,
+            "beta": 4.0 * np.tanh(2.0 * t),
+            "log_alpha_bar": -2.0 * np.log(np.cosh(2.0 * t)),
+        }
 
     return {"perturb": lambda x_0, eps, t: as_written(np, p, x_0, eps, t), "coefficients": coefficients}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Chain, Unsupported
+from refdiff.conformance.interface import Chain, Process, Unsupported
 from tests.conformance.variants.base import column, over, rate, scales
 from tests.conformance.variants.libraries import JAX, NUMPY, NUMPY64, TORCH, TORCH64, Library
-from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("posterior")
 KNOWN = (LINEAR, COSINE, SHORT)
@@ -18,9 +18,7 @@ Form = Callable[..., Any]
 """(xp, scales at t, scales at s, x_t, x_0) -> (mean, variance), the variance still shaped for the data."""
 
 
-def posterior(
-    *libraries: Library, on: Claimed | tuple[Claimed, ...] = KNOWN, **options: Any
-) -> Callable[[Form], Form]:
+def posterior(*libraries: Library, on: Claimed | tuple[Claimed, ...] = KNOWN, **options: Any) -> Callable[[Form], Form]:
     """Add a form as a variant of each library."""
 
     def add(form: Form) -> Form:

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from refdiff.conformance.interface import Chain, Unsupported
+from refdiff.conformance.interface import Chain, Process, Unsupported
 from tests.conformance.variants.base import column, over, rate
 from tests.conformance.variants.libraries import JAX, NUMPY, NUMPY64, TORCH, TORCH64, Library
-from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, FLAT, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("steps")
 KNOWN = (LINEAR, COSINE, SHORT)

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import torch
 
-from refdiff.conformance.interface import Chain, Draws
-from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from refdiff.conformance.interface import Chain, Draws, Process
+from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("times")
 F = np.float32
@@ -336,9 +336,7 @@ def indices(on: tuple[Claimed, ...] = CHAINS) -> Callable[[Callable[..., Any]], 
                 )
             }
 
-        FAMILY.add(
-            make, "times", on=on, name=draw.__name__.replace("_", " "), form=(draw.__doc__ or "").strip()
-        )
+        FAMILY.add(make, "times", on=on, name=draw.__name__.replace("_", " "), form=(draw.__doc__ or "").strip())
         return draw
 
     return add

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Chain, Cosine, Linear, Unsupported
+from refdiff.conformance.interface import Chain, Cosine, Linear, Process, Unsupported
 from tests.conformance.variants.base import column, over, rate, scales
 from tests.conformance.variants.conversions import by_both_parts
 from tests.conformance.variants.libraries import NUMPY
 from tests.conformance.variants.posteriors import made
-from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, OWN, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, OWN, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("wrong")
 F = np.float32
@@ -246,9 +246,7 @@ def noising(breaks: str, on: Claimed | tuple[Claimed, ...] = LINEAR, **options: 
 
     def add(form: Callable[..., Any]) -> Callable[..., Any]:
         def make(p: Process) -> Methods:
-            return {
-                "perturb": lambda x_0, eps, t: np.asarray(form(*over(np, p, t, x_0), x_0, eps, t), dtype=F)
-            }
+            return {"perturb": lambda x_0, eps, t: np.asarray(form(*over(np, p, t, x_0), x_0, eps, t), dtype=F)}
 
         name, text = form.__name__.replace("_", " "), (form.__doc__ or "").strip()
         FAMILY.add(make, "perturb", on=on, name=name, form=text, breaks=breaks, **options)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Chain
+from refdiff.conformance.interface import Chain, Process, Unsupported
 from tests.conformance.variants.base import over, rate
 from tests.conformance.variants.libraries import NUMPY
 from tests.conformance.variants.losses import table, target
 from tests.conformance.variants.steps import walking
-from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, SHORT, Claimed, Family, Methods, Process
+from tests.conformance.variants.variant import COSINE, DDPM, LINEAR, SHORT, Claimed, Family, Methods
 
 FAMILY = Family("wrong")
 F = np.float32
-PREDICTIONS = ("eps", "x_0", "v", "score")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Ask:
@@ -47,14 +47,12 @@ class Ask:
         return rate(np, self.p, self.t).reshape(self.a.shape)
 
 
-def losing(breaks: str, on: Claimed | tuple[Claimed, ...] = LINEAR, only: str = "", reduction: Any = "none") -> Any:
+def losing(breaks: str, on: Claimed | tuple[Claimed, ...] = LINEAR, only: str = "", reduction: Any = "none") -> Decorator:
     """Add a form (denoiser, ask) -> weighted squares; only: the prediction that is served."""
 
     def add(form: Callable[..., Any]) -> Callable[..., Any]:
         def make(p: Process) -> Methods:
             def loss(denoiser: Any, prediction: str, x_0: Any, eps: Any, t: Any, weight: str) -> Any:
-                from refdiff.conformance.interface import Unsupported
-
                 if (only and prediction != only) or (weight == "likelihood" and isinstance(p, Chain)):
                     raise Unsupported(f"no {weight} weight on {prediction}")
                 squares = np.asarray(form(denoiser, Ask(p, prediction, x_0, eps, t, weight)) + 0 * x_0, dtype=F)
@@ -89,7 +87,7 @@ def noise_assigned_anew(denoiser: Any, ask: Ask) -> Any:
     return ask.w * (denoiser(x_t, ask.t) - ask.y) ** 2
 
 
-@losing("CON-2")
+@losing("LOS-1")
 def network_is_told_the_time_left(denoiser: Any, ask: Ask) -> Any:
     """The denoiser is given 1 - t."""
     return ask.w * (denoiser(ask.x_t, F(1) - ask.t) - ask.y) ** 2
@@ -356,8 +354,6 @@ def euler(rule: str, breaks: str) -> Callable[..., Any]:
     def add(form: Callable[..., Any]) -> Callable[..., Any]:
         def make(p: Process) -> Methods:
             def step(x: Any, e: Any, t: Any, s: Any, z: Any, asked: str) -> Any:
-                from refdiff.conformance.interface import Unsupported
-
                 if asked != rule:
                     raise Unsupported(f"{rule} only")
                 shape = (-1,) + (1,) * (x.ndim - 1)

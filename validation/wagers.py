@@ -1,0 +1,93 @@
+"""Evidence against a distribution function from calls that return many draws each, however those depend on each other.
+
+Call i gives, at each level c, the share X of its draws whose place is at most c: a number in [0, 1] of mean c if the
+law is right, whether the draws of one call are independent, strata, or one number n times. The calls are independent.
+Who bets f/(c + b) against "the mean is at most c + b" has, after all calls, the capital
+
+    K = prod (1 + f/(c + b) (X - c - b)),   f in (0, 1),
+
+whose mean is at most 1 if the bet is lost on average; and so has the mean of such capitals over levels, both
+directions and several f. By Markov's inequality it exceeds 1/p with probability p at most: exact for every n.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil, inf, log
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from scipy.special import logsumexp
+
+Floats = npt.NDArray[np.float64]
+
+FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.97)
+"""Of the largest bet: large ones win fast where shares vary little, small ones win at all where they vary much."""
+LEVELS = 63
+"""Into how many levels a continuous law is divided: multiples of 1/64."""
+
+
+def even_levels(count: int = LEVELS) -> Floats:
+    """Return levels evenly spread inside (0, 1)."""
+    return np.asarray(np.arange(1, count + 1) / (count + 1))
+
+
+def log_capital(shares: Floats, levels: Floats, bias: float) -> float:
+    """Return the logarithm of the capital won against means within `bias` of the levels; shares: (calls, levels)."""
+    if not np.isfinite(shares).all():
+        return inf
+    logs = []
+    for fraction in FRACTIONS:
+        # Towards too large a mean, and, on what is left of 1, towards too small a one.
+        for x, c in ((shares, levels), (1.0 - shares, 1.0 - levels)):
+            mean = c + bias
+            # A share cannot have a mean above 1: there is nothing to bet against.
+            stake = np.where(mean < 1.0, fraction / mean, 0.0)
+            logs.append(np.log1p(stake * (x - mean)).sum(axis=0))
+    return float(logsumexp(np.concatenate(logs)) - log(2 * len(FRACTIONS) * len(levels)))
+
+
+def ruled_out(shares: Floats, levels: Floats, bias: float, log_limit: float) -> float:
+    """Return a distance that the calls rule out, and all smaller ones: above `bias` exactly if they rule that out.
+
+    Found in few steps, for a report: to a sixteenth of what lies between.
+    """
+    if not np.isfinite(shares).all():
+        return 1.0
+    far = float(np.max(np.abs(shares.mean(axis=0) - levels)))
+    broken = log_capital(shares, levels, bias) >= log_limit
+    low, high = (bias, max(far, bias)) if broken else (0.0, bias)
+    for _ in range(4):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if log_capital(shares, levels, middle) >= log_limit else (low, middle)
+    return max(low, bias * (1.0 + 1e-9) + 1e-12) if broken else low
+
+
+@cache
+def calls_needed(catches: float, bias: float, false_alarm: float, miss: float, places: int) -> int:
+    """Return how many calls of so many independent draws show a distance `catches` at some level, but for `miss`.
+
+    By Chernoff's bound on the capital of the best of the bets, at the level and in the direction that ask for most.
+    """
+    levels = even_levels()
+    limit = log(2 * len(FRACTIONS) * len(levels) / false_alarm)
+    x = np.arange(places + 1) / places
+    most = 0.0
+    for c in levels:
+        if c + catches < 1.0:  # by symmetry, one direction will do
+            chance = stats.binom.pmf(np.arange(places + 1), places, c + catches)
+            most = max(most, _calls(chance, x - c - bias, 1.0 / (c + bias), limit, log(miss)))
+    return ceil(most)
+
+
+def _calls(chance: Floats, gain: Floats, stake: float, limit: float, log_miss: float) -> float:
+    """Return the least n with P(log capital < limit) <= exp(theta limit) E[(1 + gain)^-theta]^n <= miss."""
+    best = inf
+    for fraction in FRACTIONS:
+        logs = np.log1p(fraction * stake * gain)
+        for theta in np.linspace(0.05, 3.0, 60):
+            rate = log(float(chance @ np.exp(-theta * logs)))
+            if rate < 0.0:
+                best = min(best, (theta * limit - log_miss) / -rate)
+    return best
