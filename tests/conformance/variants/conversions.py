@@ -122,7 +122,7 @@ def by_way_of_x_0(xp: Any, a: Any, s: Any, x: Any, y: Any, source: str, to: str)
 
 @converting(NUMPY, TORCH, on=(LINEAR, SHORT))
 def by_reciprocal_tables(xp: Any, a: Any, s: Any, x: Any, y: Any, source: str, to: str) -> Any:
-    """DDPM's: x_0 = sqrt(1/alpha_bar) x_t - sqrt(1/alpha_bar - 1) eps, eps = (sqrt(1/alpha_bar) x_t - x_0)/sqrt(1/alpha_bar - 1)."""
+    """DDPM's: x_0 = r x_t - q eps, eps = (r x_t - x_0)/q, r = sqrt(1/alpha_bar) and q = sqrt(1/alpha_bar - 1)."""
     r = 1.0 / a
     rm1 = s / a
     if (source, to) == ("eps", "x_0"):

@@ -7,14 +7,17 @@ from tests.conformance.variants import (
     conversions,
     cosine,
     ema,
+    indices,
     linear,
     losses,
     marginal,
     posteriors,
     steps,
     times,
-    wrong_processes,
-    wrong_training,
+    wrong_calls,
+    wrong_losses,
+    wrong_schedules,
+    wrong_walks,
 )
 from tests.conformance.variants.variant import Variant
 
@@ -26,11 +29,12 @@ FAMILIES = (
     conversions.FAMILY,
     losses.FAMILY,
     times.FAMILY,
+    indices.FAMILY,
     steps.FAMILY,
     posteriors.FAMILY,
     posteriors.SDE,
     ema.FAMILY,
 )
-WRONGS = (wrong_processes.FAMILY, wrong_training.FAMILY)
-RIGHT: tuple[Variant, ...] = tuple(v for family in FAMILIES for v in family)
-WRONG: tuple[Variant, ...] = tuple(v for family in WRONGS for v in family)
+RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in family)
+WRONGS = (wrong_schedules.FAMILY, wrong_calls.FAMILY, wrong_losses.FAMILY, wrong_walks.FAMILY)
+WRONG: tuple[Variant, ...] = tuple(variant for family in WRONGS for variant in family)

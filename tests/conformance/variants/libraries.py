@@ -23,7 +23,7 @@ SIZES = (8, 64, 512, 4096)
 @final
 @dataclass(frozen=True)
 class Library:
-    """An array library in one dtype. Its functions have NumPy's names; a number of Python takes the dtype of an array."""
+    """An array library in one dtype. Its functions have NumPy's names, and numbers of Python take an array's dtype."""
 
     name: str
     xp: Any

@@ -1,4 +1,4 @@
-"""The linear schedule: alpha_bar = exp(-B), B = beta_min t + (beta_max - beta_min) t^2/2, in the forms that code has."""
+"""The linear schedule as code has it: alpha_bar = exp(-B), B = beta_min t + (beta_max - beta_min) t^2/2."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def as_written(xp: Any, p: Linear, t: Any) -> Mapping[str, Any]:
 
 @schedule(NUMPY, TORCH64, JAX)
 def half_of_the_logarithm(xp: Any, p: Linear, t: Any) -> Mapping[str, Any]:
-    """log alpha = -t^2/4 (beta_max - beta_min) - t/2 beta_min, sigma = sqrt(1 - exp(2 log alpha)), as score-SDE has it."""
+    """score-SDE's: log alpha = -t^2/4 (beta_max - beta_min) - t/2 beta_min, sigma = sqrt(1 - exp(2 log alpha))."""
     log_alpha = -0.25 * t**2 * (p.beta_max - p.beta_min) - 0.5 * t * p.beta_min
     return {
         "beta": (1.0 - t) * p.beta_min + t * p.beta_max,

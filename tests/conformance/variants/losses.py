@@ -175,10 +175,8 @@ def weights_by_snr(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: 
         "inverse_snr": lambda: xp.ones_like(snr),
         "min_snr": lambda: xp.where(snr < 5.0, snr, 5.0 * xp.ones_like(snr)),
     }[weight]()
-    if base is None:
-        w = xp.ones_like(snr)
-    else:
-        w = {"eps": base / snr, "x_0": base, "v": base / (snr + 1.0)}[prediction]
+    factor = {"eps": 1.0 / snr, "x_0": xp.ones_like(snr), "v": 1.0 / (snr + 1.0)}[prediction]
+    w = xp.ones_like(snr) if base is None else base * factor
     return w * (y - target(a, s, prediction, x, e)) ** 2
 
 
@@ -197,7 +195,7 @@ def _to_x_0(a: Any, s: Any, prediction: str, y: Any, x_t: Any) -> Any:
 
 @costing(NUMPY, TORCH, NUMPY64, on=LINEAR, serves=_some, t_min=1e-3)
 def by_way_of_x_0(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: Any, x: Any, e: Any, x_t: Any) -> Any:
-    """EDM's: every prediction becomes x_0_hat, compared with x_0, and the weight is that of x_0: for eps, SNR times it."""
+    """EDM's: every prediction becomes x_0_hat, compared with x_0, and the weight becomes that of x_0."""
     a, s = q
     snr = a * a / (s * s)
     on_x_0 = (

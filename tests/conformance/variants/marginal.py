@@ -107,7 +107,7 @@ def difference_added(xp: Any, p: Process, x_0: Any, eps: Any, t: Any) -> Any:
 
 @noising(NUMPY, on=(LINEAR, COSINE))
 def second_half_by_transition(xp: Any, p: Process, x_0: Any, eps: Any, t: Any) -> Any:
-    """The mean and the deviation of q(x_t | x_0) first, as a distribution object has them, then mean + deviation eps."""
+    """Mean and deviation of q(x_t | x_0) first, as a distribution has them, then mean + deviation eps."""
     a, s = over(xp, p, t, x_0)
     mean, variance = a * x_0, s**2 * xp.ones_like(x_0)
     return mean + xp.sqrt(variance) * eps

@@ -100,7 +100,7 @@ def as_ddim_of_eta_one(xp: Any, t: Any, s: Any, x_t: Any, x_0: Any) -> Any:
 
 @posterior(NUMPY, JAX)
 def by_snr(xp: Any, t: Any, s: Any, x_t: Any, x_0: Any) -> Any:
-    """VDM's: c = 1 - SNR_t/SNR_s = -expm1(gamma_s - gamma_t), mean alpha_s (x_t (1 - c)/alpha_t + c x_0), variance sigma_s^2 c."""
+    """VDM's: c = 1 - SNR_t/SNR_s, mean alpha_s (x_t (1 - c)/alpha_t + c x_0), variance sigma_s^2 c."""
     kept = (s[1] * t[0] / (t[1] * s[0])) ** 2
     c = 1.0 - kept
     return s[0] * (kept * x_t / t[0] + c * x_0), s[1] ** 2 * c

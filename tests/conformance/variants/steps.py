@@ -168,7 +168,7 @@ def in_precisions(xp: Any, t: Any, s: Any, x: Any, e: Any, z: Any) -> Any:
 
 @stepping("ddpm", NUMPY, on=(LINEAR, COSINE))
 def as_sde_dpm_solver(xp: Any, t: Any, s: Any, x: Any, e: Any, z: Any) -> Any:
-    """SDE-DPM-Solver-1 in x_0: sigma_s/sigma_t e^(-h) x_t + alpha_s (1 - e^(-2h)) x_0_hat + sigma_s sqrt(1 - e^(-2h)) z."""
+    """SDE-DPM-Solver-1: sigma_s/sigma_t e^-h x_t + alpha_s (1 - e^-2h) x_0_hat + sigma_s sqrt(1 - e^-2h) z."""
     shrink = (s[1] * t[0] / (t[1] * s[0])) ** 2
     x_0 = (x - t[1] * e) / t[0]
     root = xp.sqrt(xp.clip(1.0 - shrink, 0.0, 1.0))
