@@ -170,13 +170,9 @@ def weights_by_snr(xp: Any, q: Any, beta: Any, prediction: str, weight: str, y: 
     """diffusers' examples: snr = (alpha/sigma)^2, min(snr, 5)/snr, over snr + 1 for v, inside (0, 1)."""
     a, s = q
     snr = (a / s) ** 2
-    base = {
-        "uniform": lambda: None,
-        "inverse_snr": lambda: xp.ones_like(snr),
-        "min_snr": lambda: xp.where(snr < 5.0, snr, 5.0 * xp.ones_like(snr)),
-    }[weight]()
     factor = {"eps": 1.0 / snr, "x_0": xp.ones_like(snr), "v": 1.0 / (snr + 1.0)}[prediction]
-    w = xp.ones_like(snr) if base is None else base * factor
+    base = xp.where(snr < 5.0, snr, 5.0 * xp.ones_like(snr)) if weight == "min_snr" else xp.ones_like(snr)
+    w = xp.ones_like(snr) if weight == "uniform" else base * factor
     return w * (y - target(a, s, prediction, x, e)) ** 2
 
 
