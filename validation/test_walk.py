@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import NotClaimed
@@ -65,7 +67,7 @@ def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
     alphas, sigmas = (
         np.array([float(x[0]) for x in xs]) for xs in ([q.alpha for q in found], [q.sigma for q in found])
     )
-    whole: Times = np.asarray(np.concatenate(times), dtype=times[0].dtype)
+    whole: npt.NDArray[Any] = np.concatenate(times)
     t, s = whole[:-1], whole[1:]
     limits = bounds(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2))
     spread = np.sqrt([variance for _, variance in walk.ancestral(TWO, alphas, sigmas)])
