@@ -62,8 +62,8 @@ def one_line(error: BaseException) -> str:
 def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "CON-5", *, patient: bool = False) -> Any:
     """Return call(), or raise Misbehaviour under `clause` if it raises or outlasts the limit.
 
-    patient: as of `deadline`. Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's floating-point errors are the
-    target's affair, whatever the filters of the session are.
+    patient: as of `deadline`. Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's
+    floating-point errors are the target's affair, whatever the filters of the session are.
     """
     started = time.monotonic()
     late = Misbehaviour("CON-5", f"{what} did not return within {seconds:g} s")
