@@ -59,16 +59,16 @@ def one_line(error: BaseException) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
-def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "CON-5") -> Any:
+def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "CON-5", *, patient: bool = False) -> Any:
     """Return call(), or raise Misbehaviour under `clause` if it raises or outlasts the limit.
 
-    Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's floating-point errors are the
-    target's affair, whatever the filters of the session are.
+    patient: as of `deadline`. Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's
+    floating-point errors are the target's affair, whatever the filters of the session are.
     """
     started = time.monotonic()
     late = Misbehaviour("CON-5", f"{what} did not return within {seconds:g} s")
     try:
-        with deadline(seconds), warnings.catch_warnings(), np.errstate(all="ignore"):
+        with deadline(seconds, patient=patient), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             result = call()
     except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def guarded(what: str, seconds: float, call: Callable[[], Any], clause: str = "C
             raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
         hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
         raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
-    if time.monotonic() - started > seconds + 1.0:
+    if not patient and time.monotonic() - started > seconds + 1.0:
         raise late  # It swallowed the alarm, and came back in its own time.
     return result
 
@@ -209,7 +209,7 @@ class Built:
         key = (data.tobytes(), seed, seconds)
         if key not in self._fitted:
             # About so many seconds, on a machine that may be busy: ten times as many are no hang.
-            made = self.call("fit", data, seed, seconds, more=10.0 * seconds)
+            made = self.call("fit", data, seed, seconds, more=10.0 * seconds, patient=True)
             if not callable(made):
                 raise Misbehaviour("CON-2", f"fit returned {_described(made)}, wants a function of (x_t, t)")
             self._fitted[key] = made
@@ -223,11 +223,17 @@ class Built:
         return denoiser
 
     def call(
-        self, method: str, *arguments: object, then: Callable[[Any], Any] = lambda made: made, more: float = 0.0
+        self,
+        method: str,
+        *arguments: object,
+        then: Callable[[Any], Any] = lambda made: made,
+        more: float = 0.0,
+        patient: bool = False,
     ) -> Any:
         """Call a method on copies, and see that it returns in time and leaves them alone.
 
-        then: what to make of the result while the guard still stands; more: seconds beyond the limit of any call.
+        then: what to make of the result while the guard still stands; more: seconds beyond the limit of any call;
+        patient: as of `deadline`.
         """
         if method in self._hung:
             raise Misbehaviour("CON-5", f"{self._hung[method]}, and is not called again")
@@ -237,7 +243,7 @@ class Built:
         self.last = Call(method, arguments)
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         try:
-            result = guarded(method, self.seconds + more, lambda: then(function(*sent)))
+            result = guarded(method, self.seconds + more, lambda: then(function(*sent)), patient=patient)
         except Misbehaviour as error:
             if "did not return" in str(error):
                 self._hung[method] = str(error)

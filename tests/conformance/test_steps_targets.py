@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refdiff.conformance.clauses import clauses
-from refdiff.conformance.interface import Capability, Chain, Claim, Cosine, Linear, Own, Process, Target
+from refdiff.conformance.interface import Capability, Chain, Claim, Cosine, Linear, Own, Process, Target, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from tests.conformance.trainer import F, Trainer
 from validation.suite import checks
@@ -195,7 +195,36 @@ def _scaled(**by: float) -> Any:
     return step
 
 
-WRONG: dict[str, tuple[Only, str]] = {
+@dataclass(frozen=True)
+class Adjacent:
+    """A target that serves the steps from k to k - 1 alone, as guided-diffusion and score_sde do."""
+
+    of: Target
+
+    @property
+    def claim(self) -> Claim:
+        """Claim the same."""
+        return self.of.claim
+
+    def build(self, process: Process) -> Any:
+        """Return what refuses longer steps."""
+        built: Any = self.of.build(process)
+
+        def step(x_t: Any, eps_hat: Any, t: Any, s: Any, noise: Any, rule: Any) -> Any:
+            if (s != t - 1).any():
+                raise Unsupported("adjacent steps only")
+            return built.step(x_t, eps_hat, t, s, noise, rule)
+
+        return type("Built", (), {"step": staticmethod(step), "perturb": built.perturb})()
+
+
+WRONG: dict[str, tuple[Target, str]] = {
+    "adjacent steps, variance of the transition": (
+        Adjacent(_step("step", process=DDPM, ddpm=_large_but_last)),
+        "SMP-2",
+    ),
+    "adjacent steps, score_sde": (Adjacent(_step("step", process=DDPM, ddpm=_score_sde)), "SMP-2"),
+    "adjacent steps, variances half way": (Adjacent(_step("step", process=DDPM, ddpm=_half_way)), "SMP-2"),
     "variance of the transition": (_step("step", process=DDPM, ddpm=_large_but_last), "SMP-2"),
     "variance of the transition, of its own": (_step(process=Own(label="sech"), ddpm=_large_but_last), "SMP-5"),
     "variances half way": (_step("step", process=DDPM, ddpm=_half_way), "SMP-2"),
