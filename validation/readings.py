@@ -97,14 +97,16 @@ def rise(subject: Subject, t: Times) -> Floats:
 def scales(subject: Subject, t: Times) -> Scales:
     """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them.
 
-    Its floor is in them already: only what rounding may lose is not known.
+    Its floor e = sigma_min^2 may make alpha^2 + sigma^2 = 1 + e, which what comes from v takes for 1: each scale is
+    uncertain by e of itself.
     """
     if not isinstance(subject.process, Own):
         return must_scales(subject.process, t, subject.format)
     alpha, sigma = unit_scales(subject, t)
-    loss = _own_rounding(subject, t)
+    loss, floor = _own_rounding(subject, t), subject.process.sigma_min**2
     with np.errstate(all="ignore"):
-        return Scales(alpha, sigma, np.fmin(loss / alpha, np.sqrt(loss)), of_variance(sigma, loss))
+        d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
+        return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
 
 
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
