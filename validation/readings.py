@@ -112,8 +112,10 @@ def scales(subject: Subject, t: Times) -> Scales:
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
     """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
 
-    Large events cross in several calls.
+    Large events cross in several calls. Raises NotClaimed where the claim has no perturb.
     """
+    if "perturb" not in subject.capabilities:
+        raise NotClaimed("what is asked needs alpha and sigma, which a process of its own shows by its perturb")
     if len(t) == 0:
         return np.zeros(0), np.zeros(0)
     event = event_of(subject, (1,))

@@ -10,9 +10,19 @@ from tests.conformance.variants.judging import SUITE_ITSELF, failing, judged
 from tests.conformance.variants.variant import Variant
 
 SEED = 0
+MISSED = {
+    "wrong: weights of mean one in a batch": "a batch of 256 hides that weights of a mean of 1 are 1 in a batch of one",
+}
+"""Wrong variants that no check sees yet, and why; strict: one that is seen is to be taken off this list."""
 
 
-@pytest.mark.parametrize("variant", WRONG, ids=lambda variant: variant.name)
+def _marked(variant: Variant) -> object:
+    reason = MISSED.get(variant.name)
+    marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+    return pytest.param(variant, id=variant.name, marks=marks)
+
+
+@pytest.mark.parametrize("variant", [_marked(variant) for variant in WRONG])
 def test_wrong_variant_breaks_its_clauses(variant: Variant) -> None:
     """Those that its fault is about are among what fails; the suite itself does not."""
     outcomes = judged(variant, SEED)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Chain, Process, Unsupported
+from refdiff.conformance.interface import Chain, Draws, Process, Unsupported
 from tests.conformance.variants.base import over, rate
 from tests.conformance.variants.libraries import NUMPY
 from tests.conformance.variants.steps import walking
@@ -50,9 +50,9 @@ def middle_of_time(n: int, rng: Any, steps: int) -> Any:
     return rng.beta(2, 2, n), 1.0
 
 
-@drawing("TIM-2")
+@drawing("TIM-2", draws=Draws(t_min=1e-3))
 def from_a_twenty_fifth_on(n: int, rng: Any, steps: int) -> Any:
-    """From 0.04 on, where the claim says from 0."""
+    """From 0.04 on, where a range from 0.001 on is declared."""
     return 0.04 + 0.96 * rng.random(n), 1.0
 
 
