@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import final
@@ -96,12 +97,22 @@ class Scales:
     sigma: Floats
     d_alpha: Floats
     d_sigma: Floats
+    floor: float = 0.0
+    """How far alpha^2 + sigma^2 may be from 1, of a library's own process that declares it."""
 
     def shaped(self, ndim: int) -> Scales:
         """Return the same, shaped to stand beside data of that rank."""
         tail = (1,) * (ndim - 1)
-        fields = (x.reshape(-1, *tail) for x in (self.alpha, self.sigma, self.d_alpha, self.d_sigma))
-        return Scales(*fields)
+        return self._each(lambda x: x.reshape(-1, *tail))
+
+    def rows(self, index: npt.NDArray[np.intp]) -> Scales:
+        """Return the same at some of the times, in the order given."""
+        return self._each(lambda x: np.asarray(x[index]))
+
+    def _each(self, change: Callable[[Floats], Floats]) -> Scales:
+        arrays = (change(x) for x in (self.alpha, self.sigma, self.d_alpha, self.d_sigma))
+        alpha, sigma, d_alpha, d_sigma = arrays
+        return Scales(alpha, sigma, d_alpha, d_sigma, self.floor)
 
 
 def must_scales(process: Process, t: Times, fmt: Format) -> Scales:

@@ -75,15 +75,15 @@ def formed(allowance: Floats, q: Scales) -> Floats:
 
 
 def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats:
-    """Return what a conversion by way of a third prediction may lose: 8u for each leg, and 2 delta(alpha).
+    """Return what a conversion by way of a third prediction may lose: 8u for each leg, 2 delta(alpha) and the floor.
 
-    The last is for alpha^2 + sigma^2 that is 1 to within MAR-3 only; a leg that overflows loses everything.
+    The last two are for alpha^2 + sigma^2 that is 1 to within MAR-3 only; a leg that overflows loses everything.
     """
     found = np.zeros(x.shape)
     for way in ways(*pair):
         first = magnitude((pair[0], way), x, v, q)
         size = magnitude((way, pair[1]), x, first, q) * divisor_lost(way, pair[1], q)
-        loss = (16.0 * fmt.u + 2.0 * q.d_alpha) * np.where(first < fmt.largest, size, np.inf)
+        loss = (16.0 * fmt.u + 2.0 * (q.d_alpha + q.floor)) * np.where(first < fmt.largest, size, np.inf)
         found = np.maximum(found, formed(loss, q))
     return found
 

@@ -212,7 +212,7 @@ def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format
         terms = magnitude((prediction, way), x_t, v, q) + truths[way]
         back = magnitude((way, prediction), np.zeros_like(x_t), terms, q) * divisor_lost(way, prediction, q)
         inside = terms**2 * batch.size < fmt.largest
-        found = np.maximum(found, formed(8.0 * fmt.u * np.where(inside, back, np.inf), q))
+        found = np.maximum(found, formed((8.0 * fmt.u + 2.0 * q.floor) * np.where(inside, back, np.inf), q))
     return found
 
 

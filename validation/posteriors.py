@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Process, Times
+from refdiff.conformance.interface import Own, Process, Times
 from refdiff.conformance.subject import Subject
 
-from .certify import delta, exact
+from .certify import delta, exact, of_variance
 from .oracles.certified import Floats, Quantity
 from .readings import uncertainty
 
@@ -34,7 +34,11 @@ def bounds(
 ) -> Bounds:
     """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target."""
     uncertain = (uncertainty(subject, s), uncertainty(subject, t))
-    return _bounds(s < t, alphas, variances, uncertain, subject.format)
+    found = _bounds(s < t, alphas, variances, uncertain, subject.format)
+    # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
+    known = not isinstance(subject.process, Own)
+    off = delta(subject.process, "alpha", t, subject.format) if known else of_variance(alphas[1], uncertain[1])
+    return replace(found, clear=found.clear & (alphas[1] > 0.0) & (8.0 * off <= alphas[1]))
 
 
 def bounds_at(process: Process, s: Times, t: Times, fmt: Format) -> Bounds:

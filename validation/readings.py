@@ -97,21 +97,25 @@ def rise(subject: Subject, t: Times) -> Floats:
 def scales(subject: Subject, t: Times) -> Scales:
     """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them.
 
-    Its floor is in them already: only what rounding may lose is not known.
+    Its floor e = sigma_min^2 may make alpha^2 + sigma^2 = 1 + e, which what comes from v takes for 1: each scale is
+    uncertain by e of itself.
     """
     if not isinstance(subject.process, Own):
         return must_scales(subject.process, t, subject.format)
     alpha, sigma = unit_scales(subject, t)
-    loss = _own_rounding(subject, t)
+    loss, floor = _own_rounding(subject, t), subject.process.sigma_min**2
     with np.errstate(all="ignore"):
-        return Scales(alpha, sigma, np.fmin(loss / alpha, np.sqrt(loss)), of_variance(sigma, loss))
+        d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
+        return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
 
 
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
     """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
 
-    Large events cross in several calls.
+    Large events cross in several calls. Raises NotClaimed where the claim has no perturb.
     """
+    if "perturb" not in subject.capabilities:
+        raise NotClaimed("what is asked needs alpha and sigma, which a process of its own shows by its perturb")
     if len(t) == 0:
         return np.zeros(0), np.zeros(0)
     event = event_of(subject, (1,))

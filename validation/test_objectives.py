@@ -14,7 +14,7 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterization, Times, Weighting
 from refdiff.conformance.subject import Subject
 
-from .certify import JUDGE_U, Scales
+from .certify import JUDGE_U
 from .conversions import converted
 from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
 from .losses import (
@@ -195,8 +195,7 @@ def test_truth_of_what_is_given_costs_nothing(subject: Subject) -> None:
         found = Losses(found.value, 2.0 * (found.value + found.off) + lost, domain)
         for rows in _batches(subject, domain, most=6):
             few = batch.rows(rows)
-            here = Scales(*(x[rows] for x in (known.at.alpha, known.at.sigma, known.at.d_alpha, known.at.d_sigma)))
-            denoiser = Solves(kind[0], few.x_0, here, subject.format)
+            denoiser = Solves(kind[0], few.x_0, known.at.rows(rows), subject.format)
             got = asked_of(subject, kind, few, denoiser, denoiser.asked)
             _, bound = reduced(subject, found.rows(rows), few.size)
             name = f"{kind[1]} {kind[0]} loss of the truth of the x_t given"

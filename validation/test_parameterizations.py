@@ -50,8 +50,7 @@ def _compare(
         rows = np.flatnonzero(converted(pair, value, x_t, at, subject.format).domain.reshape(len(t), -1).all(axis=1))
         if len(rows) == 0:
             return
-        here = Scales(at.alpha[rows], at.sigma[rows], at.d_alpha[rows], at.d_sigma[rows])
-        want = converted(pair, value[rows], x_t[rows], here, subject.format, by_any_way=not relative)
+        want = converted(pair, value[rows], x_t[rows], at.rows(rows), subject.format, by_any_way=not relative)
         got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
         subject.expect(f"{pair[1]} from {pair[0]}", got, want.want, want.bound, at={"t": t[rows]})
 

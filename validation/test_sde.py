@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import romb
 
 from refdiff.conformance.check import check
+from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
@@ -109,6 +110,12 @@ def test_rate_is_that_of_the_marginal(subject: Subject) -> None:
             name = f"alpha_bar by {reading.name} against exp(-int g^2)"
             bound = reading.bound + share * start.bound + slack
             subject.expect(name, reading.alpha_bar, start.alpha_bar * share, bound, at={"t": t})
+        return
+    if "perturb" not in subject.capabilities:
+        if isinstance(subject.process, Own):
+            raise NotClaimed("of a process of its own, the SDE is held against its schedule or its noising")
+        logs, log = (exact(subject.process, "log_alpha_bar", x).value for x in (t, first))
+        subject.expect("exp(-int g^2)", share, np.exp(logs - log), slack + JUDGE_U, at={"t": t})
         return
     (alpha, _), (begin, _) = unit_scales(subject, t), unit_scales(subject, first)
     bound = uncertainty(subject, t) + share * uncertainty(subject, first) + 8.0 * subject.format.u + slack

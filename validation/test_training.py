@@ -18,6 +18,7 @@ from .averages import movement_bound, recursion_bound
 from .certify import KNOWN, exact
 from .oracles.averages import averaged
 from .oracles.certified import Floats
+from .probes import first_served, last_served
 
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 SHORT, LONG = 12, 300
@@ -89,13 +90,15 @@ class Trained:
     times: Times
     alpha: Floats
     variance: Floats
+    event: tuple[int, ...]
 
     def at(self, i: int) -> optimum.Predict:
         """Return eps_hat at one of the times; numbers cross in the target's format."""
 
         def predict(x: Floats) -> Floats:
             t = self.times[np.full(len(x), i, dtype=np.intp)]
-            return self.denoiser(self.subject.format.rounded(x)[:, None], t)[:, 0].astype(np.float64)
+            x_t = self.subject.format.rounded(x).reshape(len(x), *self.event)
+            return self.denoiser(x_t, t).reshape(len(x)).astype(np.float64)
 
         return predict
 
@@ -109,20 +112,32 @@ def _rising(subject: Subject, shares: Floats) -> Times:
     if isinstance(subject.process, Chain):
         k = np.unique(np.round(shares * len(subject.process.betas)).astype(np.int64))
         return np.asarray(k[k >= 1])
-    return np.asarray(np.unique(subject.format.rounded(shares)))
+    low, high = first_served(subject), last_served(subject)
+    return np.asarray(np.unique(subject.format.rounded(low + (high - low) * shares)))
+
+
+def _event(subject: Subject) -> tuple[int, ...]:
+    """Return the shape of one number that the target serves as an example. Raises NotClaimed if it serves none."""
+    events = subject.claim.events
+    if events is None:
+        return (1,)
+    if single := [event for event in events if int(np.prod(event)) == 1]:
+        return single[0]
+    raise NotClaimed("the data is one number an example, and the claim has events of more")
 
 
 def _trained(subject: Subject, shares: Floats) -> Trained:
     """Fit, once for all checks of a process. Raises NotClaimed where the process has too little noise to judge at."""
     subject.once_a_kind()
-    times = _rising(subject, shares)
+    event, times = _event(subject), _rising(subject, shares)
     alpha, variance = (exact(subject.process, name, times).value for name in ("alpha", "variance"))
     noisy: npt.NDArray[np.bool_] = np.asarray(variance >= optimum.LEAST)
     if noisy.sum() < len(shares) // 2:
         raise NotClaimed(f"the process has sigma^2 below {optimum.LEAST} at most times, or few steps")
-    data = subject.format.rounded(optimum.DATA.draw(EXAMPLES, np.random.default_rng([subject.seed, EXAMPLES])))[:, None]
+    drawn = optimum.DATA.draw(EXAMPLES, np.random.default_rng([subject.seed, EXAMPLES]))
+    data = subject.format.rounded(drawn).reshape(EXAMPLES, *event)
     denoiser = subject.built.fit(data, subject.seed, SECONDS)
-    return Trained(subject, denoiser, times[noisy], alpha[noisy], variance[noisy])
+    return Trained(subject, denoiser, times[noisy], alpha[noisy], variance[noisy], event)
 
 
 @check("TRN-4", "fit", on=KNOWN)

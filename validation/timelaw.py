@@ -160,19 +160,27 @@ def mass_limits(subject: Subject, drawn: Drawn, slack: float) -> tuple[float, fl
     return (high - low) * (1.0 - slack), reach.width * (1.0 + slack)
 
 
-def chances(subject: Subject, drawn: Drawn) -> Floats:
-    """Return P(k) for k = 1..N, up to a constant factor: declared, or 1/(N weight), 0 where no k was drawn."""
+def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
+    """Return P(k) for k = 1..N, up to a constant factor, and what their sum may be off by.
+
+    Declared; or 1/(N w), 0 where no k was drawn. Weights of one k may differ where the cells of a density are not those
+    of the chain: then E[w | k] = 1/(N P(k)), known from as many calls as drew it.
+    """
     assert isinstance(subject.process, Chain)
     steps, draws = len(subject.process.betas), subject.claim.draws
     if draws.density == "declared":
-        return subject.built.density(np.arange(1, steps + 1)).astype(np.float64)
-    if draws.weights == "free":
-        return np.full(steps, 1.0 / steps)
-    found = np.zeros(steps)
-    k = drawn.times.ravel().astype(np.int64) - 1
-    kept = (k >= 0) & (k < steps)
+        return subject.built.density(np.arange(1, steps + 1)).astype(np.float64), 0.0
+    if draws.weights == "free" or (drawn.weights == 1.0).all():
+        return np.full(steps, 1.0 / steps), 0.0
+    k = np.clip(drawn.times.ravel().astype(np.int64), 1, steps) - 1
+    w = drawn.weights.ravel()
+    count, first = np.bincount(k, minlength=steps), np.zeros(steps)
+    first[k] = w
     with np.errstate(all="ignore"):
-        found[k[kept]] = 1.0 / (steps * drawn.weights.ravel()[kept])
-    if (drawn.weights == 1.0).all():
-        return np.full(steps, 1.0 / steps)
-    return found
+        # From one of them, so that equal weights leave exactly 0.
+        mean = np.bincount(k, w - first[k], minlength=steps) / count
+        square = np.bincount(k, (w - first[k]) ** 2, minlength=steps) / count
+        found = np.where(count > 0, 1.0 / (steps * (first + mean)), 0.0)
+        spread = np.sqrt(np.maximum(square - mean**2, 0.0)) / (first + mean)
+        calls = np.maximum(count / drawn.times.shape[1], 1.0)
+        return found, 8.0 * float(np.sqrt(np.nansum((found * spread) ** 2 / calls)))

@@ -157,8 +157,8 @@ class Built:
         """Return the denoiser that the target trains, behind the guard too; asked for the same again, the same one."""
         key = (data.tobytes(), seed, seconds)
         if key not in self._fitted:
-            # About so many seconds, on a machine that may be busy: ten times as many are no hang.
-            made = self.call("fit", data, seed, seconds, more=10.0 * seconds)
+            # About so many seconds, on a machine that may be busy: thirty times as many are no hang.
+            made = self.call("fit", data, seed, seconds, more=30.0 * seconds)
             if isinstance(made, Callee):
                 self._fitted[key] = made
             elif callable(made):

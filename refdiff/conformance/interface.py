@@ -30,7 +30,7 @@ calls it once. Weightings and what they multiply: the table of spec chapter 5; m
 
 `history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
 is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
-returns a denoiser that predicts eps, as `loss` has it, at any t of the process; ten times as long is no hang yet.
+returns a denoiser that predicts eps, as `loss` has it, at any t of the process; thirty times as long is no hang yet.
 """
 
 from __future__ import annotations

@@ -113,6 +113,14 @@ def declared_and_undone(n: int, rng: Any) -> Any:
     return t, 1.0 / (0.5 + t)
 
 
+def fine_cells(n: int, rng: Any) -> Any:
+    """Return a falling density on 37 cells, which are not those of a chain, with weights."""
+    mass = 1.0 / (np.arange(37) + 1.0)
+    mass /= mass.sum()
+    cell = rng.choice(37, size=n, p=mass)
+    return (cell + rng.random(n)) / 37.0, 1.0 / (37.0 * mass[cell])
+
+
 def within(low: float, high: float = 1.0) -> Any:
     """Return strata of a range, shuffled."""
     return lambda n, rng: low + (high - low) * (rng.permutation(n) + rng.random(n)) / n
@@ -161,6 +169,8 @@ RIGHT: dict[str, Timed] = {
     "chain of two steps, strata in order": Timed(strata, chain(2)),
     "chain of 4000 steps": Timed(shifted, chain(4000)),
     "indices with weights": Timed(weighted_indices, chain(10)),
+    "cells that are not those of the chain": Timed(fine_cells, chain(100)),
+    "cells that are not those of a short chain": Timed(fine_cells, chain(3)),
     "indices of a declared law": Timed(weighted_indices, chain(10), density=lambda k: k, draws=DECLARED),
     "indices of a declared law, weights free": Timed(
         lambda n, rng: weighted_indices(n, rng)[0], chain(10), density=lambda k: k, draws=FREE

@@ -175,7 +175,7 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
         {"LOS-7", "LOS-10"},
     ),
     "noise permuted": (LINEAR.with_fault(noise=lambda e: e[::-1]), {"LOS-1"}),
-    "denoiser asked for t * 1000": (LINEAR.with_fault(asked=lambda d, x, t: d(x, t * F(1000))), {"CON-2"}),
+    "denoiser asked for t * 1000": (LINEAR.with_fault(asked=lambda d, x, t: d(x, t * F(1000))), {"LOS-1"}),
     "denoiser asked twice": (LINEAR.with_fault(asked=lambda d, x, t: d(x, t) + 0 * d(x, t)), {"CON-2"}),
     "denoiser never asked": (LINEAR.with_fault(asked=lambda d, x, t: x), {"CON-2"}),
     "importance without weights": (

@@ -107,6 +107,13 @@ def posterior_step(x: Array, e: Array, z: Array, t: tuple[Array, Array], s: tupl
     return np.asarray(mean + np.sqrt((F(1) - ratio) * (F(1) - s[0]) / (F(1) - t[0])) * z)
 
 
+def posterior_mean(x_0: Array, x_t: Array, t: Array, s: Array) -> Array:
+    """Return the mean of q(x_s | x_t, x_0) from alpha_bar at t and s."""
+    ratio = t / s
+    on_x_0, on_x_t = np.sqrt(s) * (F(1) - ratio) / (F(1) - t), np.sqrt(ratio) * (F(1) - s) / (F(1) - t)
+    return np.asarray(on_x_0 * x_0 + on_x_t * x_t)
+
+
 def ddim_step(x: Array, e: Array, t: Array, s: Array) -> Array:
     """Return DDIM's step from alpha_bar at t and s."""
     x_0 = (x - np.sqrt(F(1) - t) * e) / np.sqrt(t)
@@ -139,6 +146,7 @@ class Formulas:
     ddpm: Formula = posterior_step
     ddim: Formula = ddim_step
     ema: Formula = averaged
+    mean: Formula = posterior_mean
     variance: Formula = lambda t, s: (F(1) - t / s) * (F(1) - s) / (F(1) - t)
 
 
@@ -247,8 +255,5 @@ class Built:
         """Return mean and variance."""
         with np.errstate(all="ignore"):
             bar_t, bar_s = (alpha_bar_of(self.process, y) for y in (t, s))
-            ratio = bar_t / bar_s
-            on_x_0 = np.sqrt(bar_s) * (F(1) - ratio) / (F(1) - bar_t)
-            on_x_t = np.sqrt(ratio) * (F(1) - bar_s) / (F(1) - bar_t)
-            mean = self._column(on_x_0, x_0) * x_0 + self._column(on_x_t, x_t) * x_t
+            mean = self.by.mean(x_0, x_t, self._column(bar_t, x_t), self._column(bar_s, x_t))
             return np.asarray(mean, dtype=F), np.asarray(self.by.variance(bar_t, bar_s), dtype=F)

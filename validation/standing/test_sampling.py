@@ -344,3 +344,41 @@ def test_walk_of_a_gaussian_is_the_affine_recursion(steps: int) -> None:
         mean, variance = a * mean + b, a * a * variance + added
     wanted = type(ONE)((1.0,), (mean,), (variance,))
     assert law.distance(wanted.cdf) < 1e-6
+
+
+def _even(alphas: list[float], sigmas: list[float], points: int = 700) -> walk.Law:
+    first, last = (TWO.noised(alphas[i], sigmas[i] ** 2) for i in (0, -1))
+    return walk.carried(TWO, walk.ancestral(TWO, np.array(alphas), np.array(sigmas)), first, last, points)
+
+
+@standing("SMP-7", kind="quadrature")
+@pytest.mark.parametrize("steps", [8, 32])
+def test_two_ways_to_carry_a_law_agree(steps: int) -> None:
+    """SMP-7: densities on a grid finer than the noise, and distribution functions by splines, agree to 1e-6."""
+    scales = [linear_scales(t) for t in np.linspace(15 / 16, 1 / 16, steps + 1)]
+    law = _even([a for a, _ in scales], [sqrt(v) for _, v in scales])
+    dense = _walk_between(scales, 1200)
+    assert abs(dense.mass - 1.0) < 1e-6
+    assert dense.distance(law.cdf) < 1e-6
+
+
+def _walk_between(scales: list[tuple[float, float]], points: int) -> walk.Law:
+    alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
+    steps = walk.ancestral(TWO, alphas, sigmas)
+    return walk.walked(TWO, steps, TWO.noised(*scales[0]), TWO.noised(*scales[-1]), points)
+
+
+@standing("SMP-7", kind="property")
+@pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-10])
+def test_noise_may_be_narrow(size: float) -> None:
+    """SMP-7: with sigma^2 from `size` down to a sixteenth of it, the law is that of the data, to 2 size.
+
+    2000 points of a density are not enough: their mass is off, and so is the law.
+    """
+    variances = [size * share for share in np.linspace(15 / 16, 1 / 16, 15).tolist()]
+    law = _even([sqrt(1.0 - v) for v in variances], [sqrt(v) for v in variances])
+    assert law.distance(TWO.cdf) < 1e-6 + 2.0 * size
+    if size < 1e-4:
+        dense = _walk_between([(sqrt(1.0 - v), v) for v in variances], 2000)
+        assert abs(dense.mass - 1.0) > 1e-3
+        assert dense.distance(law.cdf) > 1e-3

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from math import sqrt
+from math import exp, sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from .. import wagers
 from ..experiments import EXPERIMENTS, by_design, statistical
 from ..statistics import BUDGET, SHARES, Design, Law, recorded
 
@@ -102,3 +104,64 @@ def test_records_hold_what_was_judged() -> None:
         design.judge(uniform)
     design.judge(uniform)
     assert [name for name, _ in found] == ["euler-law"]
+
+
+def test_capital_is_fair_by_enumeration() -> None:
+    """Whatever two-valued law a call's share has, of mean the level, the mean capital after three calls is 1: exactly.
+
+    So by Markov's inequality it exceeds 1/p with chance p at most, however the draws of a call depend on each other.
+    """
+    level = np.array([0.25])
+    for low, high in ((0.0, 1.0), (0.25, 0.25), (0.0, 0.5), (0.2, 0.3)):
+        chance = 1.0 if high == low else (0.25 - low) / (high - low)
+        mean = 0.0
+        for outcome in itertools.product((True, False), repeat=3):
+            weight = float(np.prod([chance if is_high else 1.0 - chance for is_high in outcome]))
+            shares = np.array([[high if is_high else low] for is_high in outcome])
+            mean += weight * exp(wagers.log_capital(shares, level, 0.0))
+        assert abs(mean - 1.0) < 1e-12
+
+
+def test_capital_falls_where_the_bias_covers() -> None:
+    """A mean that is off by less than the bias loses: the mean capital is below 1."""
+    shares = np.full((50, 3), 0.51)
+    assert wagers.log_capital(shares, np.full(3, 0.5), 0.02) < 0.0
+    assert wagers.log_capital(shares, np.full(3, 0.5), 0.0) > 0.0
+
+
+SHARES_DESIGN = Design(name="times-law", law="shares", catches=0.05, bias=0.01, places=64, why="planted")
+
+
+@pytest.mark.parametrize("places", [1, 64])
+def test_shares_pass_whatever_the_dependence(places: int) -> None:
+    """Independent draws, and one draw 64 times over, pass; u^1.25, which is 0.08 off, fails where draws are 64."""
+    rng, levels = np.random.default_rng(0), wagers.even_levels()
+    u = np.repeat(rng.random((SHARES_DESIGN.n, places)), 64 // places, axis=1)
+
+    def shares(x: Any) -> Any:
+        return (x[:, :, None] <= levels).mean(axis=1)
+
+    right, wrong = (SHARES_DESIGN.judge_shares(shares(x), levels) for x in (u, u**1.25))
+    assert right.passed
+    assert wrong.passed is (places == 1)
+    assert wrong.statistic > 0.03
+
+
+def test_rare_events() -> None:
+    """A rate at the allowed chance passes, one at `catches` fails; n keeps both rates."""
+    design = Design(name="times-repeats", law="rare", catches=0.08, bias=0.01, why="planted")
+    for share, passed in ((0.0, True), (0.01, True), (0.08, False), (1.0, False)):
+        happened = np.arange(design.n) < round(share * design.n)
+        assert design.judge_rare(happened).passed is passed
+    assert replace(design, catches=0.2).n < design.n
+
+
+def test_a_law_is_judged_by_its_own_method() -> None:
+    """Draws, shares of calls, and events are told apart."""
+    rare = Design(name="times-repeats", law="rare", catches=0.5, bias=0.01, why="planted")
+    with pytest.raises(ValueError, match="not draws"):
+        rare.judge(np.zeros(rare.n))
+    with pytest.raises(ValueError, match="law of shares"):
+        rare.judge_shares(np.zeros((rare.n, 1)), np.array([0.5]))
+    with pytest.raises(ValueError, match="rare event"):
+        SHARES_DESIGN.judge_rare(np.zeros(10, dtype=bool))
