@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_refusal_by_the_library_passes_through() -> None:
     """CON-5: `from` an exception that the claim lists, and from no other; a refusal passed on is one."""
     for error in (NotImplementedError("not built"), NotImplementedError()):
         with pytest.raises(Unsupported, match="no such thing here"):
-            guarded("refuse", 1.0, lambda error=error: _while_handling(error, chained=True))
+            guarded("refuse", 1.0, partial(_while_handling, error, chained=True))
     with pytest.raises(Misbehaviour, match="while it handled NotImplementedError"):
         guarded("refuse", 1.0, lambda: _while_handling(NotImplementedError(), hidden=True))
     with pytest.raises(Misbehaviour, match="while it handled _Refusal"):

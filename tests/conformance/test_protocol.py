@@ -8,7 +8,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_claims_come_back() -> None:
     assert protocol.decode_claim(message["claim"]) == CLAIM
     short = {name: message["claim"][name] for name in ("name", "version", "dtype", "processes", "capabilities")}
     assert protocol.decode_claim(short).reduction == "none"
-    for wrong in (
+    wrongs: tuple[Any, ...] = (
         {},
         [],
         {**short, "refusals": []},
@@ -98,7 +98,8 @@ def test_claims_come_back() -> None:
         {**short, "events": [["x"]]},
         {**short, "t_min": []},
         {**short, "more": 1},
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises((Malformed, ConfigError)):
             protocol.decode_claim(wrong)
 
@@ -156,8 +157,8 @@ def test_malformed_lines(line: bytes) -> None:
 
 
 @pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Yield every message that crosses while the test runs."""
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return every message that crosses while the test runs."""
     seen: list[dict[str, Any]] = []
     send, receive = Child.send, Child.receive
 
@@ -172,16 +173,12 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
     monkeypatch.setattr(Child, "send", sent)
     monkeypatch.setattr(Child, "receive", received)
-    yield seen
+    return seen
 
 
 @pytest.mark.parametrize(
     "spec",
-    [
-        "tests.conformance.plain:every",
-        "tests.conformance.callbacks:target",
-        "tests.conformance.bad_targets:not_an_array",
-    ],
+    [f"tests.conformance.{name}" for name in ("plain:every", "callbacks:target", "bad_targets:not_an_array")],
 )
 def test_every_message_keeps_to_the_schema(spec: str, messages: list[dict[str, Any]]) -> None:
     """In both directions, of a target that conforms and of one that does not, callbacks and errors among them."""
@@ -243,7 +240,8 @@ def test_malformed_answer_is_a_finding(answer: str, tmp_path: Path) -> None:
     hello = json.dumps({"protocol": 1, "claim": protocol.encode_claim(CLAIM)})
     script = tmp_path / "program.py"
     script.write_text(
-        f"import sys\nprint({hello!r}, flush=True)\nsys.stdin.readline()\nprint({answer!r}, flush=True)\nsys.stdin.read()\n"
+        f"import sys\nprint({hello!r}, flush=True)\nsys.stdin.readline()\n"
+        f"print({answer!r}, flush=True)\nsys.stdin.read()\n"
     )
     target = Remote(Launch(command=f"{sys.executable} {script}"))
     with pytest.raises(Misbehaviour, match=r"^build\(.* wrote '.*' where an answer is due: ") as failure:
@@ -284,8 +282,6 @@ def test_lines_cut_anywhere(tmp_path: Path) -> None:
     )
     child = Child([sys.executable, str(script)], 2**34, 2**28)
     try:
-        import time
-
         assert child.receive(20.0, time.monotonic() + 20.0) == b'{"x": "' + b"y" * 3000 + b'"}'
         line = bytes(seed.randrange(32, 126) for _ in range(3_000_000)) + b"\n"
         child.send(line)
