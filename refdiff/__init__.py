@@ -63,7 +63,12 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'refdiff' has no attribute {name!r}")
-    return getattr(import_module(f"refdiff.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"refdiff.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "jaxtyping"):
+            raise
+        raise ImportError(f'expected {error.name} for refdiff.{name}: pip install "refdiff[torch]"') from error
 
 
 def __dir__() -> list[str]:

@@ -85,3 +85,15 @@ def test_the_plugin_brings_neither_torch_nor_numpy(module: str) -> None:
 def test_the_package_is_typed() -> None:
     """PEP 561: without the marker file, nobody's type checker looks inside."""
     assert (_PACKAGE / "py.typed").is_file()
+
+
+def test_without_torch_a_sentence_says_what_to_install() -> None:
+    """The contract needs NumPy alone; what computes asks for its extra."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import refdiff.conformance.interface, refdiff\n"
+        "try: refdiff.perturb\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == 'expected torch for refdiff.perturb: pip install "refdiff[torch]"\n'

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.conformance.guard import Built, Misbehaviour, guarded
-from refdiff.conformance.interface import Unsupported
+from refdiff.conformance.guard import Built, Misbehaviour, guarded, one_line
+from refdiff.conformance.interface import Claim, Linear, Process, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from validation.suite import checks
 
@@ -109,6 +113,104 @@ def test_unsupported_passes_through() -> None:
 
     with pytest.raises(Unsupported, match="no such thing here"):
         guarded("refuse", 1.0, refuse)
+
+
+class _Refusal(Exception):
+    """How some library refuses."""
+
+
+def _while_handling(error: Exception, *, chained: bool = False, hidden: bool = False) -> None:
+    try:
+        raise error
+    except Exception as caught:  # as a careless adapter does
+        if chained:
+            raise Unsupported("no such thing here") from caught
+        if hidden:
+            raise Unsupported("no such thing here") from None
+        raise Unsupported("no such thing here")  # noqa: B904  # the fault
+
+
+@pytest.mark.parametrize("how", [{}, {"chained": True}, {"hidden": True}], ids=["plain", "from", "from None"])
+def test_refusal_that_hides_an_exception_is_a_failure(how: dict[str, bool]) -> None:
+    """CON-5: a blanket `except Exception: raise Unsupported` is the exception that it hides."""
+    with pytest.raises(Misbehaviour, match="raised Unsupported while it handled IndexError: out of range") as failure:
+        guarded("refuse", 1.0, lambda: _while_handling(IndexError("out of range"), **how))
+    assert failure.value.clause == "CON-5"
+    # Also behind another refusal.
+    with pytest.raises(Misbehaviour, match="IndexError"):
+        guarded("refuse", 1.0, lambda: _again(lambda: _while_handling(IndexError("out of range"), **how)))
+
+
+def _again(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Unsupported as refusal:
+        raise Unsupported(f"again: {refusal}") from refusal
+
+
+def test_refusal_by_the_library_passes_through() -> None:
+    """CON-5: `from` an exception that the claim lists, and from no other; a refusal passed on is one."""
+    for error in (NotImplementedError("not built"), NotImplementedError()):
+        with pytest.raises(Unsupported, match="no such thing here"):
+            guarded("refuse", 1.0, partial(_while_handling, error, chained=True))
+    with pytest.raises(Misbehaviour, match="while it handled NotImplementedError"):
+        guarded("refuse", 1.0, lambda: _while_handling(NotImplementedError(), hidden=True))
+    with pytest.raises(Misbehaviour, match="while it handled _Refusal"):
+        guarded("refuse", 1.0, lambda: _while_handling(_Refusal(), chained=True))
+    with pytest.raises(Unsupported):
+        guarded("refuse", 1.0, lambda: _while_handling(_Refusal(), chained=True), refusals=(_Refusal,))
+    with pytest.raises(Unsupported, match="again: no such thing here"):
+        guarded("refuse", 1.0, lambda: _again(lambda: _while_handling(NotImplementedError(), chained=True)))
+
+
+def test_what_the_suite_handles_is_not_hidden_by_the_target() -> None:
+    """A call made while the suite handles an exception of its own is judged as any other."""
+
+    def refuse() -> None:
+        raise Unsupported("no such thing here")
+
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        with pytest.raises(Unsupported, match="no such thing here"):
+            guarded("refuse", 1.0, refuse)
+
+
+def test_refusals_of_the_claim_are_those_of_its_calls() -> None:
+    """CON-5: `Claim.refusals` reaches `build` and every method."""
+
+    class Careful:
+        claim = Claim(
+            name="careful",
+            version="1",
+            dtype="float32",
+            processes=(Linear(beta_min=0.1, beta_max=20.0),),
+            capabilities=frozenset({"perturb"}),
+            refusals=(_Refusal,),
+        )
+
+        def build(self, process: Process) -> Careful:
+            return self
+
+        def perturb(self, *_: object) -> None:
+            _while_handling(_Refusal("not on this device"), chained=True)
+
+    outcomes = Judge.of(Careful()).judge(FAST)
+    assert {o.status for o in outcomes if o.clause == "MAR-4"} == {"unsupported"}
+    assert "fail" not in {o.status for o in outcomes}
+
+
+def test_messages_are_one_line_of_print() -> None:
+    """What a terminal would obey is shown, and not sent."""
+    assert one_line(ValueError("\x1b[2Jgone\x00" + 400 * "x")).startswith("ValueError: \\x1b[2Jgone\\x00xxx")
+    assert len(one_line(ValueError(400 * "x"))) <= 303
+
+
+def test_objects_that_have_every_attribute_are_called() -> None:
+    """A target that answers to any name is no proxy of the suite's."""
+    made = Mock()
+    made.coefficients.return_value = {"alpha": np.ones(1, np.float32)}
+    assert set(Built(made, FORMATS["float32"], 1.0, is_chain=False).coefficients(np.ones(1, np.float32))) == {"alpha"}
 
 
 def test_warnings_of_the_target_are_its_own() -> None:

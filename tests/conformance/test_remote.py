@@ -157,6 +157,23 @@ def test_target_that_does_not_load(text: str, tmp_path: Path, monkeypatch: pytes
     assert all(o.reason.startswith(MODULES[text]) and "\n" not in o.reason for o in outcomes), outcomes[0].reason
 
 
+def test_the_host_needs_numpy_alone(tmp_path: Path) -> None:
+    """Nothing of the judge's is imported beside the target, which runs in the interpreter that is named."""
+    (tmp_path / "mine.py").write_text(
+        "import sys\n"
+        "from refdiff.conformance.interface import Claim, Linear\n"
+        "heavy = {'torch', 'jaxtyping', 'hypothesis', 'pytest', 'scipy', 'flint', 'tabulate'}\n"
+        "class Target:\n"
+        "    claim = Claim(name=str(sorted(heavy & set(sys.modules))), version=sys.executable, dtype='float32',\n"
+        "                  processes=(Linear,), capabilities=frozenset({'perturb'}))\n"
+        "    def build(self, process): return self\n"
+    )
+    for launch in (Launch(), Launch(python=sys.executable)):
+        target = Remote(launch, "mine:Target", folder=tmp_path)
+        assert (target.claim.name, target.claim.version) == ("[]", sys.executable)
+        target.close()
+
+
 def test_target_that_loads_once(tmp_path: Path) -> None:
     """Lost and not to be had again: said once, and every later call fails at once."""
     (tmp_path / "once.py").write_text(
