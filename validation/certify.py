@@ -83,9 +83,14 @@ def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
 
 
 def in_rho_domain(process: Process, t: Times, fmt: Format) -> npt.NDArray[np.bool_]:
-    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the fmt."""
-    log_alpha_bar = exact(process, "log_alpha_bar", t).value
-    return np.asarray((np.asarray(t) == 0) | (np.abs(log_alpha_bar) >= fmt.smallest_normal))
+    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the fmt.
+
+    So must be what the cosine is taken of beyond its start.
+    """
+    least = np.abs(exact(process, "log_alpha_bar", t).value)
+    if isinstance(process, Cosine):
+        least = np.minimum(least, 0.5 * np.pi / (1.0 + process.s) * np.asarray(t, dtype=np.float64))
+    return np.asarray((np.asarray(t) == 0) | (least >= fmt.smallest_normal))
 
 
 @final

@@ -45,6 +45,10 @@ def of_alpha_bar(alpha_bar: Any) -> Scales:
     return np.sqrt(alpha_bar), np.sqrt(type(alpha_bar.flat[0])(1) - alpha_bar)
 
 
+def _cast(scales: Scales, f: Any) -> Scales:
+    return scales[0].astype(f), scales[1].astype(f)
+
+
 def _by_edm(p: Linear, t: Any, f: Any) -> Scales:
     noise = np.sqrt(np.exp(decay(p, t, f)) - f(1))
     alpha = f(1) / np.sqrt(f(1) + noise * noise)
@@ -87,9 +91,7 @@ LINEAR_FORMS: Mapping[str, ScalesBy] = {
     "powers of two": lambda p, t, f: of_alpha_bar(np.exp2(-decay(p, t, f) * f(1.0 / np.log(2.0)))),
     "power of 1/e": lambda p, t, f: of_alpha_bar(np.power(f(np.exp(-1.0)), decay(p, t, f))),
     "reciprocal": lambda p, t, f: of_alpha_bar(f(1) / np.exp(decay(p, t, f))),
-    "binary64 inside": lambda p, t, f: tuple(  # type: ignore[return-value]  # a pair
-        x.astype(f) for x in of_alpha_bar(np.exp(-decay(p, t.astype(np.float64), np.float64)))
-    ),
+    "binary64 inside": lambda p, t, f: _cast(of_alpha_bar(np.exp(-decay(p, t.astype(np.float64), np.float64))), f),
 }
 """Of the linear schedule."""
 
@@ -130,9 +132,7 @@ CHAIN_FORMS: Mapping[str, ScalesBy] = {
         np.exp(np.cumsum(np.log1p(-np.array(p.betas, f)), dtype=f))[k - 1]
     ),
     "tree": lambda p, k, f: of_alpha_bar(np.array([_tree(f(1) - np.array(p.betas[:n], f)) for n in k.tolist()])),
-    "binary64 inside": lambda p, k, f: tuple(  # type: ignore[return-value]  # a pair
-        x.astype(f) for x in of_alpha_bar(np.cumprod(1.0 - np.array(p.betas))[k - 1])
-    ),
+    "binary64 inside": lambda p, k, f: _cast(of_alpha_bar(np.cumprod(1.0 - np.array(p.betas))[k - 1]), f),
     "product of roots": lambda p, k, f: _by_alpha(np.cumprod(np.sqrt(f(1) - np.array(p.betas, f)), dtype=f)[k - 1], f),
 }
 """Of a chain."""

@@ -23,8 +23,8 @@ def linear_alpha(beta_min: float, beta_max: float, t: Floats) -> Floats:
 
 
 def linear_sigma(beta_min: float, beta_max: float, t: Floats) -> Floats:
-    """Return sqrt(1 - exp(-B)) as exp(-B/4) sqrt(2 sinh(B/2)), which does not cancel."""
-    b = _integral(beta_min, beta_max, t)
+    """Return sqrt(1 - exp(-B)) as exp(-B/4) sqrt(2 sinh(B/2)), which does not cancel; B = 80 is 1 in binary64."""
+    b = np.minimum(_integral(beta_min, beta_max, t), 80.0)
     return np.asarray(np.exp(-0.25 * b) * np.sqrt(2.0 * np.sinh(0.5 * b)))
 
 
