@@ -227,8 +227,7 @@ class _ScoreSdeVp:
     def __init__(self, process: Process) -> None:
         if not isinstance(process, Linear):
             raise Unsupported("ScoreSdeVpScheduler is the linear schedule")
-        if process.beta_min == 0.0:
-            raise Unsupported("with beta_min = 0, step_pred is NaN at t = 0, and sigma cannot be read from it")
+        self._starts_at_rest = process.beta_min == 0.0
         self._scheduler = ScoreSdeVpScheduler(beta_min=process.beta_min, beta_max=process.beta_max)
         self._scheduler.set_timesteps(1)
 
@@ -240,6 +239,8 @@ class _ScoreSdeVp:
         the one that the library took, and the quotient of d² and the second step rounds to its sigma
         to the bit. Where the second step is infinite, the library divided by sigma = 0.
         """
+        if self._starts_at_rest:
+            raise Unsupported("with beta_min = 0, step_pred is NaN at t = 0, and sigma cannot be read from it")
         time = torch.from_numpy(np.array(t))
         x = torch.zeros(len(time), 2, dtype=torch.float64)
         score = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand_as(x)
