@@ -138,7 +138,9 @@ def test_no_old_report_survives_a_dead_run(tmp_path: Path, end: str) -> None:
 def test_interrupted_from_outside(tmp_path: Path) -> None:
     """Ctrl-C in the middle: a report, and no success."""
     (tmp_path / "theirs.py").write_text(
-        "import pathlib, time\ndef pytest_runtest_setup(item):\n    pathlib.Path('began').touch(); time.sleep(60)\n"
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with SIGINT ignored\n"
+        "def pytest_runtest_setup(item):\n    pathlib.Path('began').touch(); time.sleep(60)\n"
     )
     command = [sys.executable, "-m", "pytest", str(ROOT / "validation"), "-q", "-p", "no:cacheprovider", "-p", "theirs"]
     process = subprocess.Popen(
