@@ -16,9 +16,9 @@ def test_reference_conforms(dtype: DType) -> None:
     """Every clause that has a check passes, MUST and SHOULD; `pytest validation` shows the same of float32."""
     report = judged(target(dtype), seed=1)
     assert report.verdict == "conforming"
-    # In half precision some bounds are as large as what they bound, and a walk is not judged: said, and no failure.
+    # In half precision some bounds are as large as what they bound, times repeat, and a walk is not judged.
     others = {row.clause.id for row in report.rows if row.status not in ("pass", "no_check")}
-    half = {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7", "TRN-6"}
+    half = {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7", "TIM-7", "TRN-6"}
     assert others <= (set() if dtype == "float64" else half)
     assert not [line for row in report.rows for o in row.outcomes for line in o.skipped if "nothing lies" not in line]
 
