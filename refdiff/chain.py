@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from refdiff.errors import DomainError
-from refdiff.numerics import log1mexp
+from refdiff.numerics import expm1, log1mexp
 from refdiff.schedule import CosineSchedule, Schedule
 from refdiff.tensors import Times, Values, within
 
@@ -92,7 +92,7 @@ class DiscreteChain:
         cap: the largest beta_k; where it bites, the chain leaves the schedule. A schedule with alpha(1) = 0 needs one.
         """
         ends = torch.arange(_counted(steps) + 1, dtype=torch.float64) / steps
-        betas = -torch.expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
+        betas = -expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
         return DiscreteChain(betas=tuple(betas.clamp(max=cap).tolist()))
 
     def log_alpha_bar(self, k: Times) -> Values:
@@ -130,7 +130,7 @@ class DiscreteChain:
 
     def sigma(self, k: Times) -> Values:
         """Return the noise standard deviation sqrt(1 - alpha_bar_k), any shape (MAR-2)."""
-        return torch.sqrt(-torch.expm1(self.log_alpha_bar(k)))
+        return torch.sqrt(-expm1(self.log_alpha_bar(k)))
 
     def log_snr(self, k: Times) -> Values:
         """Return log(alpha_k^2 / sigma_k^2), any shape; +inf at k = 0 (SCH-7)."""

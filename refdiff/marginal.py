@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from refdiff.errors import DomainError
-from refdiff.numerics import with_slopes
+from refdiff.numerics import expm1, with_slopes
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_event, same_shape, weighted_sum, within
 
@@ -55,7 +55,7 @@ def marginal(process: NoiseProcess, t: Times) -> Marginal:
 def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:
     """Return q(x_t | x_s) at times s <= t of one shape (MAR-6). Raises DomainError if alpha(s) = 0."""
     earlier, later = _widened(s), _widened(t)
-    added = -torch.expm1(process.log_decay(t=later, s=earlier))
+    added = -expm1(process.log_decay(t=later, s=earlier))
     # Plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
     sigma = with_slopes(torch.sqrt, (lambda added: 0.5 / torch.sqrt(added),), added)
     # alpha as a ratio: exp(log_decay / 2) has no derivative of its own where cosine's alpha reaches 0.
@@ -66,11 +66,11 @@ def posterior(process: NoiseProcess, *, t: Times, s: Times) -> Posterior:
     """Return q(x_s | x_t, x_0) at times s < t of one shape (MAR-7). Raises DomainError otherwise."""
     earlier, later = _widened(s), _widened(t)
     start = torch.zeros_like(earlier)
-    variance_s = -torch.expm1(process.log_decay(t=earlier, s=start))
-    variance_t = -torch.expm1(process.log_decay(t=later, s=start))
+    variance_s = -expm1(process.log_decay(t=earlier, s=start))
+    variance_t = -expm1(process.log_decay(t=later, s=start))
     # Every coefficient divides by it; the times may be indices, which hold no NaN.
     variance_t = within("MAR-7", "s < t", variance_t, later > earlier, got=later)
-    added = -torch.expm1(process.log_decay(t=later, s=earlier))
+    added = -expm1(process.log_decay(t=later, s=earlier))
     alpha_s, alpha_t = process.alpha(earlier), process.alpha(later)
     return Posterior(
         on_x_0=alpha_s * (added / variance_t),
