@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -30,10 +31,18 @@ class Bounds:
 
 
 def bounds(
-    subject: Subject, s: Times, t: Times, alphas: tuple[Floats, Floats], variances: tuple[Floats, Floats]
+    subject: Subject,
+    s: Times,
+    t: Times,
+    alphas: tuple[Floats, Floats],
+    variances: tuple[Floats, Floats],
+    of: Callable[[Subject, Times], Floats] = uncertainty,
 ) -> Bounds:
-    """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target."""
-    uncertain = (uncertainty(subject, s), uncertainty(subject, t))
+    """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target.
+
+    of: how far alpha_bar may be off.
+    """
+    uncertain = (of(subject, s), of(subject, t))
     found = _bounds(s < t, alphas, variances, uncertain, subject.format)
     # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
     known = not isinstance(subject.process, Own)

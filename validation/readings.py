@@ -71,9 +71,15 @@ def uncertainty(subject: Subject, t: Times) -> Floats:
     With a floor of sigma two readings may differ by sigma_min^2 more. If sigma(0) = sigma_min, then either
     alpha^2 = 1 - sigma^2, and alpha_bar(0) = 1 - sigma_min^2; or sigma^2 = 1 - alpha^2 + sigma_min^2, at every t.
     """
+    floor = subject.process.sigma_min**2 if isinstance(subject.process, Own) else 0.0
+    return rounding(subject, t) + floor
+
+
+def rounding(subject: Subject, t: Times) -> Floats:
+    """Return the part of `uncertainty` that is rounding: all of it where alpha and sigma are the target's own."""
     if not isinstance(subject.process, Own):
         return delta(subject.process, "alpha_bar", t, subject.format)
-    return _own_rounding(subject, t) + subject.process.sigma_min**2
+    return _own_rounding(subject, t)
 
 
 def _own_rounding(subject: Subject, t: Times) -> Floats:

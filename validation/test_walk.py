@@ -22,7 +22,7 @@ from .oracles.certified import Floats
 from .oracles.mixture import TWO
 from .posteriors import bounds
 from .probes import first_served, last_served
-from .readings import scales
+from .readings import rounding, scales
 from .statistics import Design
 
 LAW = Design(
@@ -69,7 +69,7 @@ def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
     )
     whole: npt.NDArray[Any] = np.concatenate(times)
     t, s = whole[:-1], whole[1:]
-    limits = bounds(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2))
+    limits = bounds(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2), rounding)
     spread = np.sqrt([variance for _, variance in walk.ancestral(TWO, alphas, sigmas)])
     # Of numbers of size 2, and a draw of noise; a difference at one time is the less at the next, by alpha_t/alpha_s.
     moved = (4.0 * limits.coefficient + of_variance(spread, limits.variance)) * alphas[1:] / alphas[-1]
