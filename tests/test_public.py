@@ -7,11 +7,14 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from math import nan
 from pathlib import Path
 
 import pytest
+import torch
 
 import refdiff
+from refdiff import CosineSchedule, DomainError, LinearSchedule
 
 _PACKAGE = Path(refdiff.__file__).parent
 
@@ -97,3 +100,17 @@ def test_without_torch_a_sentence_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == 'expected torch for refdiff.perturb: pip install "refdiff[torch]"\n'
+
+
+@pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=repr)
+def test_no_public_method_answers_outside(schedule: LinearSchedule | CosineSchedule) -> None:
+    """NUM-3: whatever a schedule offers is checked; the unchecked formulas are private."""
+    for name in (name for name in dir(schedule) if not name.startswith("_")):
+        method = getattr(schedule, name)
+        if not callable(method):
+            continue
+        late, half = (torch.tensor([t], dtype=torch.float64) for t in (2.0, 0.5))
+        named = {"t": late, "s": half} if name == "log_decay" else {}
+        given = () if named else (torch.full_like(late, nan) if name == "time_of_log_snr" else late,)
+        with pytest.raises(DomainError):
+            method(*given, **named)

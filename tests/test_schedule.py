@@ -253,19 +253,6 @@ def test_a_time_outside_is_refused(quantity: Quantity, t: float) -> None:
         assert str(raised.value) == f"expected t in [0, 1], got {t} ({clause})"
 
 
-@of_every_schedule
-def test_no_public_method_answers_outside(schedule: LinearSchedule | CosineSchedule) -> None:
-    """NUM-3: whatever a schedule offers is checked; the unchecked formulas are private."""
-    for name in (name for name in dir(schedule) if not name.startswith("_")):
-        method = getattr(schedule, name)
-        if not callable(method):
-            continue
-        wrong = nan if name == "time_of_log_snr" else 2.0
-        asked: dict[str, Tensor] = {"t": _wide(2.0), "s": _wide(0.5)} if name == "log_decay" else {}
-        with pytest.raises(DomainError):
-            method(*(() if asked else (_wide(wrong),)), **asked)
-
-
 @of_every_quantity
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
 def test_a_time_that_is_no_float_is_refused(quantity: Quantity, dtype: torch.dtype) -> None:

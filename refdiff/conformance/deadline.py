@@ -14,16 +14,10 @@ class Overrun(BaseException):
     """The limit passed. Not an Exception, so that a target's own `except Exception` does not eat it."""
 
 
-PATIENCE = 10.0
-"""How many times its limit a patient call may last if it hardly computes."""
-
-
 @contextmanager
-def deadline(seconds: float, *, patient: bool = False) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """Raise Overrun in the body once `seconds` have passed.
 
-    patient: once this process has computed for so many seconds as well, or PATIENCE times as many have passed: on a
-    machine that others keep busy, long work is not late.
     By SIGALRM, so only in the main thread of a POSIX process, and only between two Python
     bytecodes: a hang inside C is not interrupted. Elsewhere there is no limit.
     """
@@ -31,12 +25,8 @@ def deadline(seconds: float, *, patient: bool = False) -> Iterator[None]:
         yield
         return
 
-    computed, began = time.process_time(), time.monotonic()
-
     def ring(_number: int, _frame: FrameType | None) -> None:
-        waits = time.process_time() - computed < seconds and time.monotonic() - began < PATIENCE * seconds
-        if not (patient and waits):
-            raise Overrun
+        raise Overrun
 
     before = signal.signal(signal.SIGALRM, ring)
     # Again every half second, should a bare `except:` swallow the first.

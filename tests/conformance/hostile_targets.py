@@ -95,7 +95,7 @@ def floods() -> Bad:
     """Find the pipe of the answers, and write without end or line."""
 
     def perturb(*_: Any) -> None:
-        fds = [fd for fd in range(3, 64) if os.path.exists(f"/proc/self/fd/{fd}")]  # noqa: PTH110
+        fds = [fd for fd in range(3, 64) if os.path.exists(f"/proc/self/fd/{fd}")]  # noqa: PTH110  # no file of a folder: a descriptor
         while True:
             for fd in fds:
                 try:

@@ -116,7 +116,7 @@ def test_losses_of_the_optimum_are_at_the_floor(sampler: str, tmp_path: Path) ->
     """
     noise = build.process(config.Process())
     objective = build.objective(config.Goal(prediction="x_0"), noise)
-    drawn = config.Times(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]
+    drawn = config.Times(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]  # one of its names
     times, few, buckets = build.times(drawn, noise, torch.float64), examples(), 1
     known = few.take(slice(None)).double()
     optimum, generator = Optimum(objective, known), torch.Generator().manual_seed(0)
