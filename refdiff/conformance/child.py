@@ -42,6 +42,8 @@ Its arguments: "main" if the parent's main thread starts it, as the kernel watch
 
 _TICK = 0.05
 """Seconds between two looks at the memory of the child."""
+_PATIENCE = 4.0
+"""How many times its limit a child may wait for a core before that counts."""
 _KEPT = 2**15
 """Bytes of standard error that are kept."""
 
@@ -49,6 +51,41 @@ _KEPT = 2**15
 @final
 class Lost(RefdiffError):
     """A child has ended, or had to be ended. What it says is a predicate: "did not return within 20 s"."""
+
+
+@final
+class Limit:
+    """How long a child may take to answer.
+
+    Time in which the child is ready to run and has no core does not count, so that a busy machine makes no target late;
+    but it counts once it comes to `_PATIENCE` times the limit. Where the system does not tell, all time counts.
+    """
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        """Begin now."""
+        self.seconds = seconds
+        self._pid, self._until, self._waits = pid, time.monotonic() + seconds, dict[str, float]()
+
+    def look(self) -> None:
+        """Note how long each thread of the child has waited for a core, if this is the first look."""
+        self._waits = self._waits or _waits(self._pid)
+
+    def left(self) -> float:
+        """Return the seconds that are left: 0 or less if the child is late."""
+        left = self._until - time.monotonic()
+        if left > 0.0 or not self._waits:
+            return left
+        waited = max((now - self._waits.get(thread, 0.0) for thread, now in _waits(self._pid).items()), default=0.0)
+        return left + min(waited, _PATIENCE * self.seconds)
+
+
+def _waits(pid: int) -> dict[str, float]:
+    """Return the seconds that each thread of a process was ready to run and had no core; empty if not told."""
+    found = {}
+    with suppress(OSError, ValueError, IndexError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+    return found
 
 
 @final
@@ -94,18 +131,22 @@ class Child:
         self._outbox += line
         self._write()
 
-    def receive(self, seconds: float, until: float) -> bytes:
-        """Return the next line. Raises Lost, the child being stopped, if there is none before the time `until`.
+    def limit(self, seconds: float) -> Limit:
+        """Return a limit on an answer that is asked for now."""
+        return Limit(self._popen.pid, seconds)
 
-        seconds: the limit, in messages; until: on the clock of time.monotonic.
-        """
+    def receive(self, limit: Limit) -> bytes:
+        """Return the next line. Raises Lost, the child being stopped, if there is none within the limit."""
         while (end := self._inbox.find(b"\n", self._seen)) < 0:
             self._seen = len(self._inbox)
             if self._seen > self._longest:
                 raise self.lost(f"wrote a line of more than {self._longest} bytes where an answer is due")
-            if time.monotonic() >= until:
-                raise self.lost(f"did not return within {seconds:g} s")
-            self._wait(until)
+            if (left := limit.left()) <= 0.0:
+                raise self.lost(f"did not return within {limit.seconds:g} s")
+            self._wait(min(_TICK, left))
+            if time.monotonic() - self._looked > _TICK:
+                self._look()
+                limit.look()
         line = bytes(self._inbox[:end])
         del self._inbox[: end + 1]
         self._seen = 0
@@ -122,9 +163,8 @@ class Child:
         """End the child and all of its process group; again is no error."""
         self._end()
 
-    def _wait(self, until: float) -> None:
-        """Wait a moment for the child to write, to end or to read."""
-        moment = max(0.0, min(_TICK, until - time.monotonic()))
+    def _wait(self, moment: float) -> None:
+        """Wait at most `moment` seconds for the child to write, to end or to read."""
         ready = {fd for fd, _ in self._poll.poll(1000.0 * moment + 1.0)}
         if self._in in ready:
             self._write()
@@ -135,8 +175,6 @@ class Child:
             return
         if self._watch in ready or not open_ or (self._watch < 0 and self._popen.poll() is not None):
             self._ended()
-        if time.monotonic() - self._looked > _TICK:
-            self._look()
 
     def _ended(self) -> None:
         """Raise Lost, unless a last whole line arrives from a process that has ended."""

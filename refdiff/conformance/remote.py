@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,11 +129,10 @@ class Remote:
         self._number += 1
         released = b"".join(protocol.pack({"do": "release", "object": handle}) for handle in self.dropped)
         self.dropped.clear()
-        until = time.monotonic() + seconds
-        line = b""
+        limit, line = child.limit(seconds), b""
         try:
             child.send(released + protocol.pack({"id": self._number, **request}))
-            while "do" in (answer := protocol.unpack(line := child.receive(seconds, until))):
+            while "do" in (answer := protocol.unpack(line := child.receive(limit))):
                 child.send(protocol.pack(_called_back(answer, lent)))
             return _result(answer, self._number)
         except Lost as lost:
@@ -154,12 +152,12 @@ class Remote:
             self._child.stop()
 
     def _start(self, what: str) -> Claim:
-        limit, line = max(self.seconds, IMPORT), b""
+        line = b""
         try:
             self._child = Child(self._argv, self._memory, protocol.LONGEST)
             self.run += 1
             self.dropped.clear()
-            line = self._child.receive(limit, time.monotonic() + limit)
+            line = self._child.receive(self._child.limit(max(self.seconds, IMPORT)))
             return _claim(protocol.unpack(line))
         except Lost as lost:
             raise Misbehaviour("CON-1", f"{what} {lost}", fatal=True) from None

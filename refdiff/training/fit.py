@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil, inf
 
 import numpy as np
@@ -23,6 +25,17 @@ from refdiff.training.step import Loop
 
 PACE = 320
 """Steps counted as a second, so that a seed gives the same network on a busy machine."""
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: a small network is no faster on two, and many times slower where cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
@@ -49,8 +62,9 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Den
     state = State.new(how, model, times, world)
     objective = build.objective(how.objective, process)
     loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
-    for _ in range(steps):
-        loop.step()
+    with _one_thread():
+        for _ in range(steps):
+            loop.step()
     trained = state.ema.module
 
     def denoiser(x_t: Data, t: Time) -> Data:

@@ -8,7 +8,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 from refdiff.conformance import protocol
 from refdiff.conformance.calls import Misbehaviour, Stranger
-from refdiff.conformance.child import Child
+from refdiff.conformance.child import Child, Limit
 from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.protocol import Handle, Malformed
@@ -166,8 +165,8 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.extend(map(json.loads, line.splitlines()))
         send(self, line)
 
-    def received(self: Child, seconds: float, until: float) -> bytes:
-        line = receive(self, seconds, until)
+    def received(self: Child, limit: Limit) -> bytes:
+        line = receive(self, limit)
         seen.append(json.loads(line))
         return line
 
@@ -282,10 +281,10 @@ def test_lines_cut_anywhere(tmp_path: Path) -> None:
     )
     child = Child([sys.executable, str(script)], 2**34, 2**28)
     try:
-        assert child.receive(20.0, time.monotonic() + 20.0) == b'{"x": "' + b"y" * 3000 + b'"}'
+        assert child.receive(child.limit(20.0)) == b'{"x": "' + b"y" * 3000 + b'"}'
         line = bytes(seed.randrange(32, 126) for _ in range(3_000_000)) + b"\n"
         child.send(line)
-        assert child.receive(20.0, time.monotonic() + 20.0) == line[:-1]
+        assert child.receive(child.limit(20.0)) == line[:-1]
     finally:
         child.stop()
 
