@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,13 @@ def drawn_data(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> 
 
     Of unit scale, but for one example in four, of scale 32: a library that clips should show it.
     """
-    unit = np.random.default_rng([subject.seed, key]).standard_normal((len(t), *event))
-    scale = np.where(np.arange(len(t)) % 4 == 3, 32.0, 1.0).reshape(-1, *(1,) * len(event))
-    return subject.format.rounded(unit * scale)
+    return subject.format.rounded(_drawn(subject.seed, key, (len(t), *event)))
+
+
+@lru_cache(maxsize=8)
+def _drawn(seed: int, key: int, shape: tuple[int, ...]) -> Floats:
+    """Return what is to be rounded, which nobody may write to: one draw serves the pairs of predictions in turn."""
+    unit = np.random.default_rng([seed, key]).standard_normal(shape)
+    unit[3::4] *= 32.0
+    unit.flags.writeable = False
+    return unit

@@ -10,6 +10,9 @@ from refdiff.conformance.interface import DType, Own, Target, Unsupported
 from refdiff.conformance.reference import target, target_bfloat16, target_float16, target_float64
 from tests.conformance.test_judge import judged
 
+pytestmark = pytest.mark.usefixtures("unhooked")
+"""Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
+
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_reference_conforms(dtype: DType) -> None:

@@ -15,6 +15,9 @@ from refdiff.conformance.reference import target
 from tests.conformance.test_steps_targets import Only
 from validation.suite import checks
 
+pytestmark = pytest.mark.usefixtures("unhooked")
+"""Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
+
 SHORT = Chain(betas=tuple(np.linspace(0.01, 0.3, 12).tolist()))
 HARD: tuple[Process, ...] = (
     Linear(beta_min=1e-5, beta_max=1e-5),

@@ -101,12 +101,27 @@ def at(process: Process, quantity: Quantity, t: float) -> Certified:
         steepness = {"alpha": _end_slope(process, t), "alpha_bar": 0.0, "variance": 0.0, "sigma": 0.0}
         return Certified(limits.get(quantity, 0.0), 0.0, steepness.get(quantity, inf))
     ball = _proven(partial(_evaluate, process, quantity, t, None))
-    conditioning = sum(
+    if quantity == "beta":
+        return _certified(ball, _moved(process, quantity, t))
+    # By the chain rule: all others are functions of log alpha_bar.
+    slope = float(_proven(partial(_slope, process, quantity, t), 20))
+    return _certified(ball, abs(slope) * _moved(process, "log_alpha_bar", t))
+
+
+@cache
+def _moved(process: Process, quantity: Quantity, t: float) -> float:
+    """Return sum |x dq/dx| over the arguments x: t and the parameters."""
+    return sum(
         abs(x * float(_proven(partial(_evaluate, process, quantity, t, i), 20)))
         for i, x in enumerate((t, *process.parameters))
         if x != 0.0
     )
-    return _certified(ball, conditioning)
+
+
+def _slope(process: Process, quantity: Quantity, t: float) -> Ball:
+    """Return the derivative of a quantity in log alpha_bar."""
+    log_alpha_bar = _evaluate(process, "log_alpha_bar", t, None)
+    return _of_log_alpha_bar(log_alpha_bar, quantity)[1]
 
 
 def from_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> Ball:
@@ -189,8 +204,12 @@ def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
 
 def _of_product(product: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
     """Return a quantity of alpha_bar, and its derivative in log alpha_bar."""
-    series = flint.arb_series([product.log(), 1], prec=2)
-    jet = from_log_alpha_bar(series, quantity) if quantity != "log_alpha_bar" else series
+    return _of_log_alpha_bar(product.log(), quantity)
+
+
+def _of_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
+    """Return a quantity, and its derivative in log alpha_bar."""
+    jet = from_log_alpha_bar(flint.arb_series([log_alpha_bar, 1], prec=2), quantity)
     return jet[0], jet[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,10 +15,13 @@ Function: TypeAlias = Callable[[Any], Any]
 """A function of x, elementwise, real or complex."""
 
 
+@cache
 def _nodes(count: int) -> tuple[Floats, Floats]:
-    """Return nodes and weights of a mean over N(0, 1)."""
+    """Return nodes and weights of a mean over N(0, 1), which nobody may write to."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(count)
-    return nodes, weights / np.sqrt(2 * np.pi)
+    weights = weights / np.sqrt(2 * np.pi)
+    nodes.flags.writeable = weights.flags.writeable = False
+    return nodes, weights
 
 
 def over_marginal(law: Mixture, f: Function, count: int = 160) -> Any:

@@ -30,7 +30,7 @@ class Law:
     x: Floats
     density: Floats
     below: Floats
-    """The distribution function at x."""
+    """The distribution function at x, or NaN where it was not asked for."""
 
     @property
     def mass(self) -> float:
@@ -54,16 +54,22 @@ def start(law: Mixture, points: int) -> Law:
     return Law(x, np.exp(law.log_density(x)), law.cdf(x))
 
 
-def stepped(law: Law, mean: Map, variance: float, x: Floats) -> Law:
-    """Return the law of mean(X) + N(0, variance), on another grid; for variance 0, mean increases."""
+def stepped(law: Law, mean: Map, variance: float, x: Floats, *, whole: bool = True) -> Law:
+    """Return the law of mean(X) + N(0, variance), on another grid; for variance 0, mean increases.
+
+    whole: whether the distribution function is needed too: it costs three times what the density does.
+    """
     middle, d = mean(law.x), law.x[1] - law.x[0]
     if variance == 0.0:
         below = np.clip(CubicSpline(middle, law.below)(np.clip(x, middle[0], middle[-1])), 0.0, 1.0)
         return Law(x, np.gradient(below, x), below)
     z = (x[:, None] - middle[None, :]) / np.sqrt(variance)
     carried = law.density * d
-    density = np.exp(-0.5 * z**2) @ carried / np.sqrt(2 * np.pi * variance)
-    return Law(x, density, ndtr(z) @ carried)
+    below = ndtr(z) @ carried if whole else np.full(len(x), np.nan)
+    np.square(z, out=z)
+    z *= -0.5
+    density = np.exp(z, out=z) @ carried / np.sqrt(2 * np.pi * variance)
+    return Law(x, density, below)
 
 
 def walked(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, last: Mixture, points: int = 600) -> Law:
@@ -74,8 +80,10 @@ def walked(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, la
     ends = [law.reach(1e-12) for law in (first, last, data)]
     x = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), points)
     law = Law(x, np.exp(first.log_density(x)), first.cdf(x))
-    for mean, variance in steps:
-        law = stepped(law, mean, variance, x)
+    # Only a step without noise, and who asks for the law, needs the distribution function.
+    wholes = [variance == 0.0 for _, variance in steps[1:]] + [True]
+    for (mean, variance), whole in zip(steps, wholes, strict=False):
+        law = stepped(law, mean, variance, x, whole=whole)
     return law
 
 
