@@ -139,7 +139,7 @@ class Design:
         return self._by_capital(lambda bias: wagers.log_capital(shares, levels, bias), far, n, more)
 
     def judge_weighted(self, values: Floats, means: Floats, more: float = 0.0) -> Outcome:
-        """Judge independent calls, at least n of them, by values from 0 up, of which no mean is above its own of `means`.
+        """Judge independent calls, at least n of them, by values from 0 up whose means are at most `means`.
 
         values: (calls, means), such as weights where they count. n is sized for weights of 1; the rate of false alarms
         holds for any. The statistic is the largest excess of a mean, and `high` how much of it the calls leave open.
