@@ -131,7 +131,8 @@ def test_loss_example_by_example(subject: Subject) -> None:
     def one(kind: Kind) -> None:
         known = Known.of(subject, t, kind[1])
         for event in events_of(subject, EVENTS):
-            batch = Batch(*(drawn_data(subject, t, event, key) for key in (1, 2, 3)), t)
+            predicted, x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2, 3))
+            batch = Batch(predicted, x_0, eps, t)
             found = losses(kind, batch, known, subject.format)
             if not found.domain.all():
                 continue
