@@ -9,12 +9,12 @@ million cries wolf. Nothing is ever run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, exp, log, sqrt
+from math import ceil, exp, isfinite, log, sqrt
 from types import MappingProxyType
 from typing import Literal, TypeAlias, final
 
@@ -45,6 +45,7 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "times-counts": 0.05,
         "times-order": 0.1,
         "times-repeats": 0.05,
+        "times-small": 0.1,
     }
 )
 """The ledger: what part of BUDGET each design has."""
@@ -134,10 +135,26 @@ class Design:
         n = len(shares)
         if n < self.n or self.law != "shares":
             raise ValueError(f"{self.name} wants {self.n} calls with a law of shares, got {n} with {self.law}")
+        far = np.abs(shares.mean(axis=0) - levels)
+        return self._by_capital(lambda bias: wagers.log_capital(shares, levels, bias), far, n, more)
+
+    def judge_weighted(self, values: Floats, means: Floats, more: float = 0.0) -> Outcome:
+        """Judge independent calls, at least n of them, by values from 0 up whose means are at most `means`.
+
+        values: (calls, means), such as weights where they count. n is sized for weights of 1; the rate of false alarms
+        holds for any. The statistic is the largest excess of a mean, and `high` how much of it the calls leave open.
+        """
+        n = len(values)
+        if n < self.n or self.law != "shares":
+            raise ValueError(f"{self.name} wants {self.n} calls with a law of shares, got {n} with {self.law}")
+        far = np.maximum(values.mean(axis=0) - means, 0.0)
+        return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), far, n, more)
+
+    def _by_capital(self, capital: Callable[[float], float], far: Floats, n: int, more: float) -> Outcome:
         bias, limit = self.bias + more, -log(self.false_alarm)
-        statistic = float(np.max(np.abs(shares.mean(axis=0) - levels)))
-        p = exp(min(-wagers.log_capital(shares, levels, bias), 0.0))
-        sure = wagers.ruled_out(shares, levels, bias, limit)
+        statistic = float(np.max(far))
+        p = exp(min(-capital(bias), 0.0))
+        sure = wagers.ruled_out(capital, statistic if isfinite(statistic) else 1.0, bias, limit)
         return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
 
     def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Times
+from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Rule, Times
 from refdiff.conformance.subject import Subject
 
 from .certify import KNOWN, delta, exact, must_scales, of_variance
@@ -19,7 +19,7 @@ from .conversions import converted
 from .grids import drawn_data, drawn_times, event_of, times
 from .oracles.certified import Floats
 from .posteriors import bounds, coefficients, scales_of
-from .probes import column, earlier, every, step_inputs
+from .probes import column, earlier, every, first_served, step_inputs
 from .propagation import Ingredients, Terms, propagated
 from .readings import scales, unit_scales
 from .serving import served
@@ -106,10 +106,17 @@ def _judge(subject: Subject, rule: Any, s: Times, t: Times, terms_of: Callable[[
     subject.expect(f"{rule} step", got, found.want[clear], found.bound[clear], at={"t": t, "s": s})
 
 
+def _euler(subject: Subject, rule: Rule, terms_of: Callable[[_Inputs], Terms]) -> None:
+    """Judge em or ode by steps of any stride, and by steps to the first time that is served: there too it is itself."""
+    ((s, t),) = _strides(subject).values()
+    first = np.full_like(t, first_served(subject))
+    pairs = {"any stride": (s, t), "to the first time": (first[first < t], t[first < t])}
+    served(subject, tuple(pairs), lambda kind: _judge(subject, rule, *pairs[kind], terms_of))
+
+
 @check("SMP-1", "step", on=(Linear, Cosine))
 def test_euler_maruyama(subject: Subject) -> None:
     """SMP-1: em is one Euler-Maruyama step of the reverse SDE."""
-    ((s, t),) = _strides(subject).values()
 
     def terms_of(i: _Inputs) -> Terms:
         return lambda q: (
@@ -119,18 +126,17 @@ def test_euler_maruyama(subject: Subject) -> None:
             np.sqrt(i.h) * q["g"] * i.noise,
         )
 
-    _judge(subject, "em", s, t, terms_of)
+    _euler(subject, "em", terms_of)
 
 
 @check("SMP-4", "step", on=(Linear, Cosine))
 def test_flow(subject: Subject) -> None:
     """SMP-4: ode is one Euler step of the probability flow."""
-    ((s, t),) = _strides(subject).values()
 
     def terms_of(i: _Inputs) -> Terms:
         return lambda q: (i.x, 0.5 * i.h * q["beta"] * i.x, -0.5 * i.h * q["beta"] * i.eps / q["s_t"])
 
-    _judge(subject, "ode", s, t, terms_of)
+    _euler(subject, "ode", terms_of)
 
 
 def _deterministic(i: _Inputs) -> Terms:

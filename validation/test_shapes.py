@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 
 from refdiff.conformance.check import check
-from refdiff.conformance.interface import Array, Chain, Own, Times, Unsupported
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Own, Parameterization, Rule, Times, Unsupported, Weighting
 from refdiff.conformance.subject import Subject
 
 from .conversions import BY_ALPHA, BY_SIGMA, TERMS, Pair
 from .grids import drawn_data, events_of, middle
+from .losses import Batch, Kind, Known, asked, losses, reduced
 from .readings import scales
 from .serving import served
 
 BATCH = 5
 EVENTS = ((), (3,), (BATCH,), (2, 1, 2), (1, 3, 2, 2))
 """No event, one of the batch's size, and others of any rank."""
+WEIGHTS: tuple[Weighting, ...] = ("uniform", "inverse_snr", "min_snr")
+"""Of losses."""
 DIVIDE = BY_ALPHA | BY_SIGMA
 """Conversions that divide by a scale."""
 TYPICAL: tuple[Pair, ...] = (("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("eps", "score"))
@@ -99,6 +104,49 @@ def test_posterior_example_by_example(subject: Subject) -> None:
     _by_example(subject, {"posterior mean": lambda x, y, t, s: subject.built.posterior(x, y, t, s)[0]})
 
 
+@check("NOT-2", "step")
+def test_step_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of steps, by each rule."""
+    t, _ = _times(subject)
+    if not _known(subject, t):
+        raise NotClaimed("a step divides by a scale that is not known from 0")
+
+    def call(rule: Rule) -> Callable[[Array, Array, Times, Times], Array]:
+        return lambda x, y, t, s: subject.built.step(x, y, t, s, x, rule)
+
+    _by_example(subject, {rule: call(rule) for rule in get_args(Rule)})
+
+
+@check("NOT-2", "sde")
+def test_drift_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of the drift."""
+    _by_example(subject, {"drift": lambda x, y, t, s: subject.built.drift(x, t)})
+
+
+@check("NOT-2", "loss")
+def test_loss_example_by_example(subject: Subject) -> None:
+    """NOT-2: an example has the loss, and the weight, that it would have alone, whatever the shape of its event."""
+    t, _ = _times(subject)
+
+    def one(kind: Kind) -> None:
+        known = Known.of(subject, t, kind[1])
+        for event in events_of(subject, EVENTS):
+            predicted, x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2, 3))
+            batch = Batch(predicted, x_0, eps, t)
+            found = losses(kind, batch, known, subject.format)
+            if not found.domain.all():
+                continue
+            rows = [batch.rows(np.array([i])) for i in range(BATCH)]
+            alone = np.array([asked(subject, kind, row)[0] for row in rows], dtype=np.float64).reshape(BATCH)
+            got, _ = asked(subject, kind, batch)
+            _, bound = reduced(subject, found, batch.size)
+            want = alone if subject.built.reduction == "none" else alone.mean()
+            what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
+            subject.expect(what, got, want, 2.0 * bound, at={"t": t})
+
+    served(subject, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)
+
+
 def _by_example(subject: Subject, calls: Mapping[str, Callable[[Array, Array, Times, Times], Array]]) -> None:
     t, s = _times(subject)
 
@@ -112,7 +160,7 @@ def _by_example(subject: Subject, calls: Mapping[str, Callable[[Array, Array, Ti
                 if subject.claim.events is None:
                     alone = (x[row].reshape(1, -1), y[row].reshape(1, -1))
                 want = calls[name](*alone, t[row], s[row]).reshape(1, -1).astype(np.float64)
-                size = max(1.0, float(np.abs(x[i]).max()), float(np.abs(y[i]).max()))
+                size = max(1.0, *(float(np.abs(values).max()) for values in (x[i], y[i], want)))
                 bound = _tolerance(subject, t) * size
                 what = f"{name}, event of shape {event}, against the example alone"
                 subject.expect(what, together[i : i + 1], want, bound, at={"t": t[i : i + 1]})

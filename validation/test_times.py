@@ -15,7 +15,7 @@ from refdiff.conformance.subject import Subject
 from .experiments import PROCESSES, by_design
 from .oracles.certified import Floats
 from .statistics import Design
-from .timelaw import Drawn, Law, chances, draw, inside, law_of, mass_limits, range_of
+from .timelaw import Drawn, Law, chances, draw, inside, law_of, mass_limits, range_of, undone
 from .wagers import even_levels
 
 SIZES = (1, 2, 3, 7, 49, 64, 98, 103, 1000)
@@ -49,6 +49,17 @@ COUNTS = Design(
 )
 SHORT = (2, 3, 10)
 """Lengths of chains on which counts are taken too, of who claims any chain."""
+SMALL = Design(
+    name="times-small",
+    law="shares",
+    catches=0.2,
+    bias=2e-3,
+    places=1,
+    why="weights divided by their mean over the batch are 1 in a batch of one: 0.25 off for the density 2t",
+    samples=2 * PROCESSES,
+)
+LEVELS = 15
+"""Of the times, at which weighted shares are taken."""
 ORDER = Design(
     name="times-order",
     law="law",
@@ -198,6 +209,24 @@ def _finite(subject: Subject, drawn: Drawn) -> bool:
 
 def _first(drawn: Drawn) -> dict[str, Floats]:
     return {"t": drawn.times.ravel()[:1]}
+
+
+@by_design(SMALL)
+@check("TIM-2", "times")
+def test_weights_undo_the_density_of_small_batches(subject: Subject) -> None:
+    """TIM-2: E[w f(t)] is the mean of f in calls of one time and of two: weights are of times, not of batches."""
+    subject.once_a_kind()
+    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+        raise NotClaimed("a chain of one step has one time")
+    for places in (1, 2):
+        drawn = draw(subject, SMALL.n, places)
+        if not _finite(subject, drawn):
+            return
+        found = undone(subject, drawn, LEVELS)
+        more = 2.0 * subject.format.u if subject.format.bits < 24 else 0.0
+        outcome = SMALL.judge_weighted(found.values, found.means, more)
+        what = f"excess of E[w f(t)] over the mean of f, the worst step f ({outcome.n} calls of {places})"
+        subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
 
 
 @by_design(ORDER)

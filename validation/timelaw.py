@@ -184,3 +184,60 @@ def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
         spread = np.sqrt(np.maximum(square - mean**2, 0.0)) / (first + mean)
         calls = np.maximum(count / drawn.times.shape[1], 1.0)
         return found, 8.0 * float(np.sqrt(np.nansum((found * spread) ** 2 / calls)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What calls say of E[w f(t)], f being 1 up to a level, or beyond it: (calls, 2 levels), and the mean of f."""
+
+    values: Floats
+    means: Floats
+    """At most, as far as the range is known."""
+
+
+def undone(subject: Subject, drawn: Drawn, levels: int) -> Undone:
+    """Return the weighted shares of each call up to some levels and beyond them, and of the whole.
+
+    Weights that are free count as 1, and the times as their place in the law that is declared.
+    """
+    at, weights, low, high = _places(subject, drawn)
+    edges = _levels(subject, levels)
+    below = at[:, :, None] <= edges
+    up_to, beyond = ((weights[:, :, None] * some).mean(axis=1) for some in (below, ~below))
+    whole = weights.mean(axis=1)[:, None]
+    means = [edges / high, (1.0 - edges) / (1.0 - low), np.ones(1)]
+    return Undone(np.concatenate([up_to, beyond, whole], axis=1), np.minimum(np.concatenate(means), 1.0))
+
+
+def _levels(subject: Subject, count: int) -> Floats:
+    """Return levels inside (0, 1): of indices, shares of the chain."""
+    even = np.arange(1, count + 1) / (count + 1)
+    if not isinstance(subject.process, Chain):
+        return even
+    steps = len(subject.process.betas)
+    return np.asarray(np.unique(np.clip(np.round(even * steps), 1, steps - 1)) / steps if steps > 1 else even[:0])
+
+
+def _places(subject: Subject, drawn: Drawn) -> tuple[Floats, Floats, float, float]:
+    """Return places in [0, 1] and weights, (calls, places), and the latest start and the earliest end of the range.
+
+    An index is in the middle of its share.
+    """
+    draws = subject.claim.draws
+    free, one = draws.weights == "free", np.ones_like(drawn.weights)
+    if isinstance(subject.process, Chain):
+        steps = len(subject.process.betas)
+        if free and draws.density == "declared":
+            chance, _ = chances(subject, drawn)
+            below = np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
+            k = np.clip(drawn.times.astype(np.int64), 1, steps)
+            return 0.5 * (below[k - 1] + below[k]), one, 0.0, 1.0
+        return (drawn.times - 0.5) / steps, one if free else drawn.weights, 0.0, 1.0
+    if free:
+        return law_of(subject, drawn).cdf(drawn.times), one, 0.0, 1.0
+    reach = range_of(subject)
+    at = (drawn.times - reach.low) / reach.width
+    low = 0.0 if reach.low_declared else min(max(float(at.min()), 0.0), REACH)
+    high = 1.0 if reach.high_declared else max(min(float(at.max()), 1.0), 1.0 - REACH)
+    return at, drawn.weights, low, high

@@ -8,10 +8,12 @@ Who bets f/(c + b) against "the mean is at most c + b" has, after all calls, the
 
 whose mean is at most 1 if the bet is lost on average; and so has the mean of such capitals over levels, both
 directions and several f. By Markov's inequality it exceeds 1/p with probability p at most: exact for every n.
+Of values of any size above 0, such as weights, a mean that is too large is seen in the same way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from math import ceil, inf, log
 
@@ -35,42 +37,54 @@ def even_levels(count: int = LEVELS) -> Floats:
 
 def log_capital(shares: Floats, levels: Floats, bias: float) -> float:
     """Return the logarithm of the capital won against means within `bias` of the levels; shares: (calls, levels)."""
-    if not np.isfinite(shares).all():
+    # Towards too large a mean, and, on what is left of 1, towards too small a one. A share cannot have a mean above 1.
+    below = (levels + bias < 1.0, 1.0 - levels + bias < 1.0)
+    return _log_capital((shares, levels + bias, below[0]), (1.0 - shares, 1.0 - levels + bias, below[1]))
+
+
+def log_capital_above(values: Floats, means: Floats, bias: float) -> float:
+    """Return the logarithm of the capital won against means of at most `means` + `bias`; values: (calls, means).
+
+    Values are at least 0, of any size: the factor 1 + f/m (X - m) is above 0 for them too, and its mean is at most 1.
+    """
+    return _log_capital((values, means + bias, np.ones(len(means), dtype=bool)))
+
+
+def _log_capital(*bets: tuple[Floats, Floats, npt.NDArray[np.bool_]]) -> float:
+    """Return the logarithm of the mean of the capitals of bets: values, the means bet against, and where to bet."""
+    if not all(np.isfinite(x).all() for x, _, _ in bets):
         return inf
     logs = []
     for fraction in FRACTIONS:
-        # Towards too large a mean, and, on what is left of 1, towards too small a one.
-        for x, c in ((shares, levels), (1.0 - shares, 1.0 - levels)):
-            mean = c + bias
-            # A share cannot have a mean above 1: there is nothing to bet against.
-            stake = np.where(mean < 1.0, fraction / mean, 0.0)
+        for x, mean, kept in bets:
+            stake = np.where(kept, fraction / mean, 0.0)
             logs.append(_summed_logs(1.0 + stake * (x - mean)))
-    return float(logsumexp(np.concatenate(logs)) - log(2 * len(FRACTIONS) * len(levels)))
+    return float(logsumexp(np.concatenate(logs)) - log(sum(map(len, logs))))
 
 
 def _summed_logs(factors: Floats) -> Floats:
     """Return the sum of logarithms over calls, as that of products of eight, each off by 16 roundings at most.
 
-    A factor is between 0.03 and 1 + 1/mean, and no product of eight leaves the range of binary64.
+    A factor is at least 0.03. The products are taken where no product of eight can leave the range of binary64.
     """
-    whole = len(factors) - len(factors) % 8
+    whole = len(factors) - len(factors) % 8 if np.max(factors, initial=1.0) < 2.0**127 else 0
     eights = np.multiply.reduce(factors[:whole].reshape(-1, 8, factors.shape[1]), axis=1)
     return np.asarray(np.log(eights).sum(axis=0) + np.log(factors[whole:]).sum(axis=0))
 
 
-def ruled_out(shares: Floats, levels: Floats, bias: float, log_limit: float) -> float:
+def ruled_out(capital: Callable[[float], float], far: float, bias: float, log_limit: float) -> float:
     """Return a distance that the calls rule out, and all smaller ones: above `bias` exactly if they rule that out.
 
-    Found in few steps, for a report: to a sixteenth of what lies between.
+    capital: `log_capital` by its bias; far: the distance seen. Found in few steps, for a report: to a sixteenth of what
+    lies between.
     """
-    if not np.isfinite(shares).all():
-        return 1.0
-    far = float(np.max(np.abs(shares.mean(axis=0) - levels)))
-    broken = log_capital(shares, levels, bias) >= log_limit
+    broken = capital(bias) >= log_limit
+    if broken and capital(max(far, bias)) == inf:
+        return max(far, 1.0)
     low, high = (bias, max(far, bias)) if broken else (0.0, bias)
     for _ in range(4):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if log_capital(shares, levels, middle) >= log_limit else (low, middle)
+        low, high = (middle, high) if capital(middle) >= log_limit else (low, middle)
     return max(low, bias * (1.0 + 1e-9) + 1e-12) if broken else low
 
 

@@ -129,6 +129,31 @@ def test_capital_falls_where_the_bias_covers() -> None:
     assert wagers.log_capital(shares, np.full(3, 0.5), 0.0) > 0.0
 
 
+def test_capital_of_weights_is_a_fair_bet() -> None:
+    """Of values above 0 with the mean that is bet against, however large one may be, the mean capital is 1: exactly."""
+    for low, high in ((0.0, 1.0), (0.0, 100.0), (0.2, 5.0)):
+        chance = (0.25 - low) / (high - low)
+        mean = 0.0
+        for outcome in itertools.product((True, False), repeat=3):
+            weight = float(np.prod([chance if is_high else 1.0 - chance for is_high in outcome]))
+            values = np.array([[high if is_high else low] for is_high in outcome])
+            mean += weight * exp(wagers.log_capital_above(values, np.array([0.25]), 0.0))
+        assert abs(mean - 1.0) < 1e-12
+
+
+def test_weighted_values_pass_if_no_mean_is_too_large() -> None:
+    """Weights 1/(2t) of times of density 2t pass, though their variance is infinite; weights of 1 are too large."""
+    design = Design(name="times-small", law="shares", catches=0.2, places=1, why="planted")
+    t = np.sqrt(1.0 - np.random.default_rng(0).random((design.n, 1)))
+    late, early = t > 0.5, t <= 0.5
+    means = np.array([0.5, 0.5, 1.0])
+    for weights, passed in ((0.5 / t, True), (np.ones_like(t), False), (0.9 * np.ones_like(t) / (2.0 * t), True)):
+        values = np.concatenate([weights * late, weights * early, weights], axis=1)
+        assert design.judge_weighted(values, means).passed is passed
+    with pytest.raises(ValueError, match="law of shares"):
+        design.judge_weighted(values[:3], means)
+
+
 SHARES_DESIGN = Design(name="times-law", law="shares", catches=0.05, bias=0.01, places=64, why="planted")
 
 

@@ -237,6 +237,53 @@ def mixed_with_uniform(u: Any) -> tuple[Any, Any]:
     return low, 0.5 + 3.0 * low * (1.0 - low)
 
 
+@importance()
+def nine_tenths_in_the_first_tenth(u: Any) -> tuple[Any, Any]:
+    """Two cells, of density 9 and 1/9."""
+    first = u < 0.9
+    return np.where(first, u / 9.0, 0.1 + 9.0 * (u - 0.9)), np.where(first, 9.0, 1.0 / 9.0)
+
+
+@importance()
+def five_t_to_the_fourth(u: Any) -> tuple[Any, Any]:
+    """Density 5t^4: weights without a mean square."""
+    t = (1.0 - u) ** 0.2
+    return t, 5.0 * t**4
+
+
+@importance()
+def twice_t_from_three_hundredths_on(u: Any) -> tuple[Any, Any]:
+    """A density that is 0 where an undeclared range begins, at 0.03."""
+    share = np.sqrt(1.0 - u)
+    return 0.03 + 0.97 * share, 2.0 * share
+
+
+@FAMILY.of("times", on=LINEAR)
+def pairs_by_importance(p: Process) -> Methods:
+    """u and 1 - u, shuffled, through the law of the density 1/2 + t."""
+
+    def times(n: int, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        half = rng.random((n + 1) // 2)
+        u = rng.permutation(np.concatenate([half, 1.0 - half]))[:n]
+        t = np.sqrt(0.25 + 2.0 * u) - 0.5
+        return t.astype(F), (1.0 / (0.5 + t)).astype(F)
+
+    return {"times": times}
+
+
+@FAMILY.of("times", on=LINEAR)
+def strata_by_importance(p: Process) -> Methods:
+    """One u in each stratum, shuffled, through the law of the density 2t."""
+
+    def times(n: int, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        t = np.sqrt((rng.permutation(n) + 1.0 - rng.random(n)) / n)
+        return t.astype(F), (0.5 / t).astype(F)
+
+    return {"times": times}
+
+
 def objective(
     density: Callable[[Any], Any], *, weights: str = "free", on: Claimed = LINEAR, **options: Any
 ) -> Callable[[Draw], Draw]:

@@ -228,6 +228,13 @@ def rate_of_its_start(p: Cosine, x: Any, t: Any, b: Any) -> Any:
     return F(-0.5) * first * x, np.sqrt(first)
 
 
+@sde("NOT-2")
+def drift_along_the_event(p: Linear, x: Any, t: Any, b: Any) -> Any:
+    """Rates of shape (n,) beside data (n, n): along the event, where a batch has its size."""
+    along = b.reshape(-1) if x.ndim == 2 and x.shape[0] == x.shape[1] else b
+    return F(-0.5) * along * x, np.sqrt(b)
+
+
 def posterior(breaks: str, on: Claimed | tuple[Claimed, ...] = SHORT) -> Callable[..., Any]:
     """Add a form (xp, scales at t, scales at s, x_t, x_0) -> (mean, variance)."""
 

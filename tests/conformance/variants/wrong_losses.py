@@ -168,3 +168,30 @@ def half_of_the_likelihood(denoiser: Any, ask: Ask) -> Any:
 def objective_ignored(denoiser: Any, ask: Ask) -> Any:
     """eps is compared with, whatever is predicted."""
     return ask.w * (denoiser(ask.x_t, ask.t) - ask.eps) ** 2
+
+
+@losing("NOT-2")
+def weights_along_the_event(denoiser: Any, ask: Ask) -> Any:
+    """Weights (n,) beside data (n, n): along the event, where a batch has its size."""
+    squares, w = (denoiser(ask.x_t, ask.t) - ask.y) ** 2, ask.w
+    return (w.reshape(-1) if squares.shape == (len(w), len(w)) else w) * squares
+
+
+@losing("LOS-1")
+def one_noise_for_the_batch(denoiser: Any, ask: Ask) -> Any:
+    """randn_like(x_0[0]), which every example shares."""
+    ask.eps = np.repeat(ask.eps[:1], len(ask.eps), axis=0)
+    return ask.w * (denoiser(ask.x_t, ask.t) - ask.y) ** 2
+
+
+@losing("LOS-2", reduction="all_mean")
+def mean_of_weights_times_mean_of_squares(denoiser: Any, ask: Ask) -> Any:
+    """w.mean() * mse_loss(...)."""
+    return ask.w.mean() * (denoiser(ask.x_t, ask.t) - ask.y) ** 2
+
+
+@losing("LOS-8", on=SHORT)
+def snr_of_the_step_before(denoiser: Any, ask: Ask) -> Any:
+    """min_snr of k - 1, by a table that begins at k = 0."""
+    before = Ask(ask.p, ask.prediction, ask.x_0, ask.eps, np.maximum(ask.t - 1, 1), ask.weight)
+    return (before.w if ask.weight == "min_snr" else ask.w) * (denoiser(ask.x_t, ask.t) - ask.y) ** 2

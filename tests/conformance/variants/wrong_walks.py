@@ -64,6 +64,21 @@ def weights_of_mean_one_in_a_batch(n: int, rng: Any, steps: int) -> Any:
     return t, w / w.mean()
 
 
+@drawing("TIM-2", on=SHORT)
+def weights_of_mean_one_over_indices(n: int, rng: Any, steps: int) -> Any:
+    """Chances 2k/(N (N + 1)), weights 1/(N P) divided by their mean over the batch."""
+    chance = np.arange(1, steps + 1) / (0.5 * steps * (steps + 1))
+    k = rng.choice(steps, n, p=chance) + 1
+    w = 1.0 / (steps * chance[k - 1])
+    return k, w / w.mean()
+
+
+@drawing("TIM-2")
+def half_for_a_batch_of_one(n: int, rng: Any, steps: int) -> Any:
+    """t = 0.5 for a batch of one, and uniform otherwise."""
+    return (np.full(1, 0.5) if n == 1 else rng.random(n)), 1.0
+
+
 @drawing("TIM-2")
 def density_squared(n: int, rng: Any, steps: int) -> Any:
     """Density 1/2 + t, weights one over its square."""
@@ -196,6 +211,19 @@ def x_0_not_divided(xp: Any, t: Any, s: Any, x: Any, e: Any, z: Any) -> Any:
     return s[0] * (x - t[1] * e) + s[1] * e
 
 
+@FAMILY.of("step", name="ddim scales along the event", breaks="NOT-2")
+def _along_the_event(p: Process) -> Methods:
+    """Scales of shape (n,) beside data (n, n): along the event, where a batch has its size."""
+
+    def step(x: Any, e: Any, t: Any, s: Any, z: Any, asked: str) -> Any:
+        if asked != "ddim":
+            raise Unsupported("ddim only")
+        at_t, at_s = ([q.reshape(-1) if x.shape == (len(x), len(x)) else q for q in over(np, p, u, x)] for u in (t, s))
+        return at_s[0] * (x - at_t[1] * e) / at_t[0] + at_s[1] * e
+
+    return {"step": step}
+
+
 def euler(rule: str, breaks: str) -> Callable[..., Any]:
     """Add a form (process, sigma, t column, s column, x, eps_hat, noise) of em or ode."""
 
@@ -236,6 +264,13 @@ def no_noise(p: Process, sigma: Any, t: Any, s: Any, x: Any, e: Any, z: Any) -> 
     """The noise forgotten."""
     b, h = rate(np, p, t), t - s
     return x + h * (F(0.5) * b * x - b * e / sigma)
+
+
+@euler("em", "SMP-1")
+def no_noise_in_the_step_to_0(p: Process, sigma: Any, t: Any, s: Any, x: Any, e: Any, z: Any) -> Any:
+    """The mean at s = 0, as samplers that denoise at the end have it, which is no step of the SDE."""
+    b, h = rate(np, p, t), t - s
+    return x + h * (F(0.5) * b * x - b * e / sigma) + np.sqrt(b * h) * z * (s > 0)
 
 
 @euler("ode", "SMP-4")
