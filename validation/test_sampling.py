@@ -21,7 +21,7 @@ from .oracles.certified import Floats
 from .posteriors import bounds, coefficients, scales_of
 from .probes import column, earlier, every, step_inputs
 from .propagation import Ingredients, Terms, propagated
-from .readings import scales, unit_scales
+from .readings import placed, scales, unit_scales
 from .serving import served
 
 ROUNDINGS = 12.0
@@ -231,7 +231,7 @@ def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> Non
     subject.expect("ddpm step", got, sum(terms), bound, at={"t": t, "s": s})
 
 
-@check("SMP-5", "step", "perturb")
+@check("SMP-5", "step")
 def test_steps_land_on_the_marginal(subject: Subject) -> None:
     """SMP-5: with the true eps, ddim and ddpm go from the target's own marginal at t to that at s."""
     if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
@@ -257,7 +257,7 @@ def _lands(subject: Subject, rule: Any) -> None:
         none = np.zeros_like(one)
 
         def walked(x_0: Array, eps: Array, noise: Array) -> Floats:
-            x_t = subject.built.perturb(x_0, eps, t)
+            x_t = placed(subject, x_0, eps, t)
             x_s = subject.built.step(x_t, eps, t, s, noise, rule)
             return np.asarray(x_s.reshape(len(t), -1)[:, 0].astype(np.float64))
 
