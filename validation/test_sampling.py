@@ -281,5 +281,10 @@ def _lands(subject: Subject, rule: Any) -> None:
         # A bound that grows with what the target says is none where that is infinite.
         limit = np.where(np.isfinite(power), limit, 0.0)
         subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, v_s, limit, at=at)
+        if isinstance(subject.process, Own):
+            # Of a process that is known, SMP-2 says so. Both sides know the scales as well as limits.variance has it.
+            variance = v_s * (1.0 - (a_t / a_s) ** 2 * v_s / v_t)
+            known = 2.0 * limits.variance + ROUNDINGS * u * v_s
+            subject.expect("ddpm: variance by noise against the posterior's", by_noise**2, variance, known, at=at)
 
     subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
