@@ -143,7 +143,7 @@ def placed(subject: Subject, x_0: Array, eps: Array, t: Times) -> Array:
 def _told_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
     """Return alpha and sigma by the first quantities of `coefficients` that tell them, those without cancellation."""
     if "schedule" not in subject.capabilities:
-        raise NotClaimed("what is asked needs alpha and sigma, which a process of its own shows by perturb or schedule")
+        raise NotClaimed("what is asked needs the target's alpha and sigma: the claim has no perturb and no schedule")
     found = {name: x.astype(np.float64) for name, x in subject.built.coefficients(t).items()}
     floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
     with np.errstate(all="ignore"):
