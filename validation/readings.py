@@ -118,10 +118,11 @@ def scales(subject: Subject, t: Times) -> Scales:
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
     """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
 
-    Large events cross in several calls. Raises NotClaimed where the claim has no perturb.
+    Large events cross in several calls. Of a claim without perturb, what `coefficients` has; raises NotClaimed where
+    the claim has neither.
     """
     if "perturb" not in subject.capabilities:
-        raise NotClaimed("what is asked needs alpha and sigma, which a process of its own shows by its perturb")
+        return _told_scales(subject, t)
     if len(t) == 0:
         return np.zeros(0), np.zeros(0)
     event = event_of(subject, (1,))
@@ -129,6 +130,28 @@ def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
     parts = [_unit_scales(subject, t[i : i + at_once], event) for i in range(0, len(t), at_once)]
     alpha, sigma = (np.concatenate(pair) for pair in zip(*parts, strict=True))
     return alpha, sigma
+
+
+def placed(subject: Subject, x_0: Array, eps: Array, t: Times) -> Array:
+    """Return x_t as `perturb` has it; of a claim without perturb, alpha x_0 + sigma eps of its `coefficients`."""
+    if "perturb" in subject.capabilities:
+        return subject.built.perturb(x_0, eps, t)
+    alpha, sigma = (x.reshape(-1, *(1,) * (x_0.ndim - 1)) for x in _told_scales(subject, t))
+    return subject.format.rounded(alpha * x_0 + sigma * eps).astype(subject.format.carrier)
+
+
+def _told_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
+    """Return alpha and sigma by the first quantities of `coefficients` that tell them, those without cancellation."""
+    if "schedule" not in subject.capabilities:
+        raise NotClaimed("what is asked needs the target's alpha and sigma: the claim has no perturb and no schedule")
+    found = {name: x.astype(np.float64) for name, x in subject.built.coefficients(t).items()}
+    floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
+    with np.errstate(all="ignore"):
+        alphas = [tell(found[name]) for name, tell in _ALPHA.items() if name in found]
+        sigmas = [tell(found[name]) for name, tell in (_SIGMA if floor else _SIGMA | _REST).items() if name in found]
+    if not (alphas and sigmas):
+        raise NotClaimed("coefficients has no quantities that tell alpha and sigma")
+    return np.asarray(alphas[0]), np.asarray(sigmas[0])
 
 
 def _unit_scales(subject: Subject, t: Times, event: tuple[int, ...]) -> tuple[Floats, Floats]:
@@ -173,3 +196,20 @@ _TELLS: dict[Quantity, Callable[[Floats], Floats]] = {
     "log_snr": lambda x: 1.0 / (1.0 + np.exp(-x)),
 }
 """alpha_bar from each quantity that determines it."""
+
+_ALPHA: dict[Quantity, Callable[[Floats], Floats]] = {
+    "alpha": lambda x: x,
+    "log_alpha_bar": lambda x: np.exp(0.5 * x),
+    "log_snr": lambda x: np.sqrt(_TELLS["log_snr"](x)),
+    "alpha_bar": np.sqrt,
+}
+_SIGMA: dict[Quantity, Callable[[Floats], Floats]] = {
+    "sigma": lambda x: x,
+    "log_snr": lambda x: np.sqrt(_TELLS["log_snr"](-x)),
+}
+_REST: dict[Quantity, Callable[[Floats], Floats]] = {
+    "log_alpha_bar": lambda x: np.sqrt(-np.expm1(x)),
+    "alpha_bar": lambda x: np.sqrt(np.fmax(1.0 - x, 0.0)),
+    "alpha": lambda x: np.sqrt(np.fmax(1.0 - x**2, 0.0)),
+}
+"""alpha and sigma from each quantity, the best first; sigma from the last ones only where alpha^2 + sigma^2 = 1."""

@@ -21,7 +21,7 @@ from .oracles.certified import Floats
 from .posteriors import bounds, coefficients, scales_of
 from .probes import column, earlier, every, first_served, step_inputs
 from .propagation import Ingredients, Terms, propagated
-from .readings import scales, unit_scales
+from .readings import placed, scales, unit_scales
 from .serving import served
 
 ROUNDINGS = 12.0
@@ -237,7 +237,7 @@ def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> Non
     subject.expect("ddpm step", got, sum(terms), bound, at={"t": t, "s": s})
 
 
-@check("SMP-5", "step", "perturb")
+@check("SMP-5", "step")
 def test_steps_land_on_the_marginal(subject: Subject) -> None:
     """SMP-5: with the true eps, ddim and ddpm go from the target's own marginal at t to that at s."""
     if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
@@ -263,7 +263,7 @@ def _lands(subject: Subject, rule: Any) -> None:
         none = np.zeros_like(one)
 
         def walked(x_0: Array, eps: Array, noise: Array) -> Floats:
-            x_t = subject.built.perturb(x_0, eps, t)
+            x_t = placed(subject, x_0, eps, t)
             x_s = subject.built.step(x_t, eps, t, s, noise, rule)
             return np.asarray(x_s.reshape(len(t), -1)[:, 0].astype(np.float64))
 
@@ -287,5 +287,10 @@ def _lands(subject: Subject, rule: Any) -> None:
         # A bound that grows with what the target says is none where that is infinite.
         limit = np.where(np.isfinite(power), limit, 0.0)
         subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, v_s, limit, at=at)
+        if isinstance(subject.process, Own):
+            # Of a process that is known, SMP-2 says so. Both sides know the scales as well as limits.variance has it.
+            variance = v_s * (1.0 - (a_t / a_s) ** 2 * v_s / v_t)
+            known = 2.0 * limits.variance + ROUNDINGS * u * v_s
+            subject.expect("ddpm: variance by noise against the posterior's", by_noise**2, variance, known, at=at)
 
     subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
