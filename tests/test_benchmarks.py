@@ -12,9 +12,9 @@ import torch
 from refdiff.nn import Architecture
 from refdiff.training import config
 from refdiff.training.data import load, split
-from validation.benchmarks import trainer
-from validation.benchmarks.noising import Batch, main
-from validation.benchmarks.timing import compare
+from validation.tools.benchmarks import trainer
+from validation.tools.benchmarks.noising import Batch, main
+from validation.tools.benchmarks.timing import compare
 
 TINY = [Batch(shape=(2, 3)), Batch(shape=(2, 1, 2, 2), dtype=torch.bfloat16)]
 

@@ -1,4 +1,4 @@
-"""validation.calibrate: uniform p-values pass, others are caught, whatever refuses is counted, and the exit says so."""
+"""The calibration: uniform p-values pass, others are caught, whatever refuses is counted, and the exit says so."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Self
 import numpy as np
 import pytest
 
-from validation import calibrate, test_times
-from validation.calibrate import P, judged, main, once
-from validation.experiments import _DESIGNS, CHECKS, Experiment
-from validation.statistics import SHARES, Design, Floats
-from validation.suite import checks
+from validation.checks import test_times
+from validation.checks.suite import checks
+from validation.statistics.design import SHARES, Design, Floats
+from validation.statistics.experiments import _DESIGNS, CHECKS, Experiment
+from validation.tools import calibrate
+from validation.tools.calibrate import P, judged, main, once
 
 EVEN = (np.arange(200) + 0.5) / 200
 """As uniform as 200 p-values can be."""

@@ -1,4 +1,4 @@
-"""validation.figures: the figures that the specification shows are those that it makes, and it shows all of them."""
+"""The figures that the specification shows are those that the tool makes, and it shows all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from refdiff.conformance.clauses import spec_folder
-from validation.figures import FIGURES, FOLDER, main
+from validation.tools.figures import FIGURES, FOLDER, main
 
 
 def test_figures_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from refdiff.training.config import Machine
-from validation import gpu
+from validation.tools import gpu
 
 README = Path(__file__).parents[1] / "README.md"
 NOT_MEASURED = "Not measured on a GPU."

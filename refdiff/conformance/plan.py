@@ -1,6 +1,6 @@
 """Which checks a judgement consists of: read from spec/checks.json, not from what pytest happened to collect.
 
-    python -m validation.suite > spec/checks.json
+    python -m validation.checks.suite > spec/checks.json
 
 writes the file; a test holds it to the suite. A run is complete if every check of the plan has an outcome, and the
 outcome has a result for every process that the claim lists and the check speaks about.

@@ -27,7 +27,18 @@ _FAILS = {"incomplete", "non-conforming", "suite-error"}
 
 def is_suite(folder: Path) -> bool:
     """Say whether a folder is the suite: in a checkout, or as installed."""
-    return folder.name in ("validation", "refdiff_validation") and (folder / "suite.py").is_file()
+    return folder.name in ("validation", "refdiff_validation") and (folder / "checks" / "suite.py").is_file()
+
+
+def _around(path: Path) -> tuple[Path, ...]:
+    """Return the folders that would be the suite if a path named it, its checks, or a file of them."""
+    within = path.parent if path.suffix == ".py" else path
+    return (path, within.parent) if within.name == "checks" else (path,)
+
+
+def _is_in_checks(file: Path) -> bool:
+    """Say whether a file is one of those that hold the suite's checks."""
+    return file.parent.name == "checks" and is_suite(file.parent.parent)
 
 
 @final
@@ -74,9 +85,9 @@ class Session:
         for argument in self.config.args:
             name = argument.partition("::")[0]
             path = self.config.invocation_params.dir / name
-            if name.partition(".")[0] == "refdiff_validation" and "standing" not in name:
+            if name.partition(".")[0] == "refdiff_validation" and "evidence" not in name:
                 return True
-            if is_suite(path) or (is_suite(path.parent) and path.suffix == ".py"):
+            if any(is_suite(folder) for folder in _around(path)):
                 return True
         return False
 
@@ -103,7 +114,7 @@ class Session:
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Leave out the standing, which needs torch, when somebody else's code is judged; nothing of it is imported."""
         suite = collection_path.parent
-        if suite.name != "standing" or not is_suite(suite.parent):
+        if suite.name != "evidence" or not is_suite(suite.parent):
             return None
         if self.choice.is_default or collection_path.suffix != ".py":
             return None
@@ -374,7 +385,5 @@ def _is_of_the_suite(item: pytest.Function) -> bool:
     body = item.obj
     code = getattr(body, "__code__", None)
     return (
-        code is not None
-        and vars(item.module).get(item.originalname) is body
-        and is_suite(Path(code.co_filename).parent)
+        code is not None and vars(item.module).get(item.originalname) is body and _is_in_checks(Path(code.co_filename))
     )

@@ -12,7 +12,7 @@ from torch import nn
 
 from refdiff.conformance.interface import Array, Chain, Claim, Cosine, Denoiser, Linear, Process, Times
 from tests.conformance.trainer import F, alpha_bar_of
-from validation.optimum import DATA, best
+from validation.expected.denoiser import DATA, best
 from validation.oracles.mixture import Mixture
 
 LINEAR, COSINE = Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008)

@@ -11,7 +11,7 @@ from refdiff.conformance.interface import Claim, DType, Process, Target, Unsuppo
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.reference import Reference, target
-from validation.suite import checks
+from validation.checks.suite import checks
 
 MADE = ("times", "ema", "fit")
 """Methods that no chapter tested here needs."""

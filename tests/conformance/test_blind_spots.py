@@ -28,7 +28,7 @@ from refdiff.conformance.loading import Member
 from refdiff.conformance.reference import Reference, target
 from refdiff.conformance.subject import Subject
 from tests.conformance.test_judge import failing, judged
-from validation.suite import checks
+from validation.checks.suite import checks
 
 pytestmark = pytest.mark.usefixtures("unhooked")
 """Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""

@@ -9,9 +9,9 @@ import pytest
 
 from refdiff.conformance.check import declared
 from refdiff.conformance.clauses import clauses, lock, spec_folder
-from validation.suite import checks
+from validation.checks.suite import checks
 
-STANDING = Path(__file__).parents[2] / "validation" / "standing"
+STANDING = Path(__file__).parents[2] / "validation" / "evidence"
 
 
 def shown() -> dict[str, set[str]]:

@@ -11,7 +11,7 @@ from refdiff.conformance.interface import Chain, Process
 from refdiff.conformance.report import Report
 from tests.conformance.fitted import COSINE, DDPM, LINEAR, WRONG, Fitted, optimal
 from tests.conformance.test_training_faults import judged
-from validation.optimum import DATA, best
+from validation.expected.denoiser import DATA, best
 
 
 def failing(report: Report) -> set[str]:

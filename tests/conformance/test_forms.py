@@ -23,7 +23,7 @@ from tests.conformance.forms import (
     Scales,
 )
 from tests.conformance.refusing import musts, outcomes
-from validation.certify import delta, exact
+from validation.expected.tiers import delta, exact
 
 SCALES = ("SCH-3", "SCH-4", "SCH-8", "MAR-1", "MAR-2", "DIS-1")
 """Clauses, MAR-10 and MAR-11 beside, that hold alpha, sigma and alpha_bar against their values."""

@@ -13,7 +13,7 @@ from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built, Misbehaviour, guarded, one_line
 from refdiff.conformance.interface import Claim, Linear, Process, Unsupported
 from refdiff.conformance.judge import Judge, Settings
-from validation.suite import checks
+from validation.checks.suite import checks
 
 HERE = "tests.conformance.bad_targets"
 BAD = {

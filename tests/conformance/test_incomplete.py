@@ -37,8 +37,8 @@ def incomplete(folder: Path, done: subprocess.CompletedProcess[str]) -> list[str
         (["-k", "not test_shapes"], "NOT-2: test_times_by_themselves: was deselected"),
         (["-k", "nothing_has_this_name"], "CON-1: test_methods_are_there: was deselected"),
         (["-m", "not refdiff_check"], "was deselected"),
-        (["--deselect", "validation/test_shapes.py"], "NOT-2: test_times_by_themselves: was deselected"),
-        (["--ignore", "test_shapes.py"], "NOT-2: test_times_by_themselves: did not run"),
+        (["--deselect", "validation/checks/test_shapes.py"], "NOT-2: test_times_by_themselves: was deselected"),
+        (["--ignore", "checks/test_shapes.py"], "NOT-2: test_times_by_themselves: did not run"),
         (["--setup-only"], "did not run"),
         (["--setup-plan"], "did not run"),
         (["--collect-only"], "did not run"),
@@ -47,7 +47,7 @@ def incomplete(folder: Path, done: subprocess.CompletedProcess[str]) -> list[str
 def test_options(tmp_path: Path, options: list[str], why: str) -> None:
     """Of pytest's own options, any that leaves a check out; one of four checks of a clause is enough."""
     suite = str(ROOT / "validation")
-    options = [f"{suite}/{option}" if option.startswith("test_") else option for option in options]
+    options = [f"{suite}/{option}" if option.startswith("checks/") else option for option in options]
     missing = incomplete(tmp_path, run(tmp_path, *TARGET, *ONLY, *options))
     assert any(why in line for line in missing), missing
 
@@ -55,7 +55,9 @@ def test_options(tmp_path: Path, options: list[str], why: str) -> None:
 @pytest.mark.parametrize("target", [TARGET, ()])
 def test_part_of_the_default_target_too(tmp_path: Path, target: tuple[str, ...]) -> None:
     """One file of the suite is a part of the suite, whoever is judged."""
-    missing = incomplete(tmp_path, run(tmp_path, *target, *ONLY, suite=str(ROOT / "validation" / "test_shapes.py")))
+    missing = incomplete(
+        tmp_path, run(tmp_path, *target, *ONLY, suite=str(ROOT / "validation" / "checks" / "test_shapes.py"))
+    )
     assert any(line.startswith("CON-1") for line in missing)
 
 
@@ -162,7 +164,7 @@ def test_interrupted_from_outside(tmp_path: Path) -> None:
 
 def test_work_on_the_evidence_is_no_judgement(tmp_path: Path) -> None:
     """Without a check and without a target nothing is judged: no report, and a line that says so."""
-    done = run(tmp_path, suite=str(ROOT / "validation" / "standing" / "test_network.py"))
+    done = run(tmp_path, suite=str(ROOT / "validation" / "evidence" / "test_network.py"))
     assert done.returncode == 0, done.stdout
     assert "no check was run and no target was named: this is no judgement" in done.stdout
     assert not (tmp_path / "validation-report").exists()
@@ -185,8 +187,8 @@ def test_a_fault_of_the_suite_is_a_verdict_of_its_own(tmp_path: Path) -> None:
 
 
 def test_plan_is_that_of_the_suite() -> None:
-    """spec/checks.json is what the suite has: then `python -m validation.suite > spec/checks.json`."""
-    from validation.suite import listed
+    """spec/checks.json is what the suite has: then `python -m validation.checks.suite > spec/checks.json`."""
+    from validation.checks.suite import listed
 
     assert (ROOT / "spec" / "checks.json").read_text(encoding="utf-8") == listed()
     assert len(json.loads(listed())) >= 87

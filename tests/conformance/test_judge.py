@@ -12,7 +12,7 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Target
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.report import Report, assemble, described
 from tests.conformance.plain import F, Plain, chain_alpha_bar, cosine_alpha_bar, linear_log_alpha_bar
-from validation.suite import checks
+from validation.checks.suite import checks
 
 LINEAR = Plain()
 COSINE = Plain(processes=(Cosine(s=0.008),))

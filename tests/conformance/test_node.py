@@ -14,7 +14,7 @@ from refdiff.conformance.interface import Chain, Cosine, Linear
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.remote import Launch, Remote
-from validation.suite import checks
+from validation.checks.suite import checks
 
 SCRIPT = Path(__file__).parent / "node" / "target.js"
 CLAUSES = ("SCH", "MAR", "PAR", "DIS", "CON", "NOT", "NUM")

@@ -27,7 +27,7 @@ from refdiff.conformance.protocol import Handle, Malformed
 from refdiff.conformance.remote import Launch, Remote
 from refdiff.errors import ConfigError, RefdiffError
 from tests.conformance.test_remote import FAST, LINEAR, T, X
-from validation.suite import checks
+from validation.checks.suite import checks
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "spec" / "protocol.schema.json").read_text())

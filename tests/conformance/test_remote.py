@@ -21,7 +21,7 @@ from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.remote import Launch, Remote, RemoteObject, size
 from refdiff.errors import ConfigError
 from tests.conformance.plain import Plain
-from validation.suite import checks
+from validation.checks.suite import checks
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "tests.conformance.hostile_targets"

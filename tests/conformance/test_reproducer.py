@@ -10,7 +10,7 @@ from refdiff.conformance.judge import Judge
 from refdiff.conformance.loading import Member
 from refdiff.conformance.reproducer import reproducer
 from refdiff.conformance.subject import Subject
-from validation.suite import checks
+from validation.checks.suite import checks
 
 
 def test_reproducer_gives_the_number_got() -> None:

@@ -12,7 +12,7 @@ from refdiff.conformance.clauses import clauses
 from refdiff.conformance.interface import Capability, Chain, Claim, Cosine, Linear, Own, Process, Target, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from tests.conformance.trainer import F, Trainer
-from validation.suite import checks
+from validation.checks.suite import checks
 
 LINEAR, COSINE = Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008)
 DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))

@@ -12,7 +12,7 @@ from refdiff.conformance.clauses import clauses
 from refdiff.conformance.interface import Chain, Draws, Own
 from refdiff.conformance.judge import Judge, Settings
 from tests.conformance.timed import F, Timed, chain
-from validation.suite import checks
+from validation.checks.suite import checks
 
 DECLARED = Draws(density="declared")
 FREE = Draws(density="declared", weights="free")

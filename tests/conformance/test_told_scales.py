@@ -13,7 +13,7 @@ import pytest
 from refdiff.conformance.interface import Capability, Claim, Own, Process, Quantity
 from refdiff.conformance.judge import Judge
 from tests.conformance.trainer import F, Trainer, alpha_bar_of
-from validation.suite import checks
+from validation.checks.suite import checks
 
 SECH = Own(label="sech")
 JUDGED = ("LOS-1", "LOS-2", "LOS-3", "LOS-4", "LOS-7", "SMP-5")

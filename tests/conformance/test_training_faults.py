@@ -13,7 +13,7 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Target
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.report import Report, assemble, described
 from tests.conformance.trainer import F, Trainer, averaged, importance, stratified, target_of, weight_of
-from validation.suite import checks
+from validation.checks.suite import checks
 
 LINEAR = Trainer()
 COSINE = Trainer(processes=(Cosine(s=0.008),))

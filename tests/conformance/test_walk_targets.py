@@ -13,7 +13,7 @@ from refdiff.conformance.interface import Array, Chain, Claim, Cosine, DType, Li
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.reference import target
 from tests.conformance.test_steps_targets import Only
-from validation.suite import checks
+from validation.checks.suite import checks
 
 pytestmark = pytest.mark.usefixtures("unhooked")
 """Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""

@@ -1,4 +1,4 @@
-"""What holds on the CPU holds on a GPU: `python -m validation.gpu` runs these where there is one, and records it."""
+"""What holds on the CPU holds on a GPU: `python -m validation.tools.gpu` runs these where there is one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refdiff import CosineSchedule, LinearSchedule, perturb
 from refdiff.training.config import Config, Descent, Machine
-from validation import gpu
+from validation.tools import gpu
 
 from . import runs
 

@@ -12,10 +12,10 @@ import numpy as np
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Chain, Cosine, Quantity, Times
 
-from ..certify import Scales, delta, exact, in_rho_domain, must_scales, of_variance, rho, should_scales
-from ..conversions import converted
+from ..expected.conversions import converted
+from ..expected.posteriors import bounds_at
+from ..expected.tiers import Scales, delta, exact, in_rho_domain, must_scales, of_variance, rho, should_scales
 from ..oracles import balls
-from ..posteriors import bounds_at
 from .model import Bounds, Named, Vector, chain, cosine, hexed, linear, tolerances
 
 SINGLE = 2.0**-24

@@ -12,12 +12,12 @@ import numpy as np
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Chain, Parameterization, Rule
 
-from ..certify import delta, exact, must_scales, of_variance
-from ..conversions import converted
-from ..losses import Batch, Known, losses, weighed
+from ..expected.conversions import converted
+from ..expected.losses import Batch, Known, losses, weighed
+from ..expected.posteriors import bounds_at
+from ..expected.propagation import propagated
+from ..expected.tiers import delta, exact, must_scales, of_variance
 from ..oracles import balls
-from ..posteriors import bounds_at
-from ..propagation import propagated
 from .coefficients import DDPM, DEFAULTS, PAIRS, SHORT, STRIDES, TIMES, at, flags_of, slug
 from .model import Bounds, Named, Vector, hexed, tolerances
 

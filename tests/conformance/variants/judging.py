@@ -7,7 +7,7 @@ from refdiff.conformance.clauses import clauses
 from refdiff.conformance.judge import Body, Judge, Settings
 from refdiff.conformance.outcome import Outcome
 from tests.conformance.variants.variant import Variant
-from validation.suite import checks
+from validation.checks.suite import checks
 
 SUITE_ITSELF = "the suite itself failed"
 """What a reason says if the fault is not the target's."""

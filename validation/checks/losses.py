@@ -1,0 +1,79 @@
+"""How a check calls a target's loss, and what it expects of the call (chapter 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from refdiff.conformance.guard import Misbehaviour, NotClaimed
+from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, Own, Times, Weighting
+from refdiff.conformance.reproducer import Predicts
+from refdiff.conformance.subject import Subject
+
+from ..expected.losses import Batch, Kind, Known, Losses
+from ..expected.tiers import delta, exact
+from ..oracles.certified import Floats, Quantity
+from .readings import scales
+
+BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
+"""What says how fast alpha_bar falls."""
+
+
+def known_scales(subject: Subject, t: Times, weight: Weighting) -> Known:
+    """Return the scales at the times t. Raises NotClaimed where the likelihood weight needs an unknown rate."""
+    if weight != "likelihood":
+        return Known(scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
+    if not isinstance(subject.process, (Linear, Cosine)):
+        raise NotClaimed("the likelihood weight is judged where the rate is known")
+    beta = exact(subject.process, "beta", t).value
+    return Known(scales(subject, t), beta, delta(subject.process, "beta", t, subject.format))
+
+
+def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
+    """Call the target's loss with a denoiser that predicts what it is told."""
+    denoiser = Predicts(batch.predicted)
+    return asked_of(subject, kind, batch, denoiser, denoiser.asked), denoiser
+
+
+def asked_of(
+    subject: Subject, kind: Kind, batch: Batch, denoiser: Denoiser, calls: Sequence[tuple[Array, Any]]
+) -> Array:
+    """Call the target's loss with a denoiser, which must be called once, with an x_t and a t for each example."""
+    got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
+    if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
+        shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
+        raise Misbehaviour("CON-2", f"loss wants one call of the denoiser, with x_t {batch.x_0.shape}, made {shapes}")
+    if np.shape(calls[0][1]) != batch.t.shape:
+        shape = np.shape(calls[0][1])
+        raise Misbehaviour("CON-2", f"loss wants to call the denoiser with t of shape {batch.t.shape}, gave {shape}")
+    return got
+
+
+def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
+    """Return the loss of a batch as the claim reduces it, and its bound."""
+    if subject.built.reduction == "none":
+        return found.value, found.off
+    share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
+    value, off = share * found.value.sum(), share * found.off.sum()
+    more = (len(found.value) + 8) * subject.format.u * np.abs(value)
+    return np.asarray(value), np.asarray(off + more + subject.format.smallest)
+
+
+def time_loss(subject: Subject, t: Times) -> Floats:
+    """Return how far the time that the denoiser is given may be from the time asked for (LOS-1).
+
+    A network may want its time in units of its own, a t + b, or as a noise level: an adapter takes it back. Two
+    roundings each way make 4u (t + b/a), b/a being 1/128 at most; a noise level tells t as far as alpha_bar does.
+    """
+    if isinstance(subject.process, Chain):
+        return np.zeros(len(t))
+    wide, u = t.astype(np.float64), subject.format.u
+    by_scaling = 4.0 * u * (wide + 2.0**-7)
+    if isinstance(subject.process, Own):
+        return by_scaling
+    beta, alpha_bar = (exact(subject.process, name, t).value for name in BY_LEVEL)
+    with np.errstate(all="ignore"):
+        by_level = delta(subject.process, "alpha_bar", t, subject.format) / (beta * alpha_bar)
+    return np.asarray(by_scaling + np.where(np.isfinite(by_level), by_level, 1.0))

@@ -1,0 +1,215 @@
+"""What a target says of alpha_bar, directly or through another quantity, and how far each may be off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Cosine, Own, Quantity, Times
+from refdiff.conformance.subject import Subject
+
+from ..expected.tiers import C, Scales, delta, exact, must_scales, of_variance
+from ..oracles.certified import Floats
+from .grids import LARGEST, event_of, span
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """alpha_bar as a quantity of the target has it."""
+
+    name: Quantity
+    alpha_bar: Floats
+    bound: Floats
+    """How far it may be from the exact alpha_bar: delta, and what this quantity's own rounding adds."""
+    rounding: Floats
+    """The second of the two."""
+
+
+def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
+    """Return a reading for each of the names that the target reports. Raises NotClaimed if it has none."""
+    found = subject.built.coefficients(t)
+    present = [name for name in names if name in found]
+    if not present:
+        raise NotClaimed(f"coefficients has none of {', '.join(names)}")
+    return [_reading(subject, name, found[name], t) for name in present]
+
+
+def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
+    """Return the readings at one time from which an integral of the rate starts.
+
+    At t = 0 of a process without a floor alpha_bar is 1, whatever the target has.
+    """
+    found = readings(subject, t, names)
+    if float(t[0]) > 0.0 or (isinstance(subject.process, Own) and subject.process.sigma_min > 0.0):
+        return found
+    return [Reading(reading.name, np.ones(1), np.zeros(1), np.zeros(1)) for reading in found]
+
+
+def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Reading:
+    wide, u = values.astype(np.float64), subject.format.u
+    with np.errstate(all="ignore"):
+        alpha_bar = _TELLS[name](wide)
+        # |d alpha_bar/d value| |value|: what rounding the value itself moves alpha_bar by.
+        sensitivity = {
+            "log_alpha_bar": alpha_bar * np.abs(wide),
+            "alpha": 2.0 * alpha_bar,
+            "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
+        }.get(name, np.zeros(()))
+        # At the ends a logarithm is infinite, and what it multiplies is 0.
+        more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
+    return Reading(name, alpha_bar, uncertainty(subject, t) + more, more)
+
+
+def uncertainty(subject: Subject, t: Times) -> Floats:
+    """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target.
+
+    With a floor of sigma two readings may differ by sigma_min^2 more. If sigma(0) = sigma_min, then either
+    alpha^2 = 1 - sigma^2, and alpha_bar(0) = 1 - sigma_min^2; or sigma^2 = 1 - alpha^2 + sigma_min^2, at every t.
+    """
+    floor = subject.process.sigma_min**2 if isinstance(subject.process, Own) else 0.0
+    return rounding(subject, t) + floor
+
+
+def rounding(subject: Subject, t: Times) -> Floats:
+    """Return the part of `uncertainty` that is rounding: all of it where alpha and sigma are the target's own."""
+    if not isinstance(subject.process, Own):
+        return delta(subject.process, "alpha_bar", t, subject.format)
+    return _own_rounding(subject, t)
+
+
+def _own_rounding(subject: Subject, t: Times) -> Floats:
+    return C * subject.format.u * (1.0 + _own_conditioning(subject, t))
+
+
+def rise(subject: Subject, t: Times) -> Floats:
+    """Return how far from a falling function a right alpha_bar may be at each time: half of SCH-6's allowance.
+
+    Rounding keeps the order of what it rounds; values of elementary functions do not, by C u in all (NUM-1). Of a
+    product of k factors, taken in another order for another k, each rounds; arguments do in (1 + 2s) of a cosine.
+    """
+    process, slack = subject.process, np.full(len(t), C * subject.format.u)
+    if isinstance(process, Cosine):
+        return slack * (1.0 + 2.0 * process.s)
+    if isinstance(process, Chain):
+        return slack + t * subject.format.u * exact(process, "alpha_bar", t).value
+    return _own_rounding(subject, t) if isinstance(process, Own) else slack
+
+
+def scales(subject: Subject, t: Times) -> Scales:
+    """Return alpha and sigma with their MUST bounds; for a library's own process, as its `perturb` has them.
+
+    Its floor e = sigma_min^2 may make alpha^2 + sigma^2 = 1 + e, which what comes from v takes for 1: each scale is
+    uncertain by e of itself.
+    """
+    if not isinstance(subject.process, Own):
+        return must_scales(subject.process, t, subject.format)
+    alpha, sigma = unit_scales(subject, t)
+    loss, floor = _own_rounding(subject, t), subject.process.sigma_min**2
+    with np.errstate(all="ignore"):
+        d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
+        return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
+
+
+def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
+    """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
+
+    Large events cross in several calls. Of a claim without perturb, what `coefficients` has; raises NotClaimed where
+    the claim has neither.
+    """
+    if "perturb" not in subject.capabilities:
+        return _told_scales(subject, t)
+    if len(t) == 0:
+        return np.zeros(0), np.zeros(0)
+    event = event_of(subject, (1,))
+    at_once = max(1, LARGEST // int(np.prod(event)))
+    parts = [_unit_scales(subject, t[i : i + at_once], event) for i in range(0, len(t), at_once)]
+    alpha, sigma = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+    return alpha, sigma
+
+
+def placed(subject: Subject, x_0: Array, eps: Array, t: Times) -> Array:
+    """Return x_t as `perturb` has it; of a claim without perturb, alpha x_0 + sigma eps of its `coefficients`."""
+    if "perturb" in subject.capabilities:
+        return subject.built.perturb(x_0, eps, t)
+    alpha, sigma = (x.reshape(-1, *(1,) * (x_0.ndim - 1)) for x in _told_scales(subject, t))
+    return subject.format.rounded(alpha * x_0 + sigma * eps).astype(subject.format.carrier)
+
+
+def _told_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
+    """Return alpha and sigma by the first quantities of `coefficients` that tell them, those without cancellation."""
+    if "schedule" not in subject.capabilities:
+        raise NotClaimed("what is asked needs the target's alpha and sigma: the claim has no perturb and no schedule")
+    found = {name: x.astype(np.float64) for name, x in subject.built.coefficients(t).items()}
+    floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
+    with np.errstate(all="ignore"):
+        alphas = [tell(found[name]) for name, tell in _ALPHA.items() if name in found]
+        sigmas = [tell(found[name]) for name, tell in (_SIGMA if floor else _SIGMA | _REST).items() if name in found]
+    if not (alphas and sigmas):
+        raise NotClaimed("coefficients has no quantities that tell alpha and sigma")
+    return np.asarray(alphas[0]), np.asarray(sigmas[0])
+
+
+def _unit_scales(subject: Subject, t: Times, event: tuple[int, ...]) -> tuple[Floats, Floats]:
+    one = np.ones((len(t), *event), dtype=subject.format.carrier)
+    zero = np.zeros_like(one)
+    alpha = subject.built.perturb(one, zero, t).reshape(len(t), -1)[:, 0].astype(np.float64)
+    sigma = subject.built.perturb(zero, one, t).reshape(len(t), -1)[:, 0].astype(np.float64)
+    return alpha, sigma
+
+
+def _own_conditioning(subject: Subject, t: Times) -> Floats:
+    """Return twice |t d alpha_bar/dt| by a difference over [0.9 t, 1.1 t], as far as it is claimed.
+
+    The other half is for parameters.
+    """
+    fmt, (least, most) = subject.format, span(subject)
+    low, high = (np.clip(fmt.rounded(x * t), least, most).astype(fmt.carrier) for x in (0.9, 1.1))
+    wide = t.astype(np.float64)
+    with np.errstate(all="ignore"):
+        share = (high.astype(np.float64) - low.astype(np.float64)) / wide
+        slope = 2.0 * np.abs(_bare(subject, low) - _bare(subject, high)) / share
+    return np.asarray(np.where(share > 0.0, slope, 0.0))
+
+
+def _bare(subject: Subject, t: Times) -> Floats:
+    """Return alpha_bar as the target has it, by the first quantity that tells."""
+    if "schedule" not in subject.capabilities:
+        return unit_scales(subject, t)[0] ** 2
+    found = subject.built.coefficients(t)
+    with np.errstate(all="ignore"):
+        for name, tell in _TELLS.items():
+            if name in found:
+                return np.asarray(tell(found[name].astype(np.float64)))
+    raise NotClaimed("coefficients has no quantity that tells alpha_bar")
+
+
+_TELLS: dict[Quantity, Callable[[Floats], Floats]] = {
+    "alpha_bar": lambda x: x,
+    "log_alpha_bar": np.exp,
+    "alpha": np.square,
+    "sigma": lambda x: 1.0 - x**2,
+    "log_snr": lambda x: 1.0 / (1.0 + np.exp(-x)),
+}
+"""alpha_bar from each quantity that determines it."""
+
+_ALPHA: dict[Quantity, Callable[[Floats], Floats]] = {
+    "alpha": lambda x: x,
+    "log_alpha_bar": lambda x: np.exp(0.5 * x),
+    "log_snr": lambda x: np.sqrt(_TELLS["log_snr"](x)),
+    "alpha_bar": np.sqrt,
+}
+_SIGMA: dict[Quantity, Callable[[Floats], Floats]] = {
+    "sigma": lambda x: x,
+    "log_snr": lambda x: np.sqrt(_TELLS["log_snr"](-x)),
+}
+_REST: dict[Quantity, Callable[[Floats], Floats]] = {
+    "log_alpha_bar": lambda x: np.sqrt(-np.expm1(x)),
+    "alpha_bar": lambda x: np.sqrt(np.fmax(1.0 - x, 0.0)),
+    "alpha": lambda x: np.sqrt(np.fmax(1.0 - x**2, 0.0)),
+}
+"""alpha and sigma from each quantity, the best first; sigma from the last ones only where alpha^2 + sigma^2 = 1."""

@@ -1,0 +1,128 @@
+"""Chapter 12: does a target keep the rules of the contract (CON-1 to CON-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, get_args
+
+from refdiff.conformance.check import check
+from refdiff.conformance.guard import Misbehaviour
+from refdiff.conformance.interface import (
+    METHODS,
+    Array,
+    Chain,
+    Parameterization,
+    Rule,
+    Times,
+    Unsupported,
+    Weighting,
+)
+from refdiff.conformance.reproducer import Predicts
+from refdiff.conformance.subject import Subject
+
+from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
+from .grids import event_of, middle
+from .serving import label
+
+Kind = TypeVar("Kind")
+
+
+def _sample(subject: Subject) -> tuple[Times, Times, Array, Array]:
+    """Return five times, an earlier one for each, and data and noise for them."""
+    rng, fmt = subject.rng(), subject.format
+    share = rng.uniform(0.25, 0.75, size=5)
+    t = middle(subject, share)
+    before: Times = t - 1 if isinstance(subject.process, Chain) else middle(subject, share / 2.0)
+    event = event_of(subject, (2,))
+    return t, before, fmt.rounded(rng.standard_normal((5, *event))), fmt.rounded(rng.standard_normal((5, *event)))
+
+
+def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
+    """Return one call for each capability that this suite can exercise, by the name of its method."""
+    t, s, x, y = _sample(subject)
+    built = subject.built
+    # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
+    pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
+    kinds = [(prediction, weight) for weight in get_args(Weighting) for prediction in get_args(Parameterization)]
+    rules: tuple[Rule, ...] = ("ddim", "ddpm", "em", "ode")
+    known: dict[str, Callable[[], tuple[Array, ...]]] = {
+        "schedule": lambda: tuple(built.coefficients(t).values()),
+        "perturb": lambda: (built.perturb(x, y, t),),
+        "convert": lambda: _first(pairs, lambda pair: built.convert(x, y, t, *pair)),
+        "sde": lambda: (built.drift(x, t), built.diffusion(t)),
+        "loss": lambda: _first(kinds, lambda kind: built.loss(Predicts(y), kind[0], x, y, t, kind[1])),
+        "times": lambda: _untyped(*built.times(5, subject.seed)),
+        "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
+        "posterior": lambda: built.posterior(x, y, t, s),
+    }
+    return {name: call for name, call in known.items() if name in subject.capabilities}
+
+
+def _first(kinds: Sequence[Kind], call: Callable[[Kind], Array]) -> tuple[Array, ...]:
+    """Return the result of the first kind that is served. Raises Unsupported if none is."""
+    refusals: list[str] = []
+    for kind in kinds:
+        try:
+            return (call(kind),)
+        except Unsupported as refusal:
+            refusals.append(f"{label(kind)}: {refusal}")
+    raise Unsupported("; ".join(refusals))
+
+
+def _untyped(*arrays: Any) -> tuple[Array, ...]:
+    """Return the arrays: those of a chain's times are int64."""
+    return arrays
+
+
+def _keeps(subject: Subject, *rules: str) -> None:
+    """Exercise every capability, and raise only what breaks one of these rules, or that no call was served."""
+    calls, refusals = _calls(subject), []
+    for call in calls.values():
+        try:
+            call()
+        except Misbehaviour as failure:
+            if failure.clause in rules:
+                raise
+        except Unsupported as refusal:
+            refusals.append(str(refusal))
+    if calls and len(refusals) == len(calls):
+        raise Unsupported("; ".join(dict.fromkeys(refusals)))
+
+
+@check("CON-1", compares=False)
+def test_methods_are_there(subject: Subject) -> None:
+    """CON-1: what `build` returns has the methods of every claimed capability."""
+    for capability in sorted(subject.capabilities):
+        for method in METHODS[capability]:
+            if not subject.built.has(method):
+                raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+
+
+@check("CON-2", compares=False)
+def test_shapes_and_dtypes(subject: Subject) -> None:
+    """CON-2: results have the dtype claimed and the shape that the call defines."""
+    _keeps(subject, "CON-2")
+
+
+@check("CON-3", compares=False)
+def test_inputs_untouched(subject: Subject) -> None:
+    """CON-3: a call leaves its inputs as they were."""
+    _keeps(subject, "CON-3")
+
+
+@check("CON-4", compares=False)
+def test_same_call_same_result(subject: Subject) -> None:
+    """CON-4: the same call gives the same result, to the bit."""
+    for name, call in _calls(subject).items():
+        try:
+            first, second = call(), call()
+        except (Misbehaviour, Unsupported):
+            continue
+        if [x.tobytes() for x in first] != [x.tobytes() for x in second]:
+            raise Misbehaviour("CON-4", f"{METHODS[name][0]} gives another result when called again")  # type: ignore[index]  # the keys of _calls are capabilities
+
+
+@check("CON-5", compares=False)
+def test_calls_return(subject: Subject) -> None:
+    """CON-5: a call on valid input returns in time and does not raise."""
+    _keeps(subject, "CON-5")

@@ -1,0 +1,260 @@
+"""Chapter 2: does a target's marginal obey MAR-1 to MAR-11."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from refdiff.conformance.check import check
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process, Times
+from refdiff.conformance.subject import Subject
+
+from ..expected.tiers import JUDGE_U, KNOWN, Scales, delta, exact, in_rho_domain, must_scales, rho, should_scales
+from ..oracles.certified import Floats
+from .grids import drawn_data, drawn_events, drawn_times, edges, event_of, span, times
+from .readings import scales, uncertainty, unit_scales
+
+KEYS = st.integers(0, 2**16)
+
+
+def _scale(subject: Subject, name: str, got: Array | Floats, t: Times) -> None:
+    if name == "alpha":
+        want, bound = exact(subject.process, "alpha", t), delta(subject.process, "alpha", t, subject.format)
+        subject.expect("alpha", got, want.value, bound, at={"t": t}, residual=want.residual)
+        return
+    # The clause bounds sigma^2; reported as an error of sigma, which is what the target gave.
+    sigma, variance = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
+    wide = np.asarray(got, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        bound = variance / np.where(wide + sigma.value > 0.0, wide + sigma.value, np.sqrt(variance))
+    subject.expect("sigma", wide, sigma.value, bound, at={"t": t}, residual=sigma.residual)
+
+
+@check("MAR-1", "schedule", on=KNOWN)
+def test_alpha(subject: Subject) -> None:
+    """MAR-1: alpha = sqrt(alpha_bar), as `coefficients` has it."""
+    t = times(subject)
+    _scale(subject, "alpha", subject.built.quantity("alpha", t), t)
+
+
+@check("MAR-2", "schedule", on=KNOWN)
+def test_sigma(subject: Subject) -> None:
+    """MAR-2: sigma = sqrt(1 - alpha_bar), as `coefficients` has it."""
+    t = times(subject)
+    _scale(subject, "sigma", subject.built.quantity("sigma", t), t)
+
+
+@check("MAR-1", "perturb", on=KNOWN)
+def test_alpha_of_perturb(subject: Subject) -> None:
+    """MAR-1: what `perturb` makes of x_0 = 1 and no noise is alpha."""
+    t = times(subject)
+    _scale(subject, "alpha", unit_scales(subject, t)[0], t)
+
+
+@check("MAR-2", "perturb", on=KNOWN)
+def test_sigma_of_perturb(subject: Subject) -> None:
+    """MAR-2: what `perturb` makes of x_0 = 0 and eps = 1 is sigma."""
+    t = times(subject)
+    _scale(subject, "sigma", unit_scales(subject, t)[1], t)
+
+
+def _preserved(subject: Subject, alpha: Array | Floats, sigma: Array | Floats, t: Times) -> None:
+    power = alpha.astype(np.float64) ** 2 + sigma.astype(np.float64) ** 2
+    # delta is for the alpha_bar that both halves share, and a floor of sigma; 4u for roots, and squaring them here.
+    bound = 4.0 * subject.format.u + uncertainty(subject, t)
+    subject.expect("alpha^2 + sigma^2", power, 1.0, bound, at={"t": t})
+
+
+@check("MAR-3", "schedule")
+def test_variance_is_preserved(subject: Subject) -> None:
+    """MAR-3: alpha^2 + sigma^2 = 1, as `coefficients` has them."""
+
+    def body(t: Times) -> None:
+        found = subject.built.coefficients(t)
+        if not {"alpha", "sigma"} <= set(found):
+            raise NotClaimed("coefficients has not both alpha and sigma")
+        _preserved(subject, found["alpha"], found["sigma"], t)
+
+    subject.law(body, t=drawn_times(subject))
+
+
+@check("MAR-3", "perturb")
+def test_perturb_preserves_variance(subject: Subject) -> None:
+    """MAR-3: alpha^2 + sigma^2 = 1, as `perturb` has them."""
+    subject.law(lambda t: _preserved(subject, *unit_scales(subject, t), t), t=drawn_times(subject))
+
+
+def _noised(x_0: Array, eps: Array, at: Scales) -> tuple[Floats, Floats]:
+    """Return alpha x_0 + sigma eps and the sum of the magnitudes of its terms, in binary64."""
+    q = at.shaped(x_0.ndim)
+    signal, noise = q.alpha * x_0.astype(np.float64), q.sigma * eps.astype(np.float64)
+    return signal + noise, np.abs(signal) + np.abs(noise)
+
+
+def _noised_bound(subject: Subject, x_0: Array, eps: Array, at: Scales) -> Floats:
+    q, size = at.shaped(x_0.ndim), _noised(x_0, eps, at)[1]
+    scaled = np.abs(x_0.astype(np.float64)) * q.d_alpha + np.abs(eps.astype(np.float64)) * q.d_sigma
+    return np.asarray(scaled + (4.0 * subject.format.u + JUDGE_U) * size + subject.format.smallest)
+
+
+@check("MAR-4", "perturb", on=KNOWN)
+def test_perturb(subject: Subject) -> None:
+    """MAR-4: x_t = alpha x_0 + sigma eps."""
+    event = event_of(subject, (3,))
+    t, at = (found := times(subject, event=event)), must_scales(subject.process, found, subject.format)
+    x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
+    bound = _noised_bound(subject, x_0, eps, at)
+    subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
+
+
+@check("MAR-4", "perturb")
+def test_perturb_is_linear(subject: Subject) -> None:
+    """MAR-4: x_t is x_0 times one number of t plus eps times another."""
+    event = event_of(subject, (2,))
+
+    def body(t: Times, key: int) -> None:
+        x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
+        at = Scales(*unit_scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
+        bound = _noised_bound(subject, x_0, eps, at)
+        subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
+
+    subject.law(body, t=drawn_times(subject), key=KEYS)
+
+
+@check("MAR-5", "perturb")
+def test_batch_order(subject: Subject) -> None:
+    """MAR-5: permuting the batch permutes the result."""
+    event = event_of(subject, (2,))
+
+    def body(t: Times, key: int) -> None:
+        x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
+        order = np.random.default_rng(key).permutation(len(t))
+        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
+        want = subject.built.perturb(x_0, eps, t)[order].astype(np.float64)
+        got = subject.built.perturb(x_0[order], eps[order], t[order])
+        subject.expect("x_t of the permuted batch", got, want, bound[order], at={"t": t[order]})
+
+    subject.law(body, t=drawn_times(subject, least=2), key=KEYS)
+
+
+@check("MAR-5", "perturb")
+def test_event_shape(subject: Subject) -> None:
+    """MAR-5: an event may have any rank and size, the batch's size included."""
+
+    def body(t: Times, event: tuple[int, ...], key: int) -> None:
+        event = tuple(size or len(t) for size in event)
+        x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
+        got = subject.built.perturb(x_0, eps, t)
+        want = by_columns(x_0, eps, t) if subject.claim.events is None else by_rows(x_0, eps, t)
+        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
+        subject.expect(f"x_t of event shape {event}", got, want.astype(np.float64), bound, at={"t": t})
+
+    def by_columns(x_0: Array, eps: Array, t: Times) -> Array:
+        flat_x_0, flat_eps = (x.reshape(len(t), -1) for x in (x_0, eps))
+        columns = [subject.built.perturb(flat_x_0[:, [j]], flat_eps[:, [j]], t) for j in range(flat_x_0.shape[1])]
+        return np.concatenate(columns, axis=1).reshape(x_0.shape)
+
+    def by_rows(x_0: Array, eps: Array, t: Times) -> Array:
+        # Of shapes that are claimed one by one, no number can be noised alone: its example can.
+        rows = [slice(i, i + 1) for i in range(len(t))]
+        return np.concatenate([subject.built.perturb(x_0[row], eps[row], t[row]) for row in rows])
+
+    # A size of 0 stands for that of the batch.
+    shapes = drawn_events(subject, st.lists(st.integers(0, 3), max_size=3).map(tuple))
+    subject.law(body, t=drawn_times(subject, least=2, most=4), event=shapes, key=KEYS)
+
+
+@check("MAR-6", "perturb", on=(Linear, Chain))
+def test_semigroup(subject: Subject) -> None:
+    """MAR-6: noising from 0 to s, and on from s by the rest of the process, is noising from 0 to t."""
+
+    def body(way: tuple[Times, Process, Times, Times]) -> None:
+        s, rest, on_rest, t = way
+        rest_built = subject.others(rest)
+        # The rest of the process is called first: a failure is reproduced on the process itself.
+        on = unit_scales(replace(subject, built=rest_built, member=replace(subject.member, process=rest)), on_rest)
+        until_s, until_t = (unit_scales(subject, x) for x in (s, t))
+        fmt, process = subject.format, subject.process
+        d_s, d_t, d_on = (delta(p, "variance", x, fmt) for p, x in ((process, s), (process, t), (rest, on_rest)))
+        at = {"t": t, "s": s}
+        alphas = [delta(p, "alpha", x, fmt) for p, x in ((process, s), (process, t), (rest, on_rest))]
+        mean = on[0] * until_s[0]
+        subject.expect("alpha_t|s alpha_s against alpha_t", mean, until_t[0], 1.01 * np.sum(alphas, axis=0), at=at)
+        variance = on[0] ** 2 * until_s[1] ** 2 + on[1] ** 2
+        bound = 1.01 * (d_s + d_t + d_on + 2.0 * alphas[2])
+        subject.expect("variance by way of s against sigma_t^2", variance, until_t[1] ** 2, bound, at=at)
+
+    subject.law(body, way=st.sampled_from(_ways(subject)))
+
+
+def _ways(subject: Subject) -> list[tuple[Times, Process, Times, Times]]:
+    """Return s, the process that is left after s, a time of it, and the t = s + ... that this is, all served.
+
+    Sixteenths, so that every time is exact in every format: t = s + r (1 - s) has 8 bits.
+    """
+    if isinstance(subject.process, Chain):
+        steps = len(subject.process.betas)
+        if steps < 2:
+            raise NotClaimed("a chain of one step has no way point")
+        firsts = sorted({1 + i * (steps - 2) // 15 for i in range(16)})
+        return [
+            (np.array([step]), Chain(betas=subject.process.betas[step:]), np.array([more]), np.array([step + more]))
+            for step in firsts
+            for more in sorted({1 + j * (steps - step - 1) // 15 for j in range(16)})
+        ]
+    assert isinstance(subject.process, Linear)
+    (low, high), beta_min, beta_max = span(subject), subject.process.beta_min, subject.process.beta_max
+    found: list[tuple[Times, Process, Times, Times]] = []
+    for way, on in ((i / 16.0, j / 16.0) for i in range(16) for j in range(1, 17)):
+        t = way + on * (1.0 - way)
+        if way >= low and on >= low and max(on, t) <= high:
+            start = (1.0 - way) * (beta_min + way * (beta_max - beta_min))
+            rest = Linear(beta_min=start, beta_max=max(start, (1.0 - way) * beta_max))
+            s, r, end = (np.array([x], dtype=subject.format.carrier) for x in (way, on, t))
+            found.append((s, rest, r, end))
+    if not found:
+        raise NotClaimed("the claimed range has no way point in sixteenths")
+    return found
+
+
+@check("MAR-10", "schedule", on=(Linear, Cosine))
+def test_relative_accuracy(subject: Subject) -> None:
+    """MAR-10: alpha and sigma are accurate relative to themselves, as `coefficients` has them."""
+    t = np.concatenate([times(subject), edges(subject)])
+    found = subject.built.coefficients(t)
+    if not {"alpha", "sigma"} & set(found):
+        raise NotClaimed("coefficients has neither alpha nor sigma")
+    _relative(subject, {name: found[name] for name in ("alpha", "sigma") if name in found}, t)
+
+
+@check("MAR-10", "perturb", on=(Linear, Cosine))
+def test_relative_accuracy_of_perturb(subject: Subject) -> None:
+    """MAR-10: alpha and sigma are accurate relative to themselves, as `perturb` has them."""
+    t = np.concatenate([times(subject), edges(subject)])
+    alpha, sigma = unit_scales(subject, t)
+    _relative(subject, {"alpha": alpha, "sigma": sigma}, t)
+
+
+def _relative(subject: Subject, found: Mapping[str, Array | Floats], t: Times) -> None:
+    asked = in_rho_domain(subject.process, t, subject.format)
+    for name in ("alpha", "sigma"):
+        if name in found:
+            want, bound = exact(subject.process, name, t), rho(subject.process, name, t, subject.format)
+            limit = np.where(asked, bound, np.inf)
+            subject.expect(name, found[name], want.value, limit, at={"t": t}, residual=want.residual)
+
+
+@check("MAR-11", "perturb", on=KNOWN)
+def test_perturb_relative_accuracy(subject: Subject) -> None:
+    """MAR-11: x_t is as accurate as its terms."""
+    event, fmt = event_of(subject, (3,)), subject.format
+    t = np.concatenate([times(subject, event=event), edges(subject)])
+    at = should_scales(subject.process, t, fmt)
+    x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
+    bound = _noised_bound(subject, x_0, eps, at)
+    bound = np.where(in_rho_domain(subject.process, t, fmt).reshape(-1, *(1,) * len(event)), bound, np.inf)
+    subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})

@@ -1,0 +1,300 @@
+"""Chapter 5: does a target's loss obey LOS-1 to LOS-10."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import strategies as st
+
+from refdiff.conformance.check import check
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterization, Times, Weighting
+from refdiff.conformance.subject import Subject
+
+from ..expected.conversions import converted
+from ..expected.losses import (
+    Batch,
+    Kind,
+    Losses,
+    Solves,
+    losses,
+    wanted,
+    weighed,
+)
+from ..expected.tiers import JUDGE_U
+from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
+from .losses import asked, asked_of, known_scales, reduced, time_loss
+from .readings import scales
+from .serving import served
+
+PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
+LIMITED: tuple[Weighting, ...] = ("uniform", "inverse_snr", "min_snr")
+"""Weights that are judged of every process, the ends included."""
+WEIGHTS: tuple[Weighting, ...] = (*LIMITED, "likelihood")
+KEYS = st.integers(0, 2**16)
+EQUAL: tuple[tuple[Kind, Kind], ...] = (
+    (("eps", "inverse_snr"), ("x_0", "uniform")),
+    (("v", "inverse_snr"), ("x_0", "uniform")),
+    (("eps", "min_snr"), ("x_0", "min_snr")),
+    (("v", "min_snr"), ("x_0", "min_snr")),
+    (("score", "min_snr"), ("eps", "min_snr")),
+    (("score", "likelihood"), ("eps", "likelihood")),
+)
+"""Pairs of prediction and weight that are one loss (LOS-5)."""
+
+
+def _drawn(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Batch:
+    predicted, x_0, eps = (drawn_data(subject, t, event, key + i) for i in range(3))
+    return Batch(predicted, x_0, eps, t)
+
+
+def _batches(subject: Subject, domain: npt.NDArray[np.bool_], most: int = 24) -> list[npt.NDArray[np.intp]]:
+    """Return all rows of the domain, or some one by one: the mean of a batch shows its largest losses only."""
+    rows = np.flatnonzero(domain)
+    if subject.built.reduction == "none":
+        return [rows] if len(rows) else []
+    return list(rows[:most, None])
+
+
+def _compare(subject: Subject, kind: Kind, t: Times, event: tuple[int, ...]) -> None:
+    """Hold the losses of arbitrary predictions against the formula."""
+    batch = _drawn(subject, t, event, 1)
+    found = losses(kind, batch, known_scales(subject, t, kind[1]), subject.format)
+    for rows in _batches(subject, found.domain):
+        _judge(subject, kind, batch.rows(rows), found.rows(rows))
+
+
+def _judge(subject: Subject, kind: Kind, batch: Batch, found: Losses) -> None:
+    value, bound = reduced(subject, found, batch.size)
+    got, _ = asked(subject, kind, batch)
+    subject.expect(f"{kind[1]} {kind[0]} loss", got, value, bound, at={"t": batch.t})
+
+
+def _weights(subject: Subject, weight: Weighting) -> None:
+    event = event_of(subject, (3,))
+
+    def one(kind: Kind) -> None:
+        _compare(subject, kind, times(subject, count=24, event=event), event)
+
+    served(subject, tuple((prediction, weight) for prediction in PREDICTIONS), one, again=True)
+
+
+def _kinds(subject: Subject, weights: tuple[Weighting, ...], *, each: bool) -> list[Kind]:
+    """Return the predictions and weights that the target serves; each: the first weight only, of each prediction.
+
+    Raises Unsupported if there are none.
+    """
+    t, event = middle(subject, (0.5,)), event_of(subject, (2,))
+    found: dict[Kind, None] = {}
+
+    def ask(kind: Kind) -> None:
+        if not (each and any(prediction == kind[0] for prediction, _ in found)):
+            known_scales(subject, t, kind[1])
+            asked(subject, kind, _drawn(subject, t, event, 1))
+            found[kind] = None
+
+    served(subject, tuple((prediction, weight) for prediction in PREDICTIONS for weight in weights), ask)
+    return list(found)
+
+
+@check("LOS-1", "loss")
+def test_loss(subject: Subject) -> None:
+    """LOS-1: the loss is w(t) sum (y_hat - y)^2, of what is predicted."""
+    _weights(subject, "uniform")
+
+
+@check("LOS-1", "loss")
+def test_denoiser_is_given_the_marginal(subject: Subject) -> None:
+    """LOS-1: the denoiser sees x_t = alpha x_0 + sigma eps and its t, whatever it predicts."""
+    event = event_of(subject, (2,))
+    kinds = _kinds(subject, WEIGHTS, each=True)
+
+    def body(t: Times, key: int) -> None:
+        whole = _drawn(subject, t, event, key)
+        for kind in kinds:
+            # A score, and a weight, may divide by a scale: the loss exists where that is known from 0.
+            domain = losses(kind, whole, known_scales(subject, t, kind[1]), subject.format).domain
+            if domain.any():
+                given_the_marginal(kind, whole.rows(np.flatnonzero(domain)))
+
+    def given_the_marginal(kind: Kind, batch: Batch) -> None:
+        t, q = batch.t, scales(subject, batch.t).shaped(batch.x_0.ndim)
+        x_0, eps = batch.x_0.astype(np.float64), batch.eps.astype(np.float64)
+        size = q.alpha * np.abs(x_0) + q.sigma * np.abs(eps)
+        bound = np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma + (4.0 * subject.format.u + JUDGE_U) * size
+        _, denoiser = asked(subject, kind, batch)
+        (x_t, given), name = denoiser.asked[0], f"given to the denoiser of {kind[0]}"
+        want = q.alpha * x_0 + q.sigma * eps
+        subject.expect(f"x_t {name}", x_t, want, bound + subject.format.smallest, at={"t": t})
+        subject.expect(f"t {name}", given, t.astype(np.float64), time_loss(subject, t), at={"t": t})
+
+    subject.law(body, t=drawn_times(subject), key=KEYS)
+
+
+@check("LOS-2", "loss")
+def test_reduction(subject: Subject) -> None:
+    """LOS-2: a weight multiplies before any mean is taken; sums and means are what the claim says."""
+    kinds = _kinds(subject, ("uniform", "min_snr"), each=False)
+
+    def body(t: Times, key: int, event: tuple[int, ...], kind: Kind) -> None:
+        batch = _drawn(subject, t, event, key)
+        found = losses(kind, batch, known_scales(subject, t, kind[1]), subject.format)
+        if found.domain.all():
+            _judge(subject, kind, batch, found)
+
+    shapes = drawn_events(subject, st.lists(st.integers(1, 3), max_size=3).map(tuple))
+    strategies = {"t": drawn_times(subject, least=2, most=4), "key": KEYS, "event": shapes}
+    subject.law(body, **strategies, kind=st.sampled_from(kinds))
+
+
+@check("LOS-3", "loss")
+def test_perfect_prediction_costs_nothing(subject: Subject) -> None:
+    """LOS-3: the truth has loss 0 under every weight, within what a loss by way of another prediction may lose."""
+    event = event_of(subject, (2,))
+
+    def one(kind: Kind) -> None:
+        t = times(subject, count=16, event=event)
+        batch, known = _drawn(subject, t, event, 1), known_scales(subject, t, kind[1])
+        truth = wanted(kind[0], batch, known.at, subject.format)
+        shown = np.where(_beside(truth.domain, batch.x_0), truth.value, 0.0)
+        batch = replace(batch, predicted=subject.format.rounded(shown))
+        found = losses(kind, batch, known, subject.format)
+        for rows in _batches(subject, found.domain, most=6):
+            few, part = batch.rows(rows), found.rows(rows)
+            value, bound = reduced(subject, part, few.size)
+            got, _ = asked(subject, kind, few)
+            subject.expect(f"{kind[1]} {kind[0]} loss of the truth", got, 0.0, value + bound, at={"t": few.t})
+
+    served(subject, tuple((p, w) for p in PREDICTIONS for w in LIMITED), one, again=True)
+
+
+@check("LOS-3", "loss")
+def test_truth_of_what_is_given_costs_nothing(subject: Subject) -> None:
+    """LOS-3: a denoiser that computes the noise from the x_t it is given, and so the truth, has loss 0."""
+    event = event_of(subject, (2,))
+
+    def one(kind: Kind) -> None:
+        t = times(subject, count=16, event=event)
+        batch, known = _drawn(subject, t, event, 1), known_scales(subject, t, kind[1])
+        size = np.abs(batch.x_0.astype(np.float64)) + np.abs(batch.eps.astype(np.float64))
+        solves = Solves(kind[0], batch.x_0, known.at, subject.format)
+        loss = solves.loss(size)
+        exact = replace(batch, predicted=subject.format.rounded(solves.truth(batch.eps.astype(np.float64))))
+        found = losses(kind, exact, known, subject.format)
+        weight = weighed(kind, known, subject.format)[0]
+        with np.errstate(all="ignore"):
+            lost = 2.0 * weight * (loss**2).reshape(len(t), -1).sum(1)
+        domain = found.domain & np.isfinite(lost) & (8.0 * known.at.d_sigma <= known.at.sigma)
+        found = Losses(found.value, 2.0 * (found.value + found.off) + lost, domain)
+        for rows in _batches(subject, domain, most=6):
+            few = batch.rows(rows)
+            denoiser = Solves(kind[0], few.x_0, known.at.rows(rows), subject.format)
+            got = asked_of(subject, kind, few, denoiser, denoiser.asked)
+            _, bound = reduced(subject, found.rows(rows), few.size)
+            name = f"{kind[1]} {kind[0]} loss of the truth of the x_t given"
+            subject.expect(name, got, 0.0, bound, at={"t": few.t})
+
+    predictions: tuple[Parameterization, ...] = ("eps", "v", "score")
+    served(subject, tuple((p, w) for p in predictions for w in LIMITED), one, again=True)
+
+
+@check("LOS-4", "loss")
+def test_each_example_has_its_loss(subject: Subject) -> None:
+    """LOS-4: permuting the batch permutes the losses, or leaves their mean."""
+    event = event_of(subject, (2,))
+    kinds = _kinds(subject, LIMITED, each=True)
+
+    def body(t: Times, key: int, kind: Kind) -> None:
+        batch = _drawn(subject, t, event, key)
+        found = losses(kind, batch, known_scales(subject, t, kind[1]), subject.format)
+        if not found.domain.all():
+            return
+        order = np.random.default_rng(key).permutation(len(t))
+        want = np.asarray(asked(subject, kind, batch)[0], dtype=np.float64)
+        got, _ = asked(subject, kind, batch.rows(order))
+        _, bound = reduced(subject, found.rows(order), batch.size)
+        want = want[order] if want.ndim else want
+        name = f"{kind[1]} {kind[0]} loss of the permuted batch"
+        subject.expect(name, got, want, 2.0 * bound, at={"t": t[order]})
+
+    subject.law(body, t=drawn_times(subject, least=2), key=KEYS, kind=st.sampled_from(kinds))
+
+
+def _beside(domain: npt.NDArray[np.bool_], data: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return one value for each example, shaped to stand beside the data."""
+    return domain.reshape(-1, *(1,) * (data.ndim - 1))
+
+
+@check("LOS-5", "loss")
+def test_one_error_has_four_faces(subject: Subject) -> None:
+    """LOS-5: losses of one prediction, converted, agree when their weights are converted too."""
+    event = event_of(subject, (2,))
+
+    def one(pair: tuple[Kind, Kind]) -> None:
+        t = times(subject, count=16, event=event)
+        batch, known = _drawn(subject, t, event, 1), known_scales(subject, t, pair[0][1])
+        q = known.at.shaped(batch.x_0.ndim)
+        x_t = q.alpha * batch.x_0.astype(np.float64) + q.sigma * batch.eps.astype(np.float64)
+        there = converted((pair[1][0], pair[0][0]), batch.predicted, x_t, known.at, subject.format)
+        with np.errstate(all="ignore"):
+            other = subject.format.rounded(np.where(there.domain, there.want, 0.0))
+        faces = (replace(batch, predicted=other), batch)
+        found = [losses(kind, face, known, subject.format) for kind, face in zip(pair, faces, strict=True)]
+        inside = (there.domain & np.isfinite(other)).reshape(len(t), -1).all(axis=1)
+        domain = found[0].domain & found[1].domain & inside
+        for rows in _batches(subject, domain, most=12):
+            parts = [(face.rows(rows), part.rows(rows)) for face, part in zip(faces, found, strict=True)]
+            _agree(subject, pair, parts)
+
+    served(subject, EQUAL, one, again=True)
+
+
+def _agree(subject: Subject, pair: tuple[Kind, Kind], parts: list[tuple[Batch, Losses]]) -> None:
+    (one, other), (first, second) = (
+        [asked(subject, kind, batch)[0].astype(np.float64) for kind, (batch, _) in zip(pair, parts, strict=True)],
+        [reduced(subject, found, batch.size) for batch, found in parts],
+    )
+    # The converted prediction is rounded to the format: the two losses differ by as much as their exact values do.
+    bound = first[1] + second[1] + np.abs(first[0] - second[0])
+    name = " against ".join(f"{weight} {prediction} loss" for prediction, weight in pair)
+    subject.expect(name, one, other, bound, at={"t": parts[0][0].t})
+
+
+@check("LOS-6", "loss", on=(Chain,))
+def test_simple_loss_at_every_index(subject: Subject) -> None:
+    """LOS-6: the simple loss of DDPM has the weight 1 at every k, the first and the last included."""
+    event = event_of(subject, (1,))
+    _compare(subject, ("eps", "uniform"), times(subject, event=event), event)
+
+
+@check("LOS-7", "loss")
+def test_inverse_snr(subject: Subject) -> None:
+    """LOS-7: inverse_snr is 1/SNR on eps, 1 on x_0."""
+    _weights(subject, "inverse_snr")
+
+
+@check("LOS-8", "loss")
+def test_min_snr(subject: Subject) -> None:
+    """LOS-8: min_snr is min(SNR, 5) on x_0, over SNR on eps, over SNR + 1 on v."""
+    _weights(subject, "min_snr")
+
+
+@check("LOS-9", "loss", on=(Linear, Cosine))
+def test_weights_at_the_ends(subject: Subject) -> None:
+    """LOS-9: where SNR is 0 or infinite, a weight with a limit has that limit."""
+    ends = [t for t in (0.0, 1.0) if serves(subject, t)]
+    if not ends:
+        raise NotClaimed("the ends of time are not claimed, or not served")
+    t, event = subject.format.rounded(np.array(ends)), event_of(subject, (3,))
+    predictions: tuple[Parameterization, ...] = ("eps", "x_0", "v")
+    kinds = tuple((p, w) for p in predictions for w in LIMITED)
+    served(subject, kinds, lambda kind: _compare(subject, kind, t, event))
+
+
+@check("LOS-10", "loss", on=(Linear, Cosine))
+def test_likelihood(subject: Subject) -> None:
+    """LOS-10: likelihood is beta on the score, beta/sigma^2 on eps."""
+    _weights(subject, "likelihood")

@@ -1,0 +1,178 @@
+"""Chapter 4: do a target's conversions obey PAR-1 to PAR-8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import strategies as st
+
+from refdiff.conformance.check import check
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Array, Process, Times
+from refdiff.conformance.subject import Subject
+
+from ..expected.conversions import TERMS, Converted, Pair, converted, parts
+from ..expected.tiers import KNOWN, Scales, in_rho_domain, must_scales, should_scales
+from .grids import drawn_data, drawn_times, event_of, times
+from .readings import scales
+from .serving import served
+
+KEYS = st.integers(0, 2**16)
+SOURCES: tuple[Pair, ...] = (("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("score", "x_0"))
+TO_V: tuple[Pair, ...] = (("v", "x_0"), ("v", "eps"), ("eps", "v"), ("x_0", "v"))
+NO_DIVISOR: tuple[Pair, ...] = (("v", "x_0"), ("v", "eps"), ("score", "eps"))
+WITH_SCORE: tuple[Pair, ...] = tuple(pair for pair in TERMS if "score" in pair)
+
+
+def _inputs(subject: Subject, pair: Pair, t: Times, at: Scales, key: int) -> tuple[Array, Array]:
+    """Return a value of pair[0] and the x_t that go together, rounded to the format."""
+    event = event_of(subject, (2,))
+    x_0, eps = (drawn_data(subject, t, event, key + i).astype(np.float64) for i in (0, 1))
+    q = at.shaped(x_0.ndim)
+    return (
+        subject.format.rounded(parts(x_0, eps, at)[pair[0]]),
+        subject.format.rounded(q.alpha * x_0 + q.sigma * eps),
+    )
+
+
+def _compare(
+    subject: Subject, pairs: tuple[Pair, ...], tier: Callable[[Process, Times, Format], Scales], relative: bool = False
+) -> None:
+    def one(pair: Pair) -> None:
+        t = times(subject, count=48, event=event_of(subject, (2,)))
+        if relative:
+            t = t[in_rho_domain(subject.process, t, subject.format)]
+        if len(t) == 0:
+            return
+        at = tier(subject.process, t, subject.format)
+        value, x_t = _inputs(subject, pair, t, at, 1)
+        rows = np.flatnonzero(converted(pair, value, x_t, at, subject.format).domain.reshape(len(t), -1).all(axis=1))
+        if len(rows) == 0:
+            return
+        want = converted(pair, value[rows], x_t[rows], at.rows(rows), subject.format, by_any_way=not relative)
+        got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
+        subject.expect(f"{pair[1]} from {pair[0]}", got, want.want, want.bound, at={"t": t[rows]})
+
+    served(subject, pairs, one, again=True)
+
+
+@check("PAR-1", "convert", on=KNOWN)
+def test_x_0_from_eps(subject: Subject) -> None:
+    """PAR-1: x_0 = (x_t - sigma eps)/alpha."""
+    _compare(subject, (("eps", "x_0"),), must_scales)
+
+
+@check("PAR-2", "convert", on=KNOWN)
+def test_eps_from_x_0(subject: Subject) -> None:
+    """PAR-2: eps = (x_t - alpha x_0)/sigma."""
+    _compare(subject, (("x_0", "eps"),), must_scales)
+
+
+@check("PAR-3", "convert", on=KNOWN)
+def test_velocity(subject: Subject) -> None:
+    """PAR-3: v = alpha eps - sigma x_0, both ways."""
+    _compare(subject, TO_V, must_scales)
+
+
+@check("PAR-4", "convert", on=KNOWN)
+def test_score(subject: Subject) -> None:
+    """PAR-4: score = -eps/sigma, from and to every other."""
+    _compare(subject, WITH_SCORE, must_scales)
+
+
+@check("PAR-8", "convert", on=KNOWN)
+def test_relative_accuracy(subject: Subject) -> None:
+    """PAR-8: conversions are as accurate as their terms, wherever the divisor is above 0."""
+    _compare(subject, tuple(TERMS), should_scales, relative=True)
+
+
+@check("PAR-4", "convert", "perturb")
+def test_score_is_minus_eps_over_own_sigma(subject: Subject) -> None:
+    """PAR-4: score = -eps/sigma with the sigma of the target's own `perturb`."""
+
+    def body(t: Times, key: int) -> None:
+        at = scales(subject, t)
+        value, x_t = _inputs(subject, ("eps", "score"), t, at, key)
+        want = converted(("eps", "score"), value, x_t, at, subject.format, by_any_way=True)
+        if want.domain.all():
+            got = subject.built.convert(value, x_t, t, "eps", "score")
+            subject.expect("score from eps", got, want.want, want.bound, at={"t": t})
+
+    subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
+
+
+@check("PAR-5", "convert", "perturb")
+def test_round_trips(subject: Subject) -> None:
+    """PAR-5: there and back is where one was."""
+
+    def body(t: Times, key: int) -> None:
+        at = scales(subject, t)
+
+        def both_ways(there: Pair) -> None:
+            back = (there[1], there[0])
+            value, x_t = _inputs(subject, there, t, at, key)
+            first = converted(there, value, x_t, at, subject.format, by_any_way=True)
+            if not first.domain.all():
+                return
+            middle = subject.built.convert(value, x_t, t, *there)
+            second = converted(back, middle, x_t, at, subject.format, by_any_way=True)
+            if not second.domain.all():
+                return
+            got = subject.built.convert(middle, x_t, t, *back)
+            bound = second.bound + np.where(second.slope > 0.0, second.slope * first.bound, 0.0)
+            subject.expect(f"{there[0]} by way of {there[1]}", got, value.astype(np.float64), bound, at={"t": t})
+
+        served(subject, tuple(TERMS), both_ways)
+
+    subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
+
+
+@check("PAR-6", "convert", "perturb")
+def test_parts_make_the_whole(subject: Subject) -> None:
+    """PAR-6: alpha x_0 + sigma eps = x_t, for the x_0 and eps that follow from any prediction."""
+
+    def body(t: Times, key: int) -> None:
+        at = scales(subject, t)
+
+        def whole(source: Pair) -> None:
+            value, x_t = _inputs(subject, source, t, at, key)
+            found: dict[str, tuple[Array, Converted | None]] = {}
+            for to in ("x_0", "eps"):
+                if to == source[0]:
+                    found[to] = (value, None)
+                    continue
+                want = converted((source[0], to), value, x_t, at, subject.format, by_any_way=True)
+                if not want.domain.all():
+                    return
+                found[to] = (subject.built.convert(value, x_t, t, source[0], to), want)
+            q = at.shaped(x_t.ndim)
+            x_0, eps = (found[to][0].astype(np.float64) for to in ("x_0", "eps"))
+            slack = np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
+            for scale, (_, known) in ((q.alpha, found["x_0"]), (q.sigma, found["eps"])):
+                if known is not None:
+                    slack = slack + np.where(scale > 0.0, scale * known.bound, 0.0)
+            got = q.alpha * x_0 + q.sigma * eps
+            subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, x_t.astype(np.float64), slack, at={"t": t})
+
+        served(subject, SOURCES, whole)
+
+    subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
+
+
+@check("PAR-7", "convert", on=KNOWN)
+def test_no_divisor(subject: Subject) -> None:
+    """PAR-7: from v, and from score to eps, the result is finite at every t, the ends included."""
+    event = event_of(subject, (2,))
+
+    def one(pair: Pair) -> None:
+        t = times(subject, count=16, event=event)
+        at = must_scales(subject.process, t, subject.format)
+        x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
+        got = subject.built.convert(x_0, eps, t, *pair)
+        want = converted(pair, x_0, eps, at, subject.format).want
+        subject.expect(
+            f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), want, 0.0, at={"t": t}
+        )
+
+    served(subject, NO_DIVISOR, one, again=True)

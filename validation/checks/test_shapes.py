@@ -1,0 +1,169 @@
+"""Chapter 0: does a target treat each example by itself, in every capability (NOT-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+
+from refdiff.conformance.check import check
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Own, Parameterization, Rule, Times, Unsupported, Weighting
+from refdiff.conformance.subject import Subject
+
+from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS, Pair
+from ..expected.losses import Batch, Kind, losses
+from .grids import drawn_data, events_of, middle
+from .losses import asked, known_scales, reduced
+from .readings import scales
+from .serving import served
+
+BATCH = 5
+EVENTS = ((), (3,), (BATCH,), (2, 1, 2), (1, 3, 2, 2))
+"""No event, one of the batch's size, and others of any rank."""
+WEIGHTS: tuple[Weighting, ...] = ("uniform", "inverse_snr", "min_snr")
+"""Of losses."""
+DIVIDE = BY_ALPHA | BY_SIGMA
+"""Conversions that divide by a scale."""
+TYPICAL: tuple[Pair, ...] = (("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("eps", "score"))
+"""Those to judge by, unless the target serves none of them."""
+
+
+def _times(subject: Subject) -> tuple[Times, Times]:
+    """Return times from the middle of the process, in no order, and an earlier one for each."""
+    share = np.array([0.5, 0.3125, 0.6875, 0.4375, 0.5625])
+    t = middle(subject, share)
+    return t, t - 1 if isinstance(subject.process, Chain) else middle(subject, share / 2.0)
+
+
+def _tolerance(subject: Subject, t: Times) -> float:
+    """Return what one number may differ by from itself, computed in other company, for inputs of unit scale.
+
+    The same formula on the same input: 64 roundings, enlarged by the divisors alpha and sigma, squared for
+    a score or a posterior.
+    """
+    if isinstance(subject.process, Own) and "perturb" not in subject.capabilities:
+        return 2.0**12 * subject.format.u
+    at = scales(subject, t)
+    # A scale below its own uncertainty is as good as that: what divides by it is not asked for.
+    at = replace(at, alpha=np.maximum(at.alpha, at.d_alpha), sigma=np.maximum(at.sigma, at.d_sigma))
+    return float(64.0 * subject.format.u / np.min(at.alpha * at.sigma) ** 2)
+
+
+@check("NOT-2", "schedule")
+def test_times_by_themselves(subject: Subject) -> None:
+    """NOT-2: a quantity at t is that at t, whatever other times stand beside it, in whatever order."""
+    t, _ = _times(subject)
+    together = subject.built.coefficients(t)
+    for i in range(len(t)):
+        alone = subject.built.coefficients(t[i : i + 1])
+        for name, values in together.items():
+            want = float(alone[name][0])
+            bound = _tolerance(subject, t) * max(1.0, abs(want))
+            subject.expect(f"{name}, alone", values[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+
+
+@check("NOT-2", "perturb")
+def test_perturb_example_by_example(subject: Subject) -> None:
+    """NOT-2: an example is noised as it would be alone, and its event is a list of numbers, whatever its shape."""
+    _by_example(subject, {"x_t": lambda x, y, t, s: subject.built.perturb(x, y, t)})
+
+
+@check("NOT-2", "convert")
+def test_convert_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of conversions, those that divide by a scale that is not known from 0 left out."""
+    t, _ = _times(subject)
+    known = _known(subject, t)
+
+    def call(pair: Pair) -> Callable[[Array, Array, Times, Times], Array]:
+        return lambda x, y, t, s: subject.built.convert(x, y, t, *pair)
+
+    def judge(pairs: Sequence[Pair]) -> None:
+        asked = [pair for pair in pairs if pair not in DIVIDE or known]
+        _by_example(subject, {f"{to} from {source}": call((source, to)) for source, to in asked})
+
+    try:
+        judge(TYPICAL)
+    except Unsupported as refusal:
+        subject.refusals.append(str(refusal))
+        judge([pair for pair in TERMS if pair not in TYPICAL])
+
+
+def _known(subject: Subject, t: Times) -> bool:
+    """Say whether alpha and sigma are known from 0 at all of these times, by an eighth."""
+    if isinstance(subject.process, Own) and "perturb" not in subject.capabilities:
+        return True
+    at = scales(subject, t)
+    return bool(np.all((8.0 * at.d_alpha <= at.alpha) & (8.0 * at.d_sigma <= at.sigma)))
+
+
+@check("NOT-2", "posterior")
+def test_posterior_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of the posterior's mean."""
+    _by_example(subject, {"posterior mean": lambda x, y, t, s: subject.built.posterior(x, y, t, s)[0]})
+
+
+@check("NOT-2", "step")
+def test_step_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of steps, by each rule."""
+    t, _ = _times(subject)
+    if not _known(subject, t):
+        raise NotClaimed("a step divides by a scale that is not known from 0")
+
+    def call(rule: Rule) -> Callable[[Array, Array, Times, Times], Array]:
+        return lambda x, y, t, s: subject.built.step(x, y, t, s, x, rule)
+
+    _by_example(subject, {rule: call(rule) for rule in get_args(Rule)})
+
+
+@check("NOT-2", "sde")
+def test_drift_example_by_example(subject: Subject) -> None:
+    """NOT-2: the same of the drift."""
+    _by_example(subject, {"drift": lambda x, y, t, s: subject.built.drift(x, t)})
+
+
+@check("NOT-2", "loss")
+def test_loss_example_by_example(subject: Subject) -> None:
+    """NOT-2: an example has the loss, and the weight, that it would have alone, whatever the shape of its event."""
+    t, _ = _times(subject)
+
+    def one(kind: Kind) -> None:
+        known = known_scales(subject, t, kind[1])
+        for event in events_of(subject, EVENTS):
+            predicted, x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2, 3))
+            batch = Batch(predicted, x_0, eps, t)
+            found = losses(kind, batch, known, subject.format)
+            if not found.domain.all():
+                continue
+            rows = [batch.rows(np.array([i])) for i in range(BATCH)]
+            alone = np.array([asked(subject, kind, row)[0] for row in rows], dtype=np.float64).reshape(BATCH)
+            got, _ = asked(subject, kind, batch)
+            _, bound = reduced(subject, found, batch.size)
+            want = alone if subject.built.reduction == "none" else alone.mean()
+            what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
+            subject.expect(what, got, want, 2.0 * bound, at={"t": t})
+
+    served(subject, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)
+
+
+def _by_example(subject: Subject, calls: Mapping[str, Callable[[Array, Array, Times, Times], Array]]) -> None:
+    t, s = _times(subject)
+
+    def one(name: str) -> None:
+        for event in events_of(subject, EVENTS):
+            x, y = (drawn_data(subject, t, event, key) for key in (1, 2))
+            together = calls[name](x, y, t, s).reshape(BATCH, -1)
+            for i in range(BATCH):
+                row = slice(i, i + 1)
+                alone = (x[row], y[row])
+                if subject.claim.events is None:
+                    alone = (x[row].reshape(1, -1), y[row].reshape(1, -1))
+                want = calls[name](*alone, t[row], s[row]).reshape(1, -1).astype(np.float64)
+                size = max(1.0, *(float(np.abs(values).max()) for values in (x[i], y[i], want)))
+                bound = _tolerance(subject, t) * size
+                what = f"{name}, event of shape {event}, against the example alone"
+                subject.expect(what, together[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+
+    served(subject, tuple(calls), one)

@@ -1,0 +1,144 @@
+"""The twelve conversions as sums of terms, their sensitivities, and the bounds that follow (chapter 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Array, Parameterization
+
+from ..oracles.certified import Floats
+from .tiers import JUDGE_U, Scales
+
+Terms: TypeAlias = Callable[[Any, Any, Any, Any], tuple[Any, ...]]
+Pair: TypeAlias = tuple[Parameterization, Parameterization]
+
+TERMS: Mapping[Pair, Terms] = {
+    ("eps", "x_0"): lambda a, s, x, v: (x / a, -s * v / a),
+    ("score", "x_0"): lambda a, s, x, v: (x / a, s * s * v / a),
+    ("v", "x_0"): lambda a, s, x, v: (a * x, -s * v),
+    ("x_0", "eps"): lambda a, s, x, v: (x / s, -a * v / s),
+    ("v", "eps"): lambda a, s, x, v: (s * x, a * v),
+    ("score", "eps"): lambda a, s, x, v: (-s * v,),
+    ("eps", "v"): lambda a, s, x, v: (v / a, -s * x / a),
+    ("x_0", "v"): lambda a, s, x, v: (a * x / s, -v / s),
+    ("score", "v"): lambda a, s, x, v: (-s * v / a, -s * x / a),
+    ("eps", "score"): lambda a, s, x, v: (-v / s,),
+    ("x_0", "score"): lambda a, s, x, v: (-x / s / s, a * v / s / s),
+    ("v", "score"): lambda a, s, x, v: (-x, -a * v / s),
+}
+"""(source, to) -> the terms of the result, from alpha, sigma, x_t and the value."""
+
+BY_ALPHA: frozenset[Pair] = frozenset({("eps", "x_0"), ("score", "x_0"), ("eps", "v"), ("score", "v")})
+BY_SIGMA: frozenset[Pair] = frozenset(
+    {("x_0", "eps"), ("x_0", "v"), ("eps", "score"), ("x_0", "score"), ("v", "score")}
+)
+"""What divides by alpha, and what by sigma."""
+
+
+def ways(source: Parameterization, to: Parameterization) -> tuple[Parameterization, ...]:
+    """Return the predictions by way of which a library may go from one to another."""
+    return tuple(name for name in get_args(Parameterization) if name not in (source, to))
+
+
+def magnitude(pair: Pair, x: Floats, v: Floats, q: Scales) -> Floats:
+    """Return the sum of the magnitudes of the terms of a conversion, from those of x_t and of the value."""
+    if pair[0] == pair[1]:
+        return v
+    return np.asarray(sum(np.abs(np.broadcast_to(term, x.shape)) for term in TERMS[pair](q.alpha, q.sigma, x, v)))
+
+
+def divisor_lost(way: Parameterization, to: Parameterization, q: Scales) -> Floats:
+    """Return by how much 1/alpha or 1/sigma may be larger in a result by that way, for scales that are not exact.
+
+    By way of x_0 what is wanted divides by sigma, however it is written; to x_0 or v by way of eps or score, by alpha.
+    Infinite where the divisor is not known from 0.
+    """
+    if way == "x_0":
+        known = 1.0 - q.d_sigma / q.sigma
+    elif way in ("eps", "score") and to in ("x_0", "v"):
+        known = 1.0 - q.d_alpha / q.alpha
+    else:
+        return np.ones_like(q.alpha)
+    return np.asarray(np.where(known > 0.0, 1.0 / known**2, np.inf))
+
+
+def formed(allowance: Floats, q: Scales) -> Floats:
+    """Return an allowance for a way, 0 where it does not exist: it divides by an exact 0."""
+    absent = (q.alpha == 0.0) | (q.sigma == 0.0)
+    return np.asarray(np.where(absent & ~np.isfinite(allowance), 0.0, np.where(np.isnan(allowance), np.inf, allowance)))
+
+
+def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats:
+    """Return what a conversion by way of a third prediction may lose: 8u for each leg, 2 delta(alpha) and the floor.
+
+    The last two are for alpha^2 + sigma^2 that is 1 to within MAR-3 only; a leg that overflows loses everything.
+    """
+    found = np.zeros(x.shape)
+    for way in ways(*pair):
+        first = magnitude((pair[0], way), x, v, q)
+        size = magnitude((way, pair[1]), x, first, q) * divisor_lost(way, pair[1], q)
+        loss = (16.0 * fmt.u + 2.0 * (q.d_alpha + q.floor)) * np.where(first < fmt.largest, size, np.inf)
+        found = np.maximum(found, formed(loss, q))
+    return found
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The value wanted, how far a target may be from it, and where the clause speaks; all shaped as x_t."""
+
+    want: Floats
+    bound: Floats
+    domain: npt.NDArray[np.bool_]
+    slope: Floats
+    """|d want/d value|: what carries an error of the value."""
+
+
+def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats]:
+    """Return what each parameterisation is for a known x_0 and eps; score is 0 where sigma is."""
+    q = at.shaped(x_0.ndim)
+    with np.errstate(all="ignore"):
+        score = np.where(q.sigma > 0.0, -eps / q.sigma, 0.0)
+    return {"eps": eps, "x_0": x_0, "v": q.alpha * eps - q.sigma * x_0, "score": score}
+
+
+def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, by_any_way: bool = False) -> Converted:
+    """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma.
+
+    by_any_way: whether to allow for what a conversion by way of a third prediction loses. Partial derivatives are by a
+    complex step, which has no rounding error of a difference.
+    """
+    q, terms = at.shaped(x_t.ndim), TERMS[pair]
+    x, v = x_t.astype(np.float64), value.astype(np.float64)
+    step = 1e-30
+    with np.errstate(all="ignore"):
+        pieces = [np.broadcast_to(term, x.shape) for term in terms(q.alpha, q.sigma, x, v)]
+        want = np.asarray(sum(pieces))
+        size = np.asarray(sum(np.abs(piece) for piece in pieces))
+        by_alpha, by_sigma, by_value = (
+            np.abs(np.imag(sum(terms(q.alpha + da * 1j, q.sigma + ds * 1j, x, v + dv * 1j)))) / step
+            for da, ds, dv in ((step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step))
+        )
+        moved = by_alpha * q.d_alpha + by_sigma * q.d_sigma
+        if pair == ("score", "x_0"):
+            # sigma^2 without a divisor: where sigma is smaller than its uncertainty, the square of that counts.
+            moved = moved + np.abs(v) / q.alpha * q.d_sigma**2
+        bound = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
+        if by_any_way:
+            bound = np.maximum(bound, moved + _by_ways(pair, np.abs(x), np.abs(v), q, fmt))
+        domain = np.ones(x.shape, dtype=bool)
+        if pair in BY_ALPHA:
+            domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
+        if pair in BY_SIGMA:
+            domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
+        # What overflows the format is not asked for, nor what passes through an overflow.
+        domain &= (size + np.where(np.isinf(bound), 0.0, bound)) * np.maximum(
+            1.0, 1.0 / np.where(domain, q.sigma, 1.0)
+        ) < fmt.largest
+    return Converted(want, bound, domain, np.asarray(by_value))

@@ -1,0 +1,238 @@
+"""What a loss should be, and how far a right one may be off (chapter 5): the table of weights, in binary64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import (
+    Array,
+    Parameterization,
+    Times,
+    Weighting,
+)
+
+from ..oracles.certified import Floats
+from .conversions import divisor_lost, formed, magnitude, ways
+from .tiers import JUDGE_U, Scales
+
+GAMMA = 5.0
+"""Of min_snr."""
+Formula: TypeAlias = Callable[[Any, Any, Any], Any]
+Kind: TypeAlias = tuple[Parameterization, Weighting]
+"""What is predicted, and the weight on its squared error."""
+
+
+def _snr(a: Any, s: Any) -> Any:
+    return (a / s) ** 2
+
+
+WEIGHTS: Mapping[Kind, Formula] = {
+    ("eps", "inverse_snr"): lambda a, s, b: _snr(s, a),
+    ("x_0", "inverse_snr"): lambda a, s, b: np.ones_like(a),
+    ("v", "inverse_snr"): lambda a, s, b: s * s,
+    ("score", "inverse_snr"): lambda a, s, b: s * s * _snr(s, a),
+    ("eps", "min_snr"): lambda a, s, b: np.minimum(1.0, GAMMA * _snr(s, a)),
+    ("x_0", "min_snr"): lambda a, s, b: np.minimum(_snr(a, s), GAMMA),
+    ("v", "min_snr"): lambda a, s, b: np.minimum(a * a, GAMMA * s * s),
+    ("score", "min_snr"): lambda a, s, b: s * s * np.minimum(1.0, GAMMA * _snr(s, a)),
+    ("eps", "likelihood"): lambda a, s, b: b / (s * s),
+    ("x_0", "likelihood"): lambda a, s, b: b * _snr(a, s * s),
+    ("v", "likelihood"): lambda a, s, b: b * _snr(a, s),
+    ("score", "likelihood"): lambda a, s, b: b * np.ones_like(a),
+}
+"""The table of chapter 5, from alpha, sigma and beta; min_snr without 0/0. `uniform` is 1, whatever the prediction."""
+
+_BY_ALPHA = {("eps", "inverse_snr"), ("score", "inverse_snr")}
+_BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a loss is asked about: what the denoiser predicts, and the arguments; all with n examples."""
+
+    predicted: Array
+    x_0: Array
+    eps: Array
+    t: Times
+
+    def rows(self, index: npt.NDArray[np.intp]) -> Batch:
+        """Return some of the examples, in the order given."""
+        return Batch(self.predicted[index], self.x_0[index], self.eps[index], self.t[index])
+
+    @property
+    def size(self) -> int:
+        """Numbers in one example."""
+        return int(np.prod(self.x_0.shape[1:]))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The scales of a process at some times, (n,), each with its uncertainty; beta is 0 where nothing needs it."""
+
+    at: Scales
+    beta: Floats
+    d_beta: Floats
+
+
+def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Return the weight, how far it may be off, and where it is asked for.
+
+    Weights are monotone in each scale, so the largest change is at a corner of what is not known.
+    """
+    q = known.at
+    if kind[1] == "uniform":
+        return np.ones(len(q.alpha)), np.zeros(len(q.alpha)), np.ones(len(q.alpha), dtype=bool)
+    formula = WEIGHTS[kind]
+    domain = np.isfinite(known.beta)
+    if kind in _BY_ALPHA:
+        domain &= (q.alpha > 0.0) & (8.0 * q.d_alpha <= q.alpha)
+    if kind in _BY_SIGMA:
+        domain &= (q.sigma > 0.0) & (8.0 * q.d_sigma <= q.sigma)
+    with np.errstate(all="ignore"):
+        want = np.asarray(formula(q.alpha, q.sigma, known.beta))
+        off = np.zeros(len(want))
+        for a, s, b in product((-1.0, 1.0), repeat=3):
+            corner = formula(
+                np.maximum(q.alpha + a * q.d_alpha, 0.0),
+                np.maximum(q.sigma + s * q.d_sigma, 0.0),
+                np.maximum(known.beta + b * known.d_beta, 0.0),
+            )
+            off = np.fmax(off, np.abs(corner - want))
+        bound = 8.0 / 7.0 * off + 8.0 * fmt.u * np.abs(want)
+    return want, bound, domain & np.isfinite(want) & np.isfinite(bound)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The target of a prediction, how far it may be off, and where it is asked for, example by example."""
+
+    value: Floats
+    off: Floats
+    domain: npt.NDArray[np.bool_]
+
+
+def wanted(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Wanted:
+    """Return eps, x_0, v or the conditional score."""
+    x, e, q = batch.x_0.astype(np.float64), batch.eps.astype(np.float64), at.shaped(batch.x_0.ndim)
+    everywhere = np.ones(len(x), dtype=bool)
+    if prediction in ("eps", "x_0"):
+        value = e if prediction == "eps" else x
+        return Wanted(value, np.zeros_like(value), everywhere)
+    u = 4.0 * fmt.u + JUDGE_U
+    if prediction == "v":
+        size = q.alpha * np.abs(e) + q.sigma * np.abs(x)
+        off = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
+        return Wanted(q.alpha * e - q.sigma * x, off, everywhere)
+    domain = (at.sigma > 0.0) & (8.0 * at.d_sigma <= at.sigma)
+    with np.errstate(all="ignore"):
+        score = -e / q.sigma
+        return Wanted(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """One number for each example, and how far a right loss may be off."""
+
+    value: Floats
+    off: Floats
+    domain: npt.NDArray[np.bool_]
+
+    def rows(self, index: npt.NDArray[np.intp]) -> Losses:
+        """Return some of the examples, in the order given."""
+        return Losses(self.value[index], self.off[index], self.domain[index])
+
+
+def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
+    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns.
+
+    `off` covers the losses that go by way of another prediction, of which one may divide by what is nearly 0: there it
+    is infinite.
+    """
+    w, d_w, of_weight = weighed(kind, known, fmt)
+    y, size = wanted(kind[0], batch, known.at, fmt), batch.size
+    with np.errstate(all="ignore"):
+        r = np.abs(batch.predicted.astype(np.float64) - y.value)
+        d_r = y.off + 4.0 * fmt.u * r
+        squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
+        direct = w * moved + d_w * (squares + moved) + (size + 8) * fmt.u * w * squares + size * fmt.smallest
+        value = w * squares
+        largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
+        inside = largest < fmt.largest
+        d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
+        moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
+        by_way = np.where(w > 0.0, w * moved, 0.0) + 12.0 * fmt.u * w * squares
+        off = direct + by_way + np.where(d_w > 0.0, d_w * moved, 0.0)
+    return Losses(value, off, of_weight & y.domain & inside & np.isfinite(direct))
+
+
+def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Floats:
+    """Return what the difference of a prediction and its target may lose if it is formed of another prediction.
+
+    That is 8u of the magnitudes of the terms of both, carried back: the scales are the same in x_t, in both and in the
+    weight, to two roundings. A way whose square overflows loses everything.
+    """
+    q = at.shaped(batch.x_0.ndim)
+    x, e, v = (np.abs(array.astype(np.float64)) for array in (batch.x_0, batch.eps, batch.predicted))
+    x_t = q.alpha * x + q.sigma * e
+    truths = {"eps": e, "x_0": x, "v": q.alpha * e + q.sigma * x, "score": e / q.sigma}
+    found = np.zeros(x.shape)
+    for way in ways(prediction, prediction):
+        terms = magnitude((prediction, way), x_t, v, q) + truths[way]
+        back = magnitude((way, prediction), np.zeros_like(x_t), terms, q) * divisor_lost(way, prediction, q)
+        inside = terms**2 * batch.size < fmt.largest
+        found = np.maximum(found, formed((8.0 * fmt.u + 2.0 * q.floor) * np.where(inside, back, np.inf), q))
+    return found
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Solves:
+    """A denoiser that is right about the x_t it is given: it computes the noise from it and from x_0."""
+
+    prediction: Parameterization
+    x_0: Array
+    at: Scales
+    format: Format
+    asked: list[tuple[Array, Any]] = field(default_factory=list)
+    """The (x_t, t) of every call."""
+
+    def __call__(self, x_t: Array, t: Times) -> Array:
+        """Return what is to be predicted, with no rounding but the last."""
+        self.asked.append((np.array(x_t), np.array(t)))
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            eps = (x_t.astype(np.float64) - q.alpha * self.x_0.astype(np.float64)) / q.sigma
+            return self.format.rounded(self.truth(eps))
+
+    def truth(self, eps: Floats) -> Floats:
+        """Return the prediction that is right for this noise: eps, v or the score."""
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            if self.prediction == "eps":
+                return eps
+            if self.prediction == "v":
+                return np.asarray(q.alpha * eps - q.sigma * self.x_0.astype(np.float64))
+            return np.asarray(-eps / q.sigma)
+
+    def loss(self, size: Floats) -> Floats:
+        """Return how far the prediction may be off for data and noise of this size, as x_t and the scales are.
+
+        x_t rounds three times, and its scales are off by d_alpha and d_sigma; both are divided by sigma, and then the
+        prediction rounds once.
+        """
+        q = self.at.shaped(self.x_0.ndim)
+        with np.errstate(all="ignore"):
+            of_eps = 8.0 / 7.0 * (q.d_alpha + q.d_sigma + 4.0 * self.format.u) * size / q.sigma
+            slope = {"v": q.alpha}.get(self.prediction, 1.0 / q.sigma if self.prediction == "score" else 1.0)
+            return np.asarray(slope * (of_eps + 2.0 * self.format.u * size))

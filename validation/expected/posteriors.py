@@ -1,0 +1,80 @@
+"""The posterior q(x_s | x_t, x_0) from certified scales, and how far a right one may be off (MAR-7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from refdiff.conformance.formats import Format
+from refdiff.conformance.interface import Process, Times
+
+from ..oracles.certified import Floats, Quantity
+from .tiers import delta, exact
+
+SCALES: tuple[Quantity, Quantity] = ("alpha", "variance")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where MAR-7 speaks, and its bounds on the variance, and on a coefficient of the mean."""
+
+    clear: npt.NDArray[np.bool_]
+    variance: Floats
+    coefficient: Floats
+
+
+def bounds_at(process: Process, s: Times, t: Times, fmt: Format) -> Bounds:
+    """Return MAR-7's bounds for a process that is known."""
+    alphas, variances = ((exact(process, name, s).value, exact(process, name, t).value) for name in SCALES)
+    uncertain = (delta(process, "alpha_bar", s, fmt), delta(process, "alpha_bar", t, fmt))
+    return bounds_of(s < t, alphas, variances, uncertain, fmt)
+
+
+def bounds_of(
+    ordered: npt.NDArray[np.bool_],
+    alphas: tuple[Floats, Floats],
+    variances: tuple[Floats, Floats],
+    uncertain: tuple[Floats, Floats],
+    fmt: Format,
+) -> Bounds:
+    """Return MAR-7's bounds from alpha and sigma^2 at s and at t, and from how far alpha_bar may be off at each."""
+    (a_s, a_t), (v_s, v_t), (d_s, d_t), u = alphas, variances, uncertain, fmt.u
+    with np.errstate(all="ignore"):
+        e = d_s + d_t + (d_t + d_s) / a_s**2
+        ratio = a_t / a_s
+        between = v_t - ratio**2 * v_s
+        variance, on_x_t = between * v_s / v_t, ratio * v_s / v_t
+        by_root = np.fmin(e / (on_x_t * v_t), np.sqrt(e / v_t))
+        return Bounds(
+            (8.0 * e <= v_t) & ordered,
+            2.0 * e * (between + v_s + variance) / v_t + 4.0 * u * variance,
+            (4.0 * e / v_t + by_root) / ratio,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """Of the mean, and the variance; certified scales put together in binary64, without cancellation."""
+
+    on_x_0: Floats
+    on_x_t: Floats
+    variance: Floats
+
+
+def scales_of(process: Process, s: Times, t: Times) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return alpha and sigma^2, each at s and at t."""
+    alphas, variances = ((exact(process, name, s).value, exact(process, name, t).value) for name in SCALES)
+    return alphas, variances
+
+
+def coefficients(process: Process, s: Times, t: Times) -> Coefficients:
+    """Return those of MAR-7, s < t."""
+    (a_s, a_t), (v_s, v_t) = scales_of(process, s, t)
+    logs = [exact(process, "log_alpha_bar", x).value for x in (s, t)]
+    between = -np.expm1(logs[1] - logs[0])
+    return Coefficients(a_s * between / v_t, a_t / a_s * v_s / v_t, between * v_s / v_t)

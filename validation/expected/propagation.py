@@ -1,0 +1,47 @@
+"""How far a formula may be off whose ingredients are known within bounds: sensitivities by a complex step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from refdiff.conformance.formats import Format
+
+from ..oracles.certified import Floats
+from .tiers import JUDGE_U
+
+Ingredients: TypeAlias = Mapping[str, tuple[Floats, Floats]]
+"""By name: the exact value, and how far it may be off."""
+Terms: TypeAlias = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+"""Maps values by name to the terms of a sum."""
+
+_STEP = 1e-30
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Propagated:
+    """A sum, and how far a right evaluation of it may be off."""
+
+    want: Floats
+    bound: Floats
+
+
+def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) -> Propagated:
+    """Return the sum of the terms, within 8/7 sum |d/dq| dq + roundings u sum |term| (chapters 4 and 10).
+
+    8/7 is for an ingredient that is divided by and known to one part in eight: the caller keeps to that domain.
+    """
+    values = {name: value for name, (value, _) in known.items()}
+    with np.errstate(all="ignore"):
+        pieces = terms(values)
+        size = np.asarray(sum(np.abs(piece) for piece in pieces))
+        moved: Any = 0.0
+        for name, (value, off) in known.items():
+            stepped = {**values, name: value + _STEP * 1j}
+            moved = moved + np.abs(np.imag(sum(terms(stepped)))) / _STEP * off
+        bound = 8.0 / 7.0 * moved + (roundings * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
+        return Propagated(np.asarray(sum(pieces)), np.asarray(bound))

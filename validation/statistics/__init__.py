@@ -1,0 +1,1 @@
+"""Statistical tests by design, the experiments that use them, and betting against a distribution."""

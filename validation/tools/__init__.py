@@ -1,0 +1,1 @@
+"""Commands that a person runs: figures, calibration, the GPU record, benchmarks."""

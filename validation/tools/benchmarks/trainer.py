@@ -1,0 +1,142 @@
+"""What the trainer costs beside the shortest loop that could do its work: one ratio, of two loops timed side by side.
+
+    python -m validation.tools.benchmarks.trainer [--rounds N] [--strict]
+
+| column | numerator | denominator | bar |
+|---|---|---|---|
+| trainer | `Loop.step`, `Monitor.note`, and a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
+
+Both train the default U-Net on the default batch of the digits, with the default optimizer. `bare` is what a script of
+twenty lines does: its data is one tensor, its times and noise come of torch's own generator, x_t is written out, the
+loss is `mse_loss`, the average one `lerp_` of all parameters. It clips no gradient, has no schedule of the learning
+rate, checks nothing and remembers nothing; all that counts against the trainer.
+
+Each round times both, 5 steps each, in turn first and second, each after a step that is not timed, and gives one ratio;
+shown are the median of the rounds and their quartiles, and the trainer's steps per second by the wall. With one thread
+the rounds' clock is the CPU's, with more the wall's. `--strict` exits with 1 where the bar is missed.
+Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from math import cos, pi
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import TypeAlias
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from refdiff.training import build
+from refdiff.training.config import Config, Machine
+from refdiff.training.data import Examples, Order, load, split
+from refdiff.training.distributed import World
+from refdiff.training.monitor import Monitor
+from refdiff.training.state import State
+from refdiff.training.step import DTYPES, Loop
+
+from .timing import Ratio, asked_for, compare, settle, timed
+
+Step: TypeAlias = Callable[[], Tensor]
+
+BAR = 1.03
+THREADS = (2, 1)
+STEPS = 5
+"""Of a round, for each loop."""
+DEFAULT = Config(machine=Machine(device="cpu"))
+
+
+def trainer(how: Config, data: Examples, out: Path) -> Step:
+    """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
+    noise = build.process(how.process)
+    times = build.times(how.times, noise, DTYPES[how.machine.precision])
+    world = World(device=torch.device(how.machine.device))
+    state = State.new(how, _network(how, data), times, world)
+    network = torch.compile(state.model) if how.machine.compile else state.model
+    assert isinstance(network, torch.nn.Module)
+    order = Order(how.seed, len(data), how.batch.size, how.batch.shards)
+    loop = Loop(how, world, data, build.objective(how.objective, noise), state, network, order)
+    monitor = Monitor(out, world, how.monitor.buckets, None, 1.0)
+
+    def step() -> Tensor:
+        seen = loop.step()
+        monitor.note(seen)
+        if state.step % how.monitor.log == 0:
+            monitor.write(monitor.summary(state.step, state.optimizer.param_groups[0]["lr"]))
+        return seen.loss
+
+    return step
+
+
+def bare(how: Config, data: Examples) -> Step:
+    """Return one step of a loop with nothing in it but the algorithm: v of a cosine schedule, uniform times."""
+    model, averaged = _network(how, data), _network(how, data)
+    weights: list[Tensor] = list(model.parameters())
+    averages: list[Tensor] = list(averaged.parameters())
+    optimizer = build.optimizer(how.optimizer, model)
+    examples, (low, high) = data.take(slice(None)), (how.times.t_min, how.times.t_max)
+    decay, s = how.ema.decay, how.process.s
+
+    def step() -> Tensor:
+        x_0 = examples[torch.randint(len(examples), (how.batch.size,))]
+        t, eps = low + (high - low) * torch.rand(how.batch.size), torch.randn_like(x_0)
+        alpha = (torch.cos((t + s) / (1.0 + s) * (pi / 2.0)) / cos(s / (1.0 + s) * (pi / 2.0)))[:, None, None, None]
+        sigma = torch.sqrt(1.0 - alpha**2)
+        optimizer.zero_grad(set_to_none=True)
+        predicted = model(alpha * x_0 + sigma * eps, t)
+        loss = torch.nn.functional.mse_loss(predicted, alpha * eps - sigma * x_0)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, weights, 1.0 - decay)
+        return loss.detach()
+
+    return step
+
+
+def _network(how: Config, data: Examples) -> torch.nn.Module:
+    """Return the network of the config, with the same first weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(how.seed)
+        return build.network(how, data.event, build.process(how.process))
+
+
+def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
+    """Return the ratio, and the trainer's steps per second, with so many threads of torch."""
+    data, _ = split(load(how.data, how.reading), how.reading.held_out, how.seed)
+    clock = process_time if threads == 1 else perf_counter
+    settle()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with TemporaryDirectory() as out:
+            step = trainer(how, data, Path(out))
+            ratio = compare(step, bare(how, data), rounds=rounds, calls=STEPS, clock=clock)
+            return ratio, STEPS / median(timed(step, STEPS, perf_counter) for _ in range(5))
+    finally:
+        torch.set_num_threads(before)
+
+
+def main(arguments: Sequence[str] | None = None, how: Config = DEFAULT, threads: Sequence[int] = THREADS) -> int:
+    """Print the table, and what it says of the bar; return the exit code."""
+    asked = asked_for("trainer", __doc__, arguments)
+    rows, verdicts, missed = [], [], False
+    for number in threads:
+        ratio, rate = measure(how, rounds=asked.rounds, threads=number)
+        rows.append((number, f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})", f"{rate:.3g}"))
+        met = ratio.median <= BAR
+        missed |= not met
+        verdicts.append(f"trainer, threads {number}: {ratio.median:.3f}, bar {BAR}: {'met' if met else 'MISSED'}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads by default; median ratio (quartiles)")
+    print(tabulate(rows, ("threads", "trainer", "steps per second"), tablefmt="github", disable_numparse=True))
+    print(*verdicts, sep="\n")
+    return int(asked.strict and missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
