@@ -215,7 +215,7 @@ def find_long_lines(text: str) -> Iterator[str]:
             yield f"{number}: {line}"
 
 
-@pytest.mark.parametrize("page", sorted(PAGES))
+@pytest.mark.parametrize("page", sorted({**PAGES, **SPECIFICATION}))
 def test_lines_are_short(page: str) -> None:
     """A line that is short can be read, quoted and compared."""
     assert list(find_long_lines((ROOT / page).read_text(encoding="utf-8"))) == []
