@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,6 +76,13 @@ def theirs(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(code, encoding="utf-8")
     (tmp_path / "spec").symlink_to(ROOT / "spec")
     return tmp_path
+
+
+def test_every_page_is_tested() -> None:
+    """No Markdown file of the repository is left out."""
+    folders = ("refdiff", "spec", "tests", "validation")
+    found = [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))]
+    assert {path.relative_to(ROOT).as_posix() for path in found} == {*PAGES, *SPECIFICATION}
 
 
 def test_readme_prints_three_files() -> None:
@@ -187,6 +195,14 @@ def test_commands_are_those_of_ci() -> None:
     for tool in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
         assert tool in CONTRIBUTING
         assert tool in script
+
+
+def test_modules_exist() -> None:
+    """Every `python -m module` of the pages is a module that can be found."""
+    text = "\n".join([*PAGES.values(), *SPECIFICATION.values()])
+    modules = {name.rstrip(".") for name in re.findall(r"python -m ([\w.]+)", text)}
+    assert len(modules) > 8
+    assert not [name for name in modules if find_spec(name) is None]
 
 
 def name_headings(path: Path) -> set[str]:
