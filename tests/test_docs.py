@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from refdiff.conformance import options
 from refdiff.conformance.clauses import clauses
@@ -173,6 +175,25 @@ class Recorder:
     def addoption(self, name: str, **_: Any) -> None:
         """Keep the name."""
         self.names.add(name)
+
+
+def find_messages(text: str) -> Iterator[Any]:
+    """Yield the values of a block of JSON that has several, one after another."""
+    rest = text.strip()
+    while rest:
+        value, end = json.JSONDecoder().raw_decode(rest)
+        yield value
+        rest = rest[end:].strip()
+
+
+def test_messages_are_valid() -> None:
+    """Every block of JSON in the specification is a message of the protocol."""
+    schema = json.loads((ROOT / "spec" / "protocol.schema.json").read_text(encoding="utf-8"))
+    texts = [block for text in SPECIFICATION.values() for block in blocks(text, "json")]
+    messages = [message for text in texts for message in find_messages(text)]
+    for message in messages:
+        Draft202012Validator(schema).validate(message)
+    assert len(messages) == 3
 
 
 def test_options_exist() -> None:
