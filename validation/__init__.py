@@ -1,1 +1,1 @@
-"""The suite: is each clause true (standing), and does a target obey it (verdict)."""
+"""The suite: is each clause true (evidence), and does a target obey it (verdict)."""
