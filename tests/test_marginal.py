@@ -359,7 +359,7 @@ def test_mismatches_are_refused() -> None:
         with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-9\)$"):
             f(q, x, x.T, t)
     for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):
-        with pytest.raises(DomainError, match=r"expected one time per example.* \(NOT-2\)$"):
+        with pytest.raises(DomainError, match=r"expected t of shape \(2,\) to match data.* \(NOT-2\)$"):
             perturb(q, x, x, bad)
 
 

@@ -77,9 +77,9 @@ class Broken(nn.Module):
 
 def test_parameters_without_gradient_are_found() -> None:
     """TRN-12: by name; those that are frozen on purpose are not; all of them, too."""
-    assert found(Broken(uses=True)) == ["2 parameters get no gradient: idle.weight, idle.bias"]
+    assert found(Broken(uses=True)) == ["parameters without a gradient (2): idle.weight, idle.bias"]
     (finding,) = found(Broken(uses=False))
-    assert finding == "4 parameters get no gradient: used.weight, used.bias, idle.weight, ..."
+    assert finding == "parameters without a gradient (4): used.weight, used.bias, idle.weight, ..."
 
 
 def test_looking_leaves_the_model_as_it_was() -> None:
