@@ -375,7 +375,7 @@ def test_times_of_the_wrong_kind_are_refused() -> None:
 
 
 def test_times_out_of_order_are_refused() -> None:
-    """MAR-6 wants s <= t, MAR-7 s < t, of schedules and of chains; the later time is quoted."""
+    """MAR-6 requires s <= t, MAR-7 s < t, for schedules and chains; the error quotes the later time."""
     for process, s, t in ((LinearSchedule(), _wide(0.5), _wide(0.25)), (CHAIN, torch.tensor([5]), torch.tensor([3]))):
         with pytest.raises(DomainError, match=rf"expected .*, got {t.item()} \(MAR-6\)$"):
             transition(process, t=t, s=s)

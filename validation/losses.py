@@ -1,4 +1,4 @@
-"""What a loss should be, and how far a right one may be off (chapter 5): the table of weights, in binary64."""
+"""Expected losses and their tolerances (chapter 5), with the table of weights, in binary64."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GAMMA = 5.0
 """Of min_snr."""
 Formula: TypeAlias = Callable[[Any, Any, Any], Any]
 Kind: TypeAlias = tuple[Parameterization, Weighting]
-"""What is predicted, and the weight on its squared error."""
+"""Prediction type, and the weight on its squared error."""
 
 
 def _snr(a: Any, s: Any) -> Any:
@@ -59,7 +59,7 @@ WEIGHTS: Mapping[Kind, Formula] = {
 """The table of chapter 5, from alpha, sigma and beta; min_snr without 0/0. `uniform` is 1, whatever the prediction."""
 
 BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
-"""What says how fast alpha_bar falls."""
+"""Quantities that determine the decay of alpha_bar."""
 _BY_ALPHA = {("eps", "inverse_snr"), ("score", "inverse_snr")}
 _BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
 
@@ -67,7 +67,7 @@ _BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a loss is asked about: what the denoiser predicts, and the arguments; all with n examples."""
+    """Inputs of a loss: the denoiser's prediction and the arguments, each with n examples."""
 
     predicted: Array
     x_0: Array
@@ -282,10 +282,10 @@ def asked_of(
     got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
     if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
         shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
-        raise Misbehaviour("CON-2", f"loss wants one call of the denoiser, with x_t {batch.x_0.shape}, made {shapes}")
+        raise Misbehaviour("CON-2", f"expected loss to call the denoiser once, x_t {batch.x_0.shape}, got {shapes}")
     if np.shape(calls[0][1]) != batch.t.shape:
         shape = np.shape(calls[0][1])
-        raise Misbehaviour("CON-2", f"loss wants to call the denoiser with t of shape {batch.t.shape}, gave {shape}")
+        raise Misbehaviour("CON-2", f"expected loss to call the denoiser with t of shape {batch.t.shape}, got {shape}")
     return got
 
 

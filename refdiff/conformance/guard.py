@@ -44,7 +44,7 @@ class Call:
 @final
 @dataclass(slots=True)
 class Built:
-    """What a target built for one process, behind the guard. Arrays in and out are of the claimed format."""
+    """Guarded access to the object that a target built for one process, with arrays of the claimed format."""
 
     made: object
     format: Format
@@ -70,7 +70,7 @@ class Built:
         """Return the quantities that the target has at t, each shaped as t."""
         result = self.call("coefficients", t)
         if not isinstance(result, dict):
-            raise Misbehaviour("CON-2", f"coefficients returned {described(result)}, wants a mapping")
+            raise Misbehaviour("CON-2", f"expected coefficients to return a mapping, got {described(result)}")
         if not result:
             raise Misbehaviour("CON-2", "coefficients is empty, although the claim has schedule")
         if (names := frozenset(map(str, result))) != (self._names or names):
@@ -103,7 +103,7 @@ class Built:
         """Return the mean, shaped as x_0, and the variance, shaped as t, of q(x_s | x_t, x_0)."""
         result = self.call("posterior", x_t, x_0, t, s)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"posterior returned {described(result)}, wants (mean, variance)")
+            raise Misbehaviour("CON-2", f"expected posterior to return (mean, variance), got {described(result)}")
         return (
             self._array("posterior mean", result[0], x_0.shape),
             self._array("posterior variance", result[1], t.shape),
@@ -132,13 +132,13 @@ class Built:
         """Return n times, or indices, and n weights."""
         result = self.call("times", n, seed)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"times returned {described(result)}, wants (t, weight)")
+            raise Misbehaviour("CON-2", f"expected times to return (t, weight), got {described(result)}")
         if not self.is_chain:
             return self._array("times", result[0], (n,)), self._array("weight", result[1], (n,))
         k = result[0]
         if not isinstance(k, np.ndarray) or k.shape != (n,) or k.dtype != np.int64:
             got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else described(k)
-            raise Misbehaviour("CON-2", f"times of a chain is {got}, wants int64 {(n,)}")
+            raise Misbehaviour("CON-2", f"expected times of a chain as int64 {(n,)}, got {got}")
         return k.copy(), self._array("weight", result[1], (n,))
 
     def density(self, t: Times) -> Array:
@@ -164,7 +164,7 @@ class Built:
             elif callable(made):
                 self._fitted[key] = Local(Trained(made), self.refusals)
             else:
-                raise Misbehaviour("CON-2", f"fit returned {described(made)}, wants a function of (x_t, t)")
+                raise Misbehaviour("CON-2", f"expected fit to return a function of (x_t, t), got {described(made)}")
         self.last = Call("fit", (data, seed, seconds))
         trained = self._fitted[key]
 
@@ -210,11 +210,11 @@ class Built:
 
     def _array(self, what: str, value: object, shape: tuple[int, ...]) -> Array:
         if not isinstance(value, np.ndarray):
-            raise Misbehaviour("CON-2", f"{what} is {described(value)}, wants a numpy.ndarray of shape {shape}")
+            raise Misbehaviour("CON-2", f"expected {what} as a numpy.ndarray of shape {shape}, got {described(value)}")
         if value.shape != shape:
-            raise Misbehaviour("CON-2", f"{what} has shape {value.shape}, wants {shape}")
+            raise Misbehaviour("CON-2", f"expected {what} of shape {shape}, got {value.shape}")
         if value.dtype != self.format.carrier:
-            raise Misbehaviour("CON-2", f"{what} has dtype {value.dtype}, wants {self.format.carrier}")
+            raise Misbehaviour("CON-2", f"expected {what} of dtype {self.format.carrier}, got {value.dtype}")
         if not self.format.holds(value):
             raise Misbehaviour("CON-2", f"{what} has values that are not {self.format.name}")
         return np.array(value, subok=False)

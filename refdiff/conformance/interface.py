@@ -71,7 +71,7 @@ METHODS: Mapping[Capability, tuple[str, ...]] = {
     "ema": ("ema",),
     "fit": ("fit",),
 }
-"""What an object needs to have a capability."""
+"""Methods that each capability requires of the object that `build` returns."""
 
 
 @final
@@ -94,7 +94,7 @@ class Linear:
         object.__setattr__(self, "beta_min", float(self.beta_min))
         object.__setattr__(self, "beta_max", float(self.beta_max))
         if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
-            raise ConfigError(f"SCH-2 wants 0 <= beta_min <= beta_max, finite, and beta_max > 0, got {self}")
+            raise ConfigError(f"expected 0 <= beta_min <= beta_max, finite, and beta_max > 0, got {self} (SCH-2)")
 
 
 @final
@@ -109,7 +109,7 @@ class Cosine:
         """Take a number of any kind as binary64, and refuse what SCH-4 excludes."""
         object.__setattr__(self, "s", float(self.s))
         if not 0.0 <= self.s < inf:
-            raise ConfigError(f"SCH-4 wants 0 <= s, finite, got {self}")
+            raise ConfigError(f"expected 0 <= s, finite, got {self} (SCH-4)")
 
 
 @final
@@ -125,7 +125,7 @@ class Chain:
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
         wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(self.betas, start=1) if not 0.0 < beta < 1.0]
         if wrong or not self.betas:
-            raise ConfigError(f"DIS-1 wants betas in (0, 1), one at least, got {wrong[0] if wrong else 'none'}")
+            raise ConfigError(f"expected at least one beta, all in (0, 1), got {wrong[0] if wrong else 'none'} (DIS-1)")
 
     def __repr__(self) -> str:
         """Show a long chain by its ends: a report prints this."""
@@ -140,7 +140,7 @@ class Own:
     """A process with constants of the library's own: judged by laws only."""
 
     label: str
-    """What the report calls it."""
+    """Name in the report."""
     sigma_min: float = 0.0
     """Noise at t = 0, a standard deviation: above 0 for a process that does not begin at the data itself."""
 
@@ -185,10 +185,10 @@ class Draws:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a target says of itself. Raises ConfigError, in one sentence, if it does not hold together."""
+    """Description of a target: its processes, capabilities, dtype. Raises ConfigError if it is invalid."""
 
     name: str
-    """What the report calls the target."""
+    """Name of the target in the report."""
     version: str
     """Of the library that is judged."""
     dtype: DType
@@ -196,7 +196,7 @@ class Claim:
     processes: tuple[Process | type[Process], ...]
     """Instances, or types: of a type any member may be asked for."""
     capabilities: frozenset[Capability]
-    """What `build` returns can do."""
+    """Capabilities of the objects that `build` returns."""
     reduction: Reduction = "none"
     """How `loss` reduces."""
     t_min: float = 0.0
@@ -217,17 +217,19 @@ class Claim:
         object.__setattr__(self, "processes", tuple(self.processes))
         object.__setattr__(self, "capabilities", frozenset(self.capabilities))
         if self.dtype not in get_args(DType):
-            raise ConfigError(f"CON-1 wants a dtype of {', '.join(get_args(DType))}, got {self.dtype!r}")
+            raise ConfigError(f"expected dtype as one of {', '.join(get_args(DType))}, got {self.dtype!r} (CON-1)")
         if unknown := sorted(map(str, set(self.capabilities) - set(METHODS))):
-            raise ConfigError(f"CON-1 wants capabilities of {', '.join(METHODS)}, got {', '.join(unknown)}")
+            raise ConfigError(f"expected capabilities among {', '.join(METHODS)}, got {', '.join(unknown)} (CON-1)")
         if not self.processes:
-            raise ConfigError("CON-1 wants at least one process in the claim, got none")
+            raise ConfigError("expected at least one process in the claim, got none (CON-1)")
         kinds = get_args(Process)
         for process in self.processes:
             if process not in (Linear, Cosine, Chain) and not isinstance(process, kinds):
-                raise ConfigError(f"CON-1 wants processes that are Linear, Cosine, Chain or Own, got {process!r}")
+                raise ConfigError(f"expected processes of type Linear, Cosine, Chain or Own, got {process!r} (CON-1)")
         if self.reduction not in get_args(Reduction):
-            raise ConfigError(f"CON-1 wants a reduction of {', '.join(get_args(Reduction))}, got {self.reduction!r}")
+            raise ConfigError(
+                f"expected reduction as one of {', '.join(get_args(Reduction))}, got {self.reduction!r} (CON-1)"
+            )
         self._narrowing()
 
     def _narrowing(self) -> None:
@@ -251,11 +253,11 @@ class Claim:
 
 @runtime_checkable
 class Target(Protocol):
-    """What the suite judges."""
+    """Interface of the object that the suite judges."""
 
     @property
     def claim(self) -> Claim:
-        """What it says of itself: an attribute will do."""
+        """The claim; an attribute or a property."""
 
     def build(self, process: Process, /) -> object:
         """Return an object with the methods of the claimed capabilities. May raise Unsupported."""

@@ -123,7 +123,7 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
     n = len(examples)
     kept = min(297, n // 6) if held_out is None else held_out
     if not 0 <= kept < n:
-        raise DataError(f"expected at least 1 example to train on, got held_out of {kept} of {n} (TRN-8)")
+        raise DataError(f"expected fewer held-out examples than examples, got {kept} of {n} (TRN-8)")
     order = torch.randperm(n, generator=generator(seed, "split")).numpy()
     return tuple(  # type: ignore[return-value] # two of them
         Examples(examples.raw, np.sort(rows), examples.low, examples.high, examples.pad)

@@ -49,7 +49,7 @@ def test_signal_at_the_last_time_is_found() -> None:
     for process in (early, {"kind": "linear_chain", "beta_end": 0.05, "steps": 20}):
         (finding,) = found(**process)
         assert "at the last time" in finding
-        assert "take more noise" in finding
+        assert "use more noise" in finding
 
 
 def test_time_that_hardly_moves_is_found() -> None:
@@ -57,7 +57,7 @@ def test_time_that_hardly_moves_is_found() -> None:
     (finding,) = found(UNet(1, SMALL, time_scale=1.0), kind="linear")
     assert finding.startswith("the features of embed have standard deviation 0.03")
     (finding,) = found(UNet(1, SMALL, time_scale=1e-3), kind="linear_chain")
-    assert "is time scaled" in finding
+    assert "check that time is scaled" in finding
 
 
 class Broken(nn.Module):
