@@ -390,7 +390,7 @@ def test_the_slope_of_the_inverse_is_one_over_the_slope(schedule: LinearSchedule
 
 
 def test_the_schedules_are_of_the_protocols_that_others_ask_for() -> None:
-    """What the marginal accepts, and that the certified quantities are the public ones."""
+    """Schedules satisfy NoiseProcess, and the certified quantities are the public methods."""
     for protocol in (NoiseProcess, Schedule):
         assert all(isinstance(q, protocol) for q in SCHEDULES)
     assert set(QUANTITIES) == set(get_args(Quantity)) - {"variance"}

@@ -1,4 +1,4 @@
-"""Times and events to judge at: the ends of the claimed range, their neighbours, every scale, and a random sample."""
+"""Times and event shapes at which checks evaluate a target: ends of the range, their neighbours, random times."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .certify import exact
 from .oracles.certified import Floats
 
 LARGEST = 2**21
-"""Numbers in one array of data: of an event with many, fewer times are asked."""
+"""Largest size of one array of data; for large events fewer times are used."""
 
 
 def span(subject: Subject) -> tuple[float, float]:
-    """Return the least and the largest time to ask for: numbers of the format in [t_min, t_max] of the claim.
+    """Return the smallest and largest time to evaluate: numbers of the format in [t_min, t_max] of the claim.
 
-    Their neighbours inside, if the target does not serve the ends. Raises NotClaimed if the format has none.
+    If the target refuses the ends, their neighbours inside. Raises NotClaimed if the format has no such time.
     """
     fmt, claim = subject.format, subject.claim
     low, high = float(fmt.rounded(claim.t_min)), float(fmt.rounded(claim.t_max))
@@ -37,7 +37,7 @@ def span(subject: Subject) -> tuple[float, float]:
 
 
 def serves(subject: Subject, t: float) -> bool:
-    """Say whether a time of a continuous process may be asked for."""
+    """Return whether the target accepts this time of a continuous process."""
     low, high = span(subject)
     return low <= t <= high
 

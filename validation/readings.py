@@ -1,4 +1,4 @@
-"""What a target says of alpha_bar, directly or through another quantity, and how far each may be off."""
+"""alpha_bar inferred from the quantities of a target, with the tolerance of each inference."""
 
 from __future__ import annotations
 

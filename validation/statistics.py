@@ -64,10 +64,10 @@ class Design:
     name: str
     """Key in SHARES."""
     law: Law
-    """What is judged: the mean of N(0, 1) draws, their variance about 0, the law of uniform draws; shares: that of the
-    draws of many calls, which may depend on each other within a call; rare: how often something seldom happens."""
+    """Property tested: mean of N(0, 1) draws, their variance about 0, or the distribution (law) of uniform draws;
+    shares: the distribution over many calls, with draws dependent within a call; rare: the rate of a rare event."""
     catches: float
-    """The discrepancy to catch: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
+    """Discrepancy to detect: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
     shares at one of the levels; a rate."""
     why: str
     """Reason for `catches`: the fault that causes this discrepancy."""
@@ -76,8 +76,8 @@ class Design:
     samples: int = 1
     """Number of samples tested, which divide the share of the design equally."""
     bias: float = 0.0
-    """For a law or shares: a proven bound on the distance between what is sampled and the law it is put to; for rare
-    events: the chance of one, at most, whatever came before."""
+    """For a law or shares: a proven bound on the distance between sampled and tested distribution; for rare events:
+    the largest conditional probability of an event, given all previous trials."""
     places: int = 1
     """For shares: number of draws per call."""
 
@@ -108,7 +108,7 @@ class Design:
                 return _size(self.law, self.catches - self.bias, self.false_alarm, self.miss)
 
     def judge(self, sample: Floats) -> Outcome:
-        """Judge independent draws, at least n of them: standard normal, or uniform where `law` is "law"."""
+        """Test at least n independent draws: standard normal, or uniform if `law` is "law"."""
         n = sample.size
         if n < self.n:
             raise ValueError(f"expected at least {self.n} draws for {self.name}, got {n}")
@@ -126,10 +126,10 @@ class Design:
         return self._recorded(Outcome(statistic, low, high + self.bias, n, p))
 
     def judge_shares(self, shares: Floats, levels: Floats, more: float = 0.0) -> Outcome:
-        """Judge independent calls, at least n of them; shares: (calls, levels), of draws that are at most the level.
+        """Test at least n independent calls; shares: (calls, levels), the fraction of draws at most each level.
 
-        more: what the format adds to the bias. The statistic is the largest distance of a mean from its level, and
-        `high` how much of it the calls leave open.
+        more: bias added by the format. The statistic is the largest distance of a mean from its level, and `high`
+        its acceptance limit for this number of calls.
         """
         n = len(shares)
         if n < self.n or self.law != "shares":
@@ -143,7 +143,7 @@ class Design:
         return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
 
     def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:
-        """Judge at least n trials, in each of which the event has the chance `bias` at most, whatever came before."""
+        """Test at least n trials, each with conditional probability at most `bias` of the event."""
         n = happened.size
         if n < self.n or self.law != "rare":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What a claim, and the weights, say of the law of the times drawn: a distribution function to put them to (TIM-2)."""
+"""Distribution of the times drawn, as implied by the claim and the weights, as a distribution function (TIM-2)."""
 
 from __future__ import annotations
 

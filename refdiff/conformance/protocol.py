@@ -55,7 +55,7 @@ class Handle:
 
 @final
 class Malformed(RefdiffError):
-    """What came is no message of the protocol."""
+    """The bytes received are not a message of the protocol."""
 
 
 def pack(message: Message) -> bytes:

@@ -88,7 +88,7 @@ def test_a_flipped_bit_raises_nothing_else(tmp_path: Path, data: st.DataObject) 
 
 
 class Harm:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         """Take the command."""

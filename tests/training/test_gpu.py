@@ -1,4 +1,4 @@
-"""What holds on the CPU holds on a GPU: `python -m validation.gpu` runs these where there is one, and records it."""
+"""Tests on a GPU of properties tested on the CPU; `python -m validation.gpu` runs and records them."""
 
 from __future__ import annotations
 
