@@ -32,7 +32,7 @@ def span(subject: Subject) -> tuple[float, float]:
     if subject.inner:
         low, high = _above(low, fmt), _below(high, fmt)
     if low > high:
-        raise NotClaimed(f"{fmt.name} has no time between the claimed t_min={claim.t_min} and t_max={claim.t_max}")
+        raise NotClaimed(f"{fmt.name} has no number between the claimed t_min={claim.t_min} and t_max={claim.t_max}")
     return low, high
 
 
@@ -47,7 +47,7 @@ def _above(x: float, fmt: Format) -> float:
 
 
 def _below(x: float, fmt: Format) -> float:
-    # Below a power of two the numbers lie twice as close.
+    # Below a power of two the spacing of numbers is half of that above.
     near = x - float(fmt.ulp(x)) / 2.0
     return near if float(fmt.rounded(near)) == near else x - float(fmt.ulp(x))
 
@@ -73,12 +73,12 @@ def times(subject: Subject, count: int = 96, event: tuple[int, ...] = ()) -> Tim
     scales = 2.0 ** (np.log2(high) + (start - np.log2(high)) * (np.arange(count) + rng.random(count)) / count)
     near_end = high - width * 2.0 ** -rng.uniform(1.0, fmt.bits, size=count // 4)
     found = within_format(np.concatenate([ends, powers, strata, scales, near_end]), fmt, low, high)
-    # In no order: a library that sorts its times would look right on sorted ones.
+    # Shuffled, since a library that sorts its times would be right on sorted ones.
     return _few(rng.permutation(found), (low, high), event)
 
 
 def _few(t: Times, ends: tuple[float, float], event: tuple[int, ...]) -> Times:
-    """Return as many of the times as an array of such events may have, the ends first."""
+    """Return the times that fit into one array for this event shape, the ends first."""
     most = max(4, LARGEST // max(1, int(np.prod(event))))
     if len(t) <= most:
         return t
@@ -102,8 +102,8 @@ def at_shares(subject: Subject, shares: Sequence[float] | Floats) -> Times:
 def middle(subject: Subject, shares: Sequence[float] | Floats) -> Times:
     """Return times, or indices, at these shares of the stretch where alpha_bar falls from 0.9 to 0.1.
 
-    A process that does not fall so far, or faster than its format can tell, is asked where it is nearest to that; one
-    of the library's own over the whole of its claimed range.
+    If alpha_bar does not fall so far, or faster than the format resolves, the nearest times are used; for a library's
+    own process, times over its whole claimed range.
     """
     share = np.asarray(shares, dtype=np.float64)
     if isinstance(subject.process, Chain):
@@ -143,8 +143,8 @@ def dyadic_nodes(subject: Subject, intervals: int = 64) -> Floats:
 def edges(subject: Subject) -> Times:
     """Return the times at which log alpha_bar passes the smallest normal numbers of the format, eight an octave.
 
-    What flushes small numbers to 0 shows there, whatever the seed. None for a chain, whose every index is asked, nor
-    for a process that is not known.
+    They show code that flushes small numbers to 0, for any seed. Empty for a chain, whose indices are all checked, and
+    for a process without known values.
     """
     if isinstance(subject.process, (Chain, Own)):
         return times(subject)[:0]
@@ -156,7 +156,7 @@ def edges(subject: Subject) -> Times:
 
 
 def _reaching(decay: Callable[[Floats], float], wanted: float, exponents: tuple[float, float]) -> float:
-    """Return the time at which a decay reaches what is wanted, to a thousandth of an octave."""
+    """Return the time at which a decay reaches `wanted`, to a thousandth of an octave."""
     low, high = exponents
     while high - low > 1e-3:
         middle = (low + high) / 2.0
@@ -195,7 +195,7 @@ def drawn_events(subject: Subject, default: SearchStrategy[tuple[int, ...]]) -> 
 def drawn_data(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Array:
     """Return normal data of shape (len(t), *event) in the target's format, fixed by `key`.
 
-    Of unit scale, but for one example in four, of scale 32: a library that clips should show it.
+    The scale is 1, and 32 for one example in four, to detect a library that clips.
     """
     unit = np.random.default_rng([subject.seed, key]).standard_normal((len(t), *event))
     scale = np.where(np.arange(len(t)) % 4 == 3, 32.0, 1.0).reshape(-1, *(1,) * len(event))

@@ -32,7 +32,7 @@ from .oracles.certified import Floats, Quantity
 from .readings import scales
 
 GAMMA = 5.0
-"""Of min_snr."""
+"""gamma of min_snr."""
 Formula: TypeAlias = Callable[[Any, Any, Any], Any]
 Kind: TypeAlias = tuple[Parameterization, Weighting]
 """Prediction type, and the weight on its squared error."""
@@ -80,7 +80,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Numbers in one example."""
+        """Size of one example."""
         return int(np.prod(self.x_0.shape[1:]))
 
 
@@ -95,7 +95,7 @@ class Known:
 
     @staticmethod
     def of(subject: Subject, t: Times, weight: Weighting) -> Known:
-        """Look them up. Raises NotClaimed for the likelihood weight of a process without a known rate."""
+        """Return the scales at t. Raises NotClaimed for the likelihood weight of a process without a known rate."""
         if weight != "likelihood":
             return Known(scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
         if not isinstance(subject.process, (Linear, Cosine)):
@@ -105,9 +105,9 @@ class Known:
 
 
 def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return the weight, how far it may be off, and where it is asked for.
+    """Return the weight, its tolerance, and its domain.
 
-    Weights are monotone in each scale, so the largest change is at a corner of what is not known.
+    Weights are monotone in each scale, so the largest change is at a corner of the uncertainty intervals.
     """
     q = known.at
     if kind[1] == "uniform":
@@ -135,7 +135,7 @@ def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.
 @final
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The target of a prediction, how far it may be off, and where it is asked for, example by example."""
+    """Target of a prediction with its tolerance and domain, for each example."""
 
     value: Floats
     off: Floats
@@ -163,7 +163,7 @@ def wanted(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) 
 @final
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """One number for each example, and how far a right loss may be off."""
+    """Expected loss of each example, with its tolerance."""
 
     value: Floats
     off: Floats
@@ -175,10 +175,10 @@ class Losses:
 
 
 def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
-    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns.
+    """Return w sum (y_hat - y)^2 for each example, where y_hat is the output of the denoiser.
 
-    `off` covers the losses that go by way of another prediction, of which one may divide by what is nearly 0: there it
-    is infinite.
+    `off`, the tolerance, allows a loss to be computed from another prediction; it is infinite where that conversion
+    may divide by nearly 0.
     """
     w, d_w, of_weight = weighed(kind, known, fmt)
     y, size = wanted(kind[0], batch, known.at, fmt), batch.size
@@ -198,10 +198,10 @@ def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
 
 
 def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Floats:
-    """Return what the difference of a prediction and its target may lose if it is formed of another prediction.
+    """Return the error of prediction minus target if it is computed from another prediction.
 
-    That is 8u of the magnitudes of the terms of both, carried back: the scales are the same in x_t, in both and in the
-    weight, to two roundings. A way whose square overflows loses everything.
+    It is 8u times the magnitudes of the terms of both, propagated back: x_t, prediction, target and weight use the same
+    scales up to two roundings. It is infinite if a square overflows.
     """
     q = at.shaped(batch.x_0.ndim)
     x, e, v = (np.abs(array.astype(np.float64)) for array in (batch.x_0, batch.eps, batch.predicted))
@@ -217,7 +217,7 @@ def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format
 
 
 def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
-    """Return the loss of a batch as the claim reduces it, and its bound."""
+    """Return the loss of a batch with the claimed reduction, and its tolerance."""
     if subject.built.reduction == "none":
         return found.value, found.off
     share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
@@ -229,7 +229,7 @@ def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Solves:
-    """A denoiser that is right about the x_t it is given: it computes the noise from it and from x_0."""
+    """A denoiser that computes the exact prediction from its input x_t and the known x_0."""
 
     prediction: Parameterization
     x_0: Array
@@ -239,7 +239,7 @@ class Solves:
     """The (x_t, t) of every call."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:
-        """Return what is to be predicted, with no rounding but the last."""
+        """Return the exact prediction, rounded once."""
         self.asked.append((np.array(x_t), np.array(t)))
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):
@@ -257,10 +257,10 @@ class Solves:
             return np.asarray(-eps / q.sigma)
 
     def loss(self, size: Floats) -> Floats:
-        """Return how far the prediction may be off for data and noise of this size, as x_t and the scales are.
+        """Return the tolerance of the prediction for data and noise of this size.
 
-        x_t rounds three times, and its scales are off by d_alpha and d_sigma; both are divided by sigma, and then the
-        prediction rounds once.
+        x_t is rounded three times, and its scales have errors d_alpha and d_sigma; both are divided by sigma, and then
+        the prediction is rounded once.
         """
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):
@@ -270,7 +270,7 @@ class Solves:
 
 
 def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
-    """Call the target's loss with a denoiser that predicts what it is told."""
+    """Call the target's loss with a denoiser that returns a given prediction."""
     denoiser = Predicts(batch.predicted)
     return asked_of(subject, kind, batch, denoiser, denoiser.asked), denoiser
 
@@ -290,10 +290,10 @@ def asked_of(
 
 
 def time_loss(subject: Subject, t: Times) -> Floats:
-    """Return how far the time that the denoiser is given may be from the time asked for (LOS-1).
+    """Return the tolerance of the time passed to the denoiser (LOS-1).
 
-    A network may want its time in units of its own, a t + b, or as a noise level: an adapter takes it back. Two
-    roundings each way make 4u (t + b/a), b/a being 1/128 at most; a noise level tells t as far as alpha_bar does.
+    A network may take time in its own units, a t + b, or as a noise level, which an adapter converts back. Two
+    roundings each way give 4u (t + b/a), with b/a at most 1/128; from a noise level, t is as accurate as alpha_bar.
     """
     if isinstance(subject.process, Chain):
         return np.zeros(len(t))

@@ -105,7 +105,7 @@ def guarded(
         raise late from None
     except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
         if isinstance(error, ValueError) and str(error) in _READ_ONLY:
-            raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
+            raise Misbehaviour("CON-3", f"{what} wrote to its input ({one_line(error)})") from None
         hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
         raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
     if seconds is not None and time.monotonic() - started > seconds + 1.0:
@@ -149,7 +149,7 @@ class Local(Callee):
         """Call the method on locked copies, and see that it returns in time and leaves them alone."""
         function = self._method(method)
         if not callable(function):
-            raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         result = guarded(what, seconds, lambda: _settled(method, function(*sent)), refusals=self.refusals)
         for position, (before, after) in enumerate(zip(arguments, sent, strict=True), start=1):

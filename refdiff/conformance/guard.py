@@ -63,7 +63,7 @@ class Built:
     _callee: Callee = field(init=False)
 
     def __post_init__(self) -> None:
-        """Put what was built behind the guard, if it is of this process."""
+        """Wrap the built object in the guard, if it lives in this process."""
         self._callee = self.made if isinstance(self.made, Callee) else Local(self.made, self.refusals)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
@@ -72,7 +72,7 @@ class Built:
         if not isinstance(result, dict):
             raise Misbehaviour("CON-2", f"expected coefficients to return a mapping, got {described(result)}")
         if not result:
-            raise Misbehaviour("CON-2", "coefficients is empty, although the claim has schedule")
+            raise Misbehaviour("CON-2", "expected at least one coefficient, as the claim lists 'schedule', got none")
         if (names := frozenset(map(str, result))) != (self._names or names):
             raise Misbehaviour("CON-2", f"coefficients has {sorted(names)}, and had {sorted(self._names)} before")
         self._names = names
@@ -81,7 +81,7 @@ class Built:
                 "CON-2", f"coefficients has {unknown[0]!r}, which is none of {', '.join(get_args(Quantity))}"
             )
         if self.is_chain and "beta" in result:
-            raise Misbehaviour("CON-2", "coefficients has 'beta' for a chain, where there is no rate")
+            raise Misbehaviour("CON-2", "expected no 'beta' for a chain, which has no rate, got one")
         return {name: self._array(f"coefficients[{name!r}]", value, t.shape) for name, value in result.items()}
 
     def quantity(self, name: Quantity, t: Times) -> Array:
@@ -154,10 +154,10 @@ class Built:
         return self._array("ema", self.call("ema", decay, history), history.shape)
 
     def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
-        """Return the denoiser that the target trains, behind the guard too; asked for the same again, the same one."""
+        """Return the denoiser that the target trains, guarded; the same arguments give the same denoiser."""
         key = (data.tobytes(), seed, seconds)
         if key not in self._fitted:
-            # About so many seconds, on a machine that may be busy: thirty times as many are no hang.
+            # The machine may be busy, so that up to thirty times the seconds are allowed.
             made = self.call("fit", data, seed, seconds, more=30.0 * seconds)
             if isinstance(made, Callee):
                 self._fitted[key] = made
@@ -175,11 +175,11 @@ class Built:
         return denoiser
 
     def has(self, method: str) -> bool:
-        """Say whether what was built has a method of this name."""
+        """Return whether the built object has a method of this name."""
         return self._callee.has(method)
 
     def call(self, method: str, *arguments: object, more: float = 0.0) -> Any:
-        """Call a method on copies, and see that it returns in time and leaves them alone.
+        """Call a method on copies of the arguments. Raises Misbehaviour on a timeout or if it changes them.
 
         more: seconds beyond the limit of any call.
         """
@@ -198,7 +198,7 @@ class Built:
         return result
 
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
-        """Ask, unless the same call hung or ended the process before."""
+        """Make the call, unless the same call hung or ended the process before."""
         if what in self._hung:
             raise Misbehaviour("CON-5", f"{self._hung[what]}, and is not called again")
         try:
@@ -216,5 +216,5 @@ class Built:
         if value.dtype != self.format.carrier:
             raise Misbehaviour("CON-2", f"expected {what} of dtype {self.format.carrier}, got {value.dtype}")
         if not self.format.holds(value):
-            raise Misbehaviour("CON-2", f"{what} has values that are not {self.format.name}")
+            raise Misbehaviour("CON-2", f"expected {what} with values of {self.format.name}, got others")
         return np.array(value, subok=False)

@@ -90,7 +90,7 @@ class Linear:
     """Noise rate at t = 1, per unit of time."""
 
     def __post_init__(self) -> None:
-        """Take numbers of any kind as binary64, and refuse what SCH-2 excludes."""
+        """Convert the numbers to binary64. Raises ConfigError for rates outside SCH-2."""
         object.__setattr__(self, "beta_min", float(self.beta_min))
         object.__setattr__(self, "beta_max", float(self.beta_max))
         if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
@@ -106,7 +106,7 @@ class Cosine:
     """Offset, in units of time."""
 
     def __post_init__(self) -> None:
-        """Take a number of any kind as binary64, and refuse what SCH-4 excludes."""
+        """Convert the number to binary64. Raises ConfigError for an offset outside SCH-4."""
         object.__setattr__(self, "s", float(self.s))
         if not 0.0 <= self.s < inf:
             raise ConfigError(f"expected 0 <= s, finite, got {self} (SCH-4)")
@@ -121,7 +121,7 @@ class Chain:
     """Per-step variances, k = 1..N."""
 
     def __post_init__(self) -> None:
-        """Take any sequence of numbers, as binary64, and refuse what DIS-1 excludes."""
+        """Convert the numbers to a tuple of binary64. Raises ConfigError for betas outside DIS-1."""
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
         wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(self.betas, start=1) if not 0.0 < beta < 1.0]
         if wrong or not self.betas:
@@ -211,7 +211,7 @@ class Claim:
     """Exceptions by which the library itself refuses: `Unsupported` may be raised from these, and from no others."""
 
     def __post_init__(self) -> None:
-        """Refuse names outside the contract."""
+        """Raise ConfigError for names outside the contract."""
         object.__setattr__(self, "name", " ".join(str(self.name).split()))
         object.__setattr__(self, "version", " ".join(str(self.version).split()))
         object.__setattr__(self, "processes", tuple(self.processes))

@@ -197,7 +197,7 @@ class RemoteObject(Callee):
     def ask(self, what: str, method: str, arguments: Sequence[object], seconds: float | None) -> Any:
         """Call the method in the other process, which keeps the rules of the contract itself."""
         if not self.has(method):
-            raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         limit = self._target.seconds if seconds is None else seconds
         lent = [x for x in arguments if callable(x)]
         encoded = [protocol.encode(x, lent.index) for x in arguments]

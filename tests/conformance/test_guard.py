@@ -17,7 +17,7 @@ from validation.suite import checks
 
 HERE = "tests.conformance.bad_targets"
 BAD = {
-    "missing_method": ("CON-1", "what build returned has no method perturb, which the claim promises"),
+    "missing_method": ("CON-1", "the claim lists 'perturb', but build() returned an object without it"),
     "wrong_shape": ("CON-2", "expected perturb of shape"),
     "wrong_dtype": ("CON-2", "expected perturb of dtype float32, got float64"),
     "not_an_array": ("CON-2", "expected perturb as a numpy.ndarray"),

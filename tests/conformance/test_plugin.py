@@ -70,7 +70,7 @@ def test_right_target(tmp_path: Path) -> None:
     [
         ("no_such_module:target", "CON-1", "No module named 'no_such_module'"),
         (f"{BAD}:nothing", "CON-1", "has no attribute 'nothing'"),
-        (f"{BAD}:missing_method", "CON-1", "has no method perturb"),
+        (f"{BAD}:missing_method", "CON-1", "the claim lists 'perturb'"),
         (f"{BAD}:wrong_shape", "CON-2", "expected perturb of shape"),
         (f"{BAD}:wrong_dtype", "CON-2", "expected perturb of dtype float32"),
         (f"{BAD}:gives_nan", "MAR-4", "got nan"),

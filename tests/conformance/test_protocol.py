@@ -303,5 +303,5 @@ def test_host_by_its_own_command() -> None:
 
 
 def test_exceptions_have_one_root() -> None:
-    """refdiff reports malformed messages."""
+    """The error of a malformed message is a RefdiffError."""
     assert issubclass(Malformed, RefdiffError)
