@@ -105,7 +105,7 @@ def guarded(
         raise late from None
     except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
         if isinstance(error, ValueError) and str(error) in _READ_ONLY:
-            raise Misbehaviour("CON-3", f"{what} wrote to its input ({one_line(error)})") from None
+            raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
         hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
         raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
     if seconds is not None and time.monotonic() - started > seconds + 1.0:
