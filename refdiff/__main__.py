@@ -26,18 +26,18 @@ DOES = "Train diffusion models and sample from them."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
-    """Train a network; leaves weights, checkpoints, metrics and pictures in a folder."""
+    """Train a network and write weights, checkpoints, metrics and pictures to a folder."""
 
     out: Path
-    """The folder."""
+    """Output folder."""
     config: Path | None = None
-    """A TOML file of settings; the command line comes on top of it."""
+    """TOML file of settings; options on the command line override it."""
     resume: bool = False
-    """Go on from the newest good checkpoint in the folder."""
+    """Continue from the newest checkpoint in the folder that loads."""
     denoiser: str | None = None
-    """package.module:function that makes another network than the U-Net, from the shape of one example."""
+    """package.module:function that builds the network from the shape of one example, in place of the U-Net."""
     features: str | None = None
-    """package.module:function that makes what the Frechet distance looks at."""
+    """package.module:function that builds the feature extractor of the Frechet distance."""
     settings: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def __call__(self) -> None:
@@ -54,24 +54,24 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Draw samples of a trained network: samples.npy, float32 in [-1, 1], and samples.png."""
+    """Sample from a trained network; writes samples.npy, float32 in [-1, 1], and samples.png."""
 
     checkpoint: Path
-    """The folder of a run, or a .safetensors file."""
+    """Folder of a run, or a .safetensors file."""
     out: Path
-    """The folder for the samples."""
+    """Output folder."""
     num: int = 64
-    """How many."""
+    """Number of samples."""
     seed: int = 0
-    """Decides the noise."""
+    """Random seed."""
     rule: Rule = "ddim"
-    """How a step is taken."""
+    """Sampler."""
     walk: int = 50
-    """Steps."""
+    """Number of sampling steps."""
     weights: Literal["ema", "model"] = "ema"
-    """Of a folder: the average, or the last weights."""
+    """Weights to load from a folder: the moving average (ema), or those of the last step (model)."""
     denoiser: str | None = None
-    """package.module:function that makes the network, if it is not the U-Net."""
+    """package.module:function that builds the network, if it is not the U-Net."""
 
     def __call__(self) -> None:
         """Sample."""
@@ -81,7 +81,7 @@ class Sample:
 
 
 def _named(name: str | None) -> Any:
-    """Return what package.module:function names."""
+    """Import and return package.module:function. Raises ConfigError if it cannot be imported or called."""
     if name is None:
         return None
     module, _, function = name.partition(":")
@@ -90,12 +90,12 @@ def _named(name: str | None) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"expected package.module:function, got {name}: {error} (TRN-8)") from None
     if not callable(found):
-        raise ConfigError(f"expected package.module:function, got {name}, which is no function (TRN-8)")
+        raise ConfigError(f"expected package.module:function, got {name}, which is not callable (TRN-8)")
     return found
 
 
 def _parsed(commands: Any, argv: list[str]) -> Any:
-    """Return the command. What refdiff refuses tyro would show in a box, with names that are its own."""
+    """Return the parsed command. Raises the RefdiffError itself where tyro would print it in a box."""
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -113,7 +113,7 @@ def _parsed(commands: Any, argv: list[str]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 2 with one sentence on stderr for what a person can mend."""
+    """Run a command. Returns 0, or 2 after a one-line message on stderr for an error that the user can correct."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     early = argparse.ArgumentParser(prog="refdiff", add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path, nargs="?")

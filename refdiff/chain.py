@@ -24,7 +24,7 @@ from refdiff.tensors import Times, Values, within
 
 if TYPE_CHECKING:
     Refused: TypeAlias = Never
-    """The type of keywords that are taken only to be refused: a type checker refuses them first."""
+    """Type of keyword arguments that are accepted only to be rejected, so that a type checker rejects them first."""
 else:
     Refused = object
 
@@ -38,10 +38,10 @@ class DiscreteChain:
     """beta_k for k = 1..N, each in (0, 1): the variance that step k adds."""
     _log_alpha_bar: Tensor = field(init=False, repr=False)
     _to_middle: Tensor = field(init=False, repr=False)
-    """(levels, N + 1): what the steps between k and the middle of its block of 2^(level + 1) indices add."""
+    """(levels, N + 1): sum of log1p(-beta) over the steps between k and the middle of its block of 2^(level + 1)."""
 
     def __post_init__(self) -> None:
-        """Refuse an empty chain and any beta_k outside (0, 1)."""
+        """Raise DomainError for an empty chain and for any beta_k outside (0, 1)."""
         if not self.betas:
             raise DomainError("DIS-1", "at least one beta", "none")
         for k, beta in enumerate(self.betas, start=1):
@@ -62,8 +62,8 @@ class DiscreteChain:
     ) -> DiscreteChain:
         """Return DDPM's chain: beta_k runs evenly from beta_start to beta_end (DIS-3).
 
-        beta_start, beta_end: variances per step, as DDPM and diffusers have them; by default 0.1/steps and 20/steps,
-        which at 1000 steps are the 1e-4 and 0.02 of Ho et al., and at any other end as near to pure noise.
+        beta_start, beta_end: variances per step, as in DDPM and diffusers; by default 0.1/steps and 20/steps, which
+        are the 1e-4 and 0.02 of Ho et al. at 1000 steps, and end equally close to pure noise at any other number.
         Raises DomainError for rates per unit of time, N beta_k, and for their names beta_min and beta_max.
         """
         first, last = _ends(steps, beta_start, beta_end, (0.1, 20.0), renamed)
@@ -87,9 +87,9 @@ class DiscreteChain:
 
     @staticmethod
     def sampled(schedule: Schedule, steps: int, *, cap: float = 1.0) -> DiscreteChain:
-        """Return the chain that meets a schedule at every k/N, beta_k = 1 - alpha_bar(k/N)/alpha_bar((k-1)/N) (DIS-3).
+        """Return the chain that equals a schedule at every k/N, beta_k = 1 - alpha_bar(k/N)/alpha_bar((k-1)/N) (DIS-3).
 
-        cap: the largest beta_k; where it bites, the chain leaves the schedule. A schedule with alpha(1) = 0 needs one.
+        cap: the largest beta_k; where it applies, the chain differs from the schedule. It is needed if alpha(1) = 0.
         """
         ends = torch.arange(_counted(steps) + 1, dtype=torch.float64) / steps
         betas = -expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
@@ -104,19 +104,19 @@ class DiscreteChain:
     def log_decay(self, *, t: Times, s: Times) -> Values:
         """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1).
 
-        A difference of two entries of log_alpha_bar would lose what is below 1e-16 of them. s and t lie on either side
-        of the middle of the smallest aligned block that holds both, and what leads there adds up without cancellation:
-        of relative error 4 u at most, log1p's 2 u among them.
+        The difference of two entries of log_alpha_bar would cancel. Instead, s and t lie on either side of the middle
+        of the smallest aligned block that holds both, and the sums from each to the middle add without cancellation:
+        the relative error is at most 4 u, of which log1p has 2 u.
         """
         if s.shape != t.shape:
             raise DomainError("MAR-6", "s and t of one shape", f"s {tuple(s.shape)}, t {tuple(t.shape)}")
         ends = self.log_alpha_bar(s) - self.log_alpha_bar(t)
         first, last = self._index(s), self._index(t)
-        # The block's size is told by the highest bit in which s and t differ.
+        # The highest bit in which s and t differ gives the size of the block.
         level = (torch.frexp((first ^ last).double()).exponent - 1).clamp(min=0).long()
         table = self._to_middle.to(t.device)
         between = torch.where(first == last, 0.0, table[level, first] + table[level, last])
-        # From 0 on, log_alpha_bar is rounded once; outside, it is NaN where nothing is raised.
+        # For s = 0, log_alpha_bar is rounded once; outside the domain it is NaN where no error can be raised.
         decay = -torch.where((first == 0) | ends.isnan(), ends, between)
         return within("MAR-6", "t >= s", decay, t >= s, got=t)
 
@@ -138,14 +138,14 @@ class DiscreteChain:
         return log_alpha_bar - log1mexp(log_alpha_bar)
 
     def _index(self, k: Times) -> Tensor:
-        """Return k, int64 and kept in the table."""
+        """Return k as int64, clamped to the table."""
         if k.is_floating_point() or k.is_complex() or k.dtype == torch.bool:
             raise DomainError("DIS-1", "an integer index k (a real time belongs to a schedule)", k.dtype)
         return k.clamp(0, len(self.betas)).long()
 
 
 _FINEST = 1 << 1074
-"""Every number of float64 is a whole multiple of 1 over this."""
+"""Every finite float64 is an integer multiple of 1/_FINEST."""
 
 
 def _whole(value: float) -> int:

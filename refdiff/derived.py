@@ -1,6 +1,6 @@
-"""The quantities of a schedule that follow from its rate, each written once.
+"""Quantities of a noise schedule in continuous time, derived from its rate beta(t).
 
-A schedule states five formulas (private: float64, unchecked). From its decay follow
+A subclass implements five private formulas (float64, without checks). Its log-decay then gives
 
     log_alpha_bar = log_decay from 0 to t      alpha = exp(log_alpha_bar / 2)
     alpha_bar = exp(log_alpha_bar)             sigma = sqrt(-expm1(log_alpha_bar))
@@ -84,7 +84,7 @@ class RateSchedule(ABC):
 
     @final
     def alpha_bar(self, t: Times) -> Values:
-        """Return exp(log_alpha_bar), the share of variance that is signal (SCH-3, SCH-4)."""
+        """Return exp(log_alpha_bar), the fraction of the variance that is signal (SCH-3, SCH-4)."""
         return _elementwise(self._DECAY_CLAUSE, lambda t: torch.exp(self._from_zero(t)), self._alpha_bar_slope, t)
 
     @final
@@ -117,7 +117,7 @@ class RateSchedule(ABC):
         """Return the t at which the schedule has this log-SNR, any shape (SCH-10). Raises below log_snr(1)."""
         if not log_snr.is_floating_point():
             raise DomainError("SCH-10", "floating-point log_snr", log_snr.dtype)
-        # log_snr(1), rounded to the dtype of the argument, is inside: it must come back as t = 1.
+        # log_snr(1), rounded to the dtype of the argument, is inside the domain and must give t = 1.
         lowest = self._log_snr(torch.ones((), dtype=torch.float64, device=log_snr.device))
         inside = within("SCH-10", "log_snr >= log_snr(1)", log_snr, log_snr >= lowest.to(log_snr.dtype))
 
@@ -152,6 +152,6 @@ class RateSchedule(ABC):
 def _elementwise(clause: str, value: Formula, slope: Formula, t: Tensor) -> Tensor:
     if not t.is_floating_point():
         raise DomainError(clause, "floating-point t (an integer index belongs to a chain)", t.dtype)
-    # Two kernels where two comparisons and their conjunction are three; NaN equals nothing.
+    # Two kernels; two comparisons and their conjunction would be three. NaN fails, as it equals nothing.
     inside = within(clause, "t in [0, 1]", t, t == t.clamp(0.0, 1.0))
     return with_slopes(value, (slope,), inside.double()).to(t.dtype)

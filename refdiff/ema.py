@@ -28,16 +28,16 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def average(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
-    """Return the average of a model, which starts as a copy; `update_parameters(model)` brings it up to date (TRN-1).
+    """Return an exponential moving average of a model's weights (TRN-1), updated by `update_parameters(model)`.
 
-    Its first update copies. Buffers are averaged too, and copied if they are whole numbers. Half precision is
-    averaged, and evaluated, in float32, since 1 - decay is lost in it. `state_dict` holds all, with the number of
-    updates, but not the decay. It takes no gradient. Raises DomainError for a decay outside [0, 1).
+    It starts as a copy, and its first update copies. Buffers are averaged too; integer buffers are copied. Half
+    precision is averaged and evaluated in float32, as it cannot represent 1 - decay accurately. `state_dict` holds
+    weights and number of updates, but not the decay. It has no gradients. Raises DomainError for decay outside [0, 1).
     """
     _checked(decay)
     kept = partial(decay_at, decay=decay, warm_up=warm_up)
     if any(tensor.dtype in _HALF for tensor in (*model.parameters(), *model.buffers())):
-        # torch's rule for lists wants one dtype on both sides; the one for single tensors does not, and is slower.
+        # torch's update of lists requires one dtype on both sides; that of single tensors does not, but is slower.
         averaged = AveragedModel(model, use_buffers=True, avg_fn=partial(_one, kept=kept))
     else:
         averaged = AveragedModel(model, use_buffers=True, multi_avg_fn=partial(_many, kept=kept))
@@ -45,7 +45,7 @@ def average(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) ->
 
 
 def decay_at(k: int, decay: float, *, warm_up: bool) -> float:
-    """Return d_k, the share of the average that the update after k others keeps: 0 at k = 0, which copies.
+    """Return d_k, the fraction of the average kept by the update that follows k others; 0 at k = 0, which copies.
 
     Raises DomainError for k < 0, and for a decay outside [0, 1).
     """
@@ -63,7 +63,7 @@ def _checked(decay: float) -> None:
 
 
 def _many(averaged: Sequence[Tensor], current: Sequence[Tensor], k: Tensor | int, *, kept: Kept) -> None:
-    """Move lists of one device and dtype, in place."""
+    """Update lists of averages of one device and dtype in place."""
     if _is_averaged(averaged[0]):
         lerp = get_ema_multi_avg_fn(kept(int(k)))  # type: ignore[no-untyped-call]  # torch leaves it without types
         lerp(list(averaged), list(current), k)
@@ -73,7 +73,7 @@ def _many(averaged: Sequence[Tensor], current: Sequence[Tensor], k: Tensor | int
 
 
 def _one(averaged: Tensor, current: Tensor, k: Tensor | int, *, kept: Kept) -> Tensor:
-    """Return one tensor moved."""
+    """Return the updated average of one tensor."""
     if not _is_averaged(averaged):
         return current
     return torch.lerp(averaged, current.to(averaged.dtype), 1.0 - kept(int(k)))
@@ -84,7 +84,7 @@ def _is_averaged(tensor: Tensor) -> bool:
 
 
 def _widened(averaged: AveragedModel) -> AveragedModel:
-    """Turn half precision into float32, and leave what is shared shared."""
+    """Convert half precision to float32 in place; shared tensors stay shared."""
     for parameter in averaged.parameters():
         if parameter.dtype in _HALF:
             parameter.data = parameter.data.float()

@@ -3,7 +3,7 @@
     x_t = alpha x_0 + sigma eps,    loss = w(t) sum over the event of (y_hat(x_t, t) - y)^2
 
 where y is eps, x_0, v or the score -eps/sigma (denoising score matching). Nothing here is random, and no
-SDE is solved. The mean over a batch is the caller's line.
+SDE is solved. The caller takes the mean over the batch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shap
 from refdiff.weighting import Uniform, Weight
 
 Denoiser: TypeAlias = Callable[[Data, Time], Data]
-"""Maps x_t (batch, *event) and t (batch,) to a prediction shaped as x_t; what of, the objective says."""
+"""Maps x_t (batch, *event) and t (batch,) to a prediction shaped as x_t, of the objective's `prediction` type."""
 Features: TypeAlias = Literal["sum", "mean"]
-"""Over the numbers of one example: the sum is the squared norm of the formulas, the mean is that over its size."""
+"""Reduction over the features of one example: "sum" is the squared norm, "mean" the squared norm over the size."""
 
 
 @final
@@ -33,30 +33,30 @@ Features: TypeAlias = Literal["sum", "mean"]
 class Objective:
     """A weighted squared error, summed over the features of each example unless features="mean" (LOS-1, LOS-2).
 
-    PyTorch's mse_loss and this package's trainer take the mean: the sum is that times the size of an example.
-    The objective names the process and what the denoiser predicts, and `sample` takes both from it.
+    PyTorch's mse_loss and this package's trainer use the mean; the sum is the mean times the size of an example.
+    The objective holds the noise process and the prediction type of the denoiser; `sample` reads both from it.
     """
 
     process: NoiseProcess
-    """A schedule, or a chain, whose t is k in 1..N."""
+    """Noise process: a schedule with t in [0, 1], or a chain with indices k in 1..N as t."""
     prediction: Parameterization = "eps"
-    """What the denoiser predicts."""
+    """Quantity that the denoiser predicts."""
     weight: Weight = field(default_factory=Uniform)
-    """Multiplies the squared error of `prediction`."""
+    """Weight on the squared error of `prediction`."""
     features: Features = "sum"
-    """How the numbers of one example become one (LOS-2): their sum, as in the formulas, or their mean."""
+    """Reduction over the features of one example (LOS-2)."""
 
     def __post_init__(self) -> None:
-        """Refuse names that are none of the four predictions, none of the two reductions."""
+        """Raise DomainError for an unknown prediction or reduction."""
         for name, names in ((self.prediction, Parameterization), (self.features, Features)):
             if name not in get_args(names):
                 raise DomainError("LOS-1", f"one of {', '.join(get_args(names))}", repr(name))
 
     def __call__(self, denoiser: Denoiser, x_0: Data, eps: Data, t: Time) -> Batch:
-        """Return the loss of each example, in the dtype of the data, float32 at least.
+        """Return the loss of each example, (batch,), in the dtype of the data, at least float32.
 
-        x_0, eps: (batch, *event), one dtype; t: (batch,). Raises DomainError on a mismatch, where the process has
-        no such t, where prediction is the score and sigma(t) = 0, and where the denoiser returns another shape.
+        x_0, eps: (batch, *event), one dtype; t: (batch,). Raises DomainError if shapes or dtypes differ, if t is
+        outside the process, if sigma(t) = 0 for prediction "score", or if the denoiser returns another shape.
         """
         same_shape("LOS-1", x_0=x_0, eps=eps)
         q = marginal(self.process, t)
@@ -66,7 +66,7 @@ class Objective:
             raise DomainError("LOS-1", f"a prediction of shape {tuple(x_0.shape)}", tuple(predicted.shape))
         error = squared_error(predicted, self._wanted(x_0, eps, alpha, sigma), self.features)
         weight = self.weight.of(self.process, t, self.prediction)
-        # 0 * inf: a perfect prediction has loss 0 under a weight without bound (LOS-3).
+        # Avoids 0 * inf: a perfect prediction has loss 0 under an infinite weight (LOS-3).
         return torch.where(error == 0.0, 0.0, weight.to(error.dtype) * error)
 
     def _wanted(self, x_0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -89,6 +89,6 @@ def squared_error(predicted: Data, wanted: Data, features: Features = "sum") -> 
     predicted, wanted: (batch, *event). In half precision the squares are summed in float32.
     """
     widest = torch.promote_types(torch.promote_types(predicted.dtype, wanted.dtype), torch.float32)
-    # Squared in float16, an error below 2^-12 is 0.
+    # In float16 the square of an error below 2^-12 underflows to 0.
     squares = by_example((predicted.to(widest) - wanted.to(widest)).square())
     return squares.sum(1) if features == "sum" else squares.mean(1)

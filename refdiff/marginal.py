@@ -1,4 +1,4 @@
-"""The Gaussians of the forward process, in closed form (spec chapter 2). No solver is needed.
+"""Gaussian distributions of the forward process in closed form (spec chapter 2). No solver is needed.
 
     q(x_t | x_0)      = N(alpha_t x_0, sigma_t^2 I)                               MAR-1, MAR-2
     q(x_t | x_s)      = N(alpha_t|s x_s, sigma_t|s^2 I),   s <= t                 MAR-6
@@ -25,23 +25,23 @@ from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_e
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Marginal:
-    """N(alpha x, sigma^2 I): the law of a later state given an earlier one, x."""
+    """N(alpha x, sigma^2 I), the distribution of a later state given an earlier state x."""
 
     alpha: Values
-    """What scales the earlier state, float64."""
+    """Coefficient of the earlier state, float64."""
     sigma: Values
-    """Standard deviation of the noise added since, float64."""
+    """Standard deviation of the noise added since the earlier state, float64."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Posterior:
-    """N(on_x_0 x_0 + on_x_t x_t, variance I): the law of x_s given both ends (MAR-7)."""
+    """N(on_x_0 x_0 + on_x_t x_t, variance I), the distribution of x_s given x_0 and x_t (MAR-7)."""
 
     on_x_0: Values
-    """What scales x_0 in the mean, float64."""
+    """Coefficient of x_0 in the mean, float64."""
     on_x_t: Values
-    """What scales x_t in the mean, float64."""
+    """Coefficient of x_t in the mean, float64."""
     variance: Values
     """Variance of each component, float64; 0 at s = 0."""
 
@@ -56,7 +56,7 @@ def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:
     """Return q(x_t | x_s) at times s <= t of one shape (MAR-6). Raises DomainError if alpha(s) = 0."""
     earlier, later = _widened(s), _widened(t)
     added = -expm1(process.log_decay(t=later, s=earlier))
-    # Plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
+    # The derivative of plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
     sigma = with_slopes(torch.sqrt, (lambda added: 0.5 / torch.sqrt(added),), added)
     # alpha as a ratio: exp(log_decay / 2) has no derivative of its own where cosine's alpha reaches 0.
     return Marginal(alpha=process.alpha(later) / process.alpha(earlier), sigma=sigma)
@@ -68,7 +68,7 @@ def posterior(process: NoiseProcess, *, t: Times, s: Times) -> Posterior:
     start = torch.zeros_like(earlier)
     variance_s = -expm1(process.log_decay(t=earlier, s=start))
     variance_t = -expm1(process.log_decay(t=later, s=start))
-    # Every coefficient divides by it; the times may be indices, which hold no NaN.
+    # Every coefficient divides by variance_t. It carries the NaN, since integer indices cannot.
     variance_t = within("MAR-7", "s < t", variance_t, later > earlier, got=later)
     added = -expm1(process.log_decay(t=later, s=earlier))
     alpha_s, alpha_t = process.alpha(earlier), process.alpha(later)
@@ -111,7 +111,7 @@ def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:
     """Return log q(x_t | x_0), natural, summed over the event (MAR-9).
 
     x_t, x_0: (batch, *event), one dtype; t: (batch,) with sigma_t > 0. Returns (batch,).
-    Raises DomainError where sigma_t = 0: there the law has no density.
+    Raises DomainError where sigma_t = 0: there the distribution has no density.
     """
     sigma, standard = _standardized(process, x_t, x_0, t)
     size = x_0[0].numel() if len(x_0) else 0
@@ -132,7 +132,7 @@ def score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
 def _standardized(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> tuple[Tensor, Tensor]:
     same_shape("MAR-9", x_t=x_t, x_0=x_0)
     q = marginal(process, t)
-    # Rounded to the dtype of the data it may be 0 where it is not in float64; it divides there.
+    # The division is in the dtype of the data, where sigma may round to 0.
     sigma = within("MAR-9", "sigma > 0 in the dtype of the data", q.sigma, q.sigma.to(x_0.dtype) > 0.0)
     return sigma, (x_t - over_event(q.alpha, x_0) * x_0) / over_event(sigma, x_0)
 

@@ -1,6 +1,6 @@
-"""Forms without cancellation, and derivatives that autograd gets wrong.
+"""Elementary functions without cancellation, and derivatives that autograd gets wrong.
 
-Each helper names its law, its domain and its error, and is safe backward as well as forward.
+Each function states its formula, domain and error, and has a correct derivative.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Formula: TypeAlias = Callable[..., Tensor]
 def expm1(x: Tensor) -> Tensor:
     """Return exp(x) - 1 for any x, without cancellation, in compiled code too.
 
-    Any shape, floating. torch.compile's C++ for vectors forms exp(x) - 1 as it is written, which leaves no digit
-    of it near x = 0 (torch 2.13: 8e-8 relative at x = -1e-11 in float64). Kahan's (u - 1) x / log(u), u = exp(x), has
-    a relative error of a few u: the errors of u - 1 and of log(u) cancel.
+    Any shape, floating. The vectorised C++ of torch.compile evaluates exp(x) - 1 literally, which cancels near x = 0
+    (torch 2.13: relative error 8e-8 at x = -1e-11 in float64). Kahan's (u - 1) x / log(u), u = exp(x), has a relative
+    error of a few ulp: the errors of u - 1 and of log(u) cancel.
     """
     if not torch.compiler.is_compiling():
         return torch.expm1(x)
@@ -40,25 +40,24 @@ def log1mexp(x: Tensor) -> Tensor:
     where exp(x) is small, log1p(-exp(x)) where it is near 1, and they meet at x = -log 2.
     """
     near_zero = x > -log(2.0)
-    # Each branch sees only arguments of its own, or 0 * inf = NaN comes back through `where`.
+    # Each branch gets only arguments of its own domain; otherwise `where` passes 0 * inf = NaN to the gradient.
     near = torch.log(-expm1(torch.where(near_zero, x, -log(2.0))))
     far = torch.log1p(-torch.exp(torch.where(near_zero, -log(2.0), x)))
     return torch.where(torch.isnan(x), x, torch.where(near_zero, near, far))
 
 
 def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
-    """Return value(*times), times of one shape, whose derivative in the i-th time is slopes[i](*times) (NUM-4).
+    """Return value(*times), times of one shape, with derivative slopes[i](*times) in the i-th time (NUM-4).
 
-    The chain rule multiplies inf by 0 where a square root or a logarithm reaches the end of its
-    domain, and returns NaN for d sigma/dt at t = 0 or d alpha/dt at t = 1 (cosine). Here the
-    slope is a formula of its own, so it is the one-sided limit, possibly infinite, never NaN.
-    Reverse and forward mode, `vmap` and `torch.compile` go through it.
+    The chain rule multiplies inf by 0 where a square root or a logarithm reaches the end of its domain, and gives
+    NaN for d sigma/dt at t = 0 or d alpha/dt at t = 1 (cosine). With an explicit formula the slope is the one-sided
+    limit, possibly infinite, never NaN. Supports reverse and forward mode, `vmap` and `torch.compile`.
     """
     if is_plain(*times) and not any(_differentiated(t) for t in times):
         return value(*times)
     # Dynamo cannot trace a Function that has a jvp; only eager code can ask for forward mode.
     rule = _Sloped if torch.compiler.is_compiling() else _SlopedBothModes
-    # Stacked: dynamo counts the parameters of `forward` to see whether it takes a ctx, and `*times` misleads it.
+    # Stacked, because dynamo counts the parameters of `forward` to detect a ctx, and `*times` misleads it.
     result: Tensor = rule.apply(value, slopes, torch.stack(times))  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
     return result
 
@@ -69,7 +68,7 @@ def _differentiated(t: Tensor) -> bool:
 
 
 def _times(slope: Tensor, gradient: Tensor) -> Tensor:
-    # An unused path has gradient 0, and 0 * inf would poison the used ones.
+    # An unused path has gradient 0; 0 * inf = NaN would spoil the sum over paths.
     return torch.where(gradient == 0, 0.0, gradient * slope)
 
 

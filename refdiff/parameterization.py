@@ -1,9 +1,9 @@
-"""Conversions between what a network may predict: eps, x_0, v and score (spec chapter 4).
+"""Conversions between the quantities a network may predict: eps, x_0, v and score (spec chapter 4).
 
     x_t = alpha x_0 + sigma eps        v = alpha eps - sigma x_0        score = -eps/sigma
 
 `convert` is exact algebra given x_t. A conversion that divides by alpha (to x_0 or v, from eps or
-score) or by sigma (to eps, v or score, from x_0; to score from anything) refuses a time where that is 0.
+score) or by sigma (to eps, v or score, from x_0; to score from anything) raises DomainError where that is 0.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def convert(
     source: Parameterization,
     to: Parameterization,
 ) -> Data:
-    """Return `value`, a prediction of `source` at x_t, as a prediction of `to` (PAR-1 to PAR-4).
+    """Convert `value`, a prediction of `source` at x_t, to a prediction of `to` (PAR-1 to PAR-4).
 
-    value, x_t: (batch, *event), one dtype; t: (batch,). Raises DomainError on a mismatch, on a name
-    that is none of the four, and at a time where the conversion divides by 0.
+    value, x_t: (batch, *event), one dtype; t: (batch,). Raises DomainError if shapes or dtypes differ, for an
+    unknown name, and at a time where the conversion divides by 0.
     """
     for name in (source, to):
         if name not in get_args(Parameterization):
@@ -56,7 +56,7 @@ def convert(
 
 
 class _At:
-    """The formulas at one x_t; alpha and sigma have the shape (batch, 1, ..., 1)."""
+    """Conversion formulas at one x_t; alpha and sigma have shape (batch, 1, ..., 1)."""
 
     def __init__(self, alpha: Tensor, sigma: Tensor, x_t: Tensor) -> None:
         self.alpha, self.sigma, self.x_t = alpha, sigma, x_t

@@ -1,6 +1,6 @@
 """The few samplers that monitoring and validation need (spec chapter 10). Training needs none.
 
-One step goes from x_t to x_s, s < t. It takes of a prediction at (x_t, t) what its formula has, x_0_hat or eps_hat:
+One step goes from x_t to x_s, s < t, by a prediction at (x_t, t) in the form that its formula uses:
 
     em      one Euler-Maruyama step of the reverse SDE, by eps_hat                  `em_step`, SMP-1
     ddpm    the posterior's mean for x_0_hat, plus its deviation times noise        `ddpm_step`, SMP-2
@@ -8,9 +8,9 @@ One step goes from x_t to x_s, s < t. It takes of a prediction at (x_t, t) what 
     ode     one Euler step of the probability flow, by eps_hat                      `ode_step`, SMP-4
     rk4     one Runge-Kutta step of order 4 of the probability flow                 `rk4_step`, SMP-4
 
-`sample` walks a grid of times with any of them, each of x_0_hat and eps_hat taken from the network's prediction
-directly (PAR-7); `ode_adaptive` hands the flow to a library's integrator.
-Noise is an argument of a step; a walk draws it from the generator given.
+`sample` takes steps along a grid of times with any of them, and converts the network's prediction directly to the
+x_0_hat or eps_hat of the step (PAR-7); `ode_adaptive` integrates the flow with torchdiffeq.
+Noise is an argument of each step; `sample` draws it from the generator given.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode", "rk4"]
 """Names of the samplers, those of the conformance contract and rk4."""
 Velocity: TypeAlias = Callable[[Data, Time], Data]
 RENAMED: dict[str, Rule] = {"euler_maruyama": "em", "ancestral": "ddpm", "flow": "ode"}
-"""What the samplers were called before."""
+"""Former names of the samplers, with their present names."""
 
 
 def checked_rule(name: object) -> Rule:
-    """Return the name of a sampler. Raises DomainError for any other name, and says what a renamed one became."""
+    """Return the name of a sampler. Raises DomainError for any other name, with the new name of a renamed sampler."""
     for rule in get_args(Rule):
         if name == rule:
             known: Rule = rule
             return known
     if isinstance(name, str) and name in RENAMED:
-        raise DomainError("SMP-6", f"the rule {RENAMED[name]!r}, as it is called now", repr(name))
+        raise DomainError("SMP-6", f"the rule {RENAMED[name]!r}", f"its former name {name!r}")
     raise DomainError("SMP-6", f"a rule of {', '.join(get_args(Rule))}", repr(name))
 
 
@@ -64,7 +64,7 @@ def em_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time, n
 def ddpm_step(process: NoiseProcess, x_t: Data, *, x_0_hat: Data, t: Time, s: Time, noise: Data) -> Data:
     """Return a draw of q(x_s | x_t, x_0_hat), DDPM's step with the posterior's variance (SMP-2).
 
-    x_t, x_0_hat, noise: (batch, *event), one dtype; s < t: (batch,). At s = 0 the noise has no part.
+    x_t, x_0_hat, noise: (batch, *event), one dtype; s < t: (batch,). At s = 0 the noise has coefficient 0.
     """
     same_shape("SMP-2", x_t=x_t, x_0_hat=x_0_hat, noise=noise)
     q = posterior(process, t=t, s=s)
@@ -95,7 +95,7 @@ def ddim_step(
     alpha_s = within("SMP-3", "s < t", q.alpha, s < t, got=s)
     if noise is None or eta == 0.0:
         return over_event(alpha_s, x_0_hat) * x_0_hat + over_event(q.sigma, x_0_hat) * eps_hat
-    # sigma_s^2 - eta^2 variance as a sum of what is not negative: at eta = 1 the difference cancels.
+    # sigma_s^2 - eta^2 variance as a sum of non-negative terms: at eta = 1 the difference would cancel.
     rest = q.sigma * torch.sqrt((1.0 - eta**2) + eta**2 * _kept(process, t=t, s=s))
     spread = eta * torch.sqrt(posterior(process, t=t, s=s).variance)
     mean = over_event(alpha_s, x_0_hat) * x_0_hat + over_event(rest, x_0_hat) * eps_hat
@@ -144,18 +144,18 @@ def sample(
     eta: float | None = None,
     generator: Generator | None = None,
 ) -> Data:
-    """Return x moved along `times`, from the first, where it lies, to the last (SMP-6).
+    """Return the state at times[-1], by sampling steps along `times` from the state x at times[0] (SMP-6).
 
-    objective: what the denoiser was trained for; it names the process and what the denoiser predicts.
-    x: (batch, *event), at times[0] (noise, at 1 or N); times: falling, floats in [0, 1], or indices of a chain.
-    eta: of ddim alone, in [0, 1], by default 0. Each step asks the denoiser once, rk4 four times.
+    objective: the objective the denoiser was trained for, which holds the process and the prediction type.
+    x: (batch, *event); N(0, I) noise at time 1 or index N. times: decreasing floats in [0, 1], or indices of a chain.
+    eta: for ddim only, in [0, 1], by default 0. Each step evaluates the denoiser once, rk4 four times.
 
-    Raises DomainError where a rule divides by 0: alpha(times[0]) > 0 for ddpm and ddim of a denoiser that predicts
-    eps or the score; for em, ode and rk4 beta is finite; for rk4 sigma(times[-1]) > 0.
+    Raises DomainError where a sampler would divide by 0: ddpm and ddim need alpha(times[0]) > 0 if the denoiser
+    predicts eps or the score; em, ode and rk4 need a finite beta; rk4 needs sigma(times[-1]) > 0.
     """
     sampler = _Sampler(objective, denoiser, checked_rule(rule), _used_eta(rule, eta), generator)
     if len(times) < 2 or any(not later > earlier for later, earlier in itertools.pairwise(times)):
-        raise DomainError("SMP-6", "two falling times or more", times)
+        raise DomainError("SMP-6", "at least two times, strictly decreasing", times)
     continuous = isinstance(objective.process, Schedule)
     grid = torch.as_tensor(times, dtype=x.dtype if continuous else torch.int64, device=x.device)
     for now, then in itertools.pairwise(grid):
@@ -166,7 +166,7 @@ def sample(
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sampler:
-    """What takes the steps of one rule, with the predictions of one denoiser."""
+    """Sampling steps of one rule with the predictions of one denoiser."""
 
     objective: Objective
     denoiser: Denoiser
@@ -175,13 +175,13 @@ class _Sampler:
     generator: Generator | None
 
     def __post_init__(self) -> None:
-        """Refuse what is no objective, and a chain where the rule needs a rate."""
+        """Raise DomainError unless `objective` is an Objective, with a schedule if the rule needs a rate."""
         _check_objective(self.objective)
         if self.rule in ("em", "ode", "rk4"):
             _schedule_of(self.objective, self.rule)
 
     def step(self, x: Data, *, t: Time, s: Time) -> Data:
-        """Return x_s, after one question to the denoiser, four for rk4."""
+        """Return x_s; evaluates the denoiser once, four times for rk4."""
         if self.rule == "rk4":
             return rk4_step(velocity_of(self.objective, self.denoiser), x, t=t, s=s)
         process, predicted = self.objective.process, self.denoiser(x, t)
@@ -210,13 +210,13 @@ class _Sampler:
 def ode_adaptive(
     objective: Objective, denoiser: Denoiser, x: Data, *, start: float, end: float, tolerance: float = 1e-5
 ) -> Data:
-    """Return x carried along the probability flow from time `start` to `end`, by torchdiffeq's dopri5 (SMP-4).
+    """Integrate the probability flow from x at time `start` to time `end` by torchdiffeq's dopri5 (SMP-4).
 
-    x: (batch, *event); start, end: in (0, 1], in either order, sigma > 0 and beta finite between; tolerance:
-    relative and absolute, of each step. Raises ConfigError without torchdiffeq.
+    x: (batch, *event); start, end: in (0, 1], in either order, with sigma > 0 and beta finite between them;
+    tolerance: relative and absolute tolerance of each step. Raises ConfigError without torchdiffeq.
     """
     try:
-        from torchdiffeq import odeint  # here: only this function needs it
+        from torchdiffeq import odeint  # lazy import: only needed here
     except ModuleNotFoundError:
         need = "torchdiffeq for ode_adaptive: pip install 'refdiff[train]'"
         raise ConfigError(f"expected {need}, got none (SMP-4)") from None
@@ -227,7 +227,7 @@ def ode_adaptive(
     def slope(t: Tensor, state: Tensor) -> Tensor:
         return velocity(state, t.to(x.dtype).expand(len(state)))
 
-    # Without these it looks for its first step, and steps past the last time, outside [0, 1].
+    # Without these options dopri5 estimates its first step, and evaluates past the last time, outside [0, 1].
     inside = {"first_step": abs(start - end) / 100.0, "step_t": ends[1:]}
     carried: Tensor = odeint(slope, x, ends, rtol=tolerance, atol=tolerance, method="dopri5", options=inside)[-1]
     return carried
@@ -242,7 +242,7 @@ def _kept(process: NoiseProcess, *, t: Time, s: Time) -> Tensor:
 def _used_eta(rule: Rule, eta: float | None) -> float:
     """Return eta, 0 if none is given. Raises DomainError where the rule does not use it."""
     if eta is not None and rule != "ddim":
-        raise DomainError("SMP-3", f"no eta for {rule}, which does not use one", eta)
+        raise DomainError("SMP-3", f"no eta for the rule {rule!r}, which does not use it", eta)
     return _checked_eta(0.0 if eta is None else eta)
 
 
@@ -254,7 +254,7 @@ def _checked_eta(eta: float) -> float:
 
 def _check_objective(objective: object) -> None:
     if not isinstance(objective, Objective):
-        need = "an Objective, which names the process and what the denoiser predicts"
+        need = "an Objective, which holds the process and the prediction type"
         raise DomainError("SMP-6", need, type(objective).__name__)
 
 

@@ -1,10 +1,10 @@
 """Noise schedules of the VP-SDE in continuous time (spec chapter 1).
 
-A schedule is a rate beta(t) >= 0 on [0, 1]. What it does to the data is the integral of that rate,
+A schedule is a rate beta(t) >= 0 on [0, 1]. Its integral gives the decay of the signal,
 
     log(alpha_bar_t / alpha_bar_s) = -int_s^t beta(u) du        `log_decay(t=t, s=s)`, SCH-3
 
-from which `refdiff.derived.RateSchedule` takes all else: the public methods of a schedule are its.
+from which `refdiff.derived.RateSchedule`, the base class, derives the public methods.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from refdiff.tensors import Times, Values
 
 @runtime_checkable
 class NoiseProcess(Protocol):
-    """What the marginal needs: a schedule (t in [0, 1]) and a discrete chain (k in 0..N) both have it."""
+    """Interface of a noise process: a schedule (t in [0, 1]) or a discrete chain (k in 0..N)."""
 
     def alpha(self, t: Times, /) -> Values:
         """Return the signal scale (MAR-1)."""
@@ -46,7 +46,7 @@ class Schedule(NoiseProcess, Protocol):
         """Return minus the integral of beta over [0, t] (SCH-3)."""
 
     def alpha_bar(self, t: Times, /) -> Values:
-        """Return the share of variance that is signal."""
+        """Return the fraction of the variance that is signal."""
 
     def log_snr(self, t: Times, /) -> Values:
         """Return log(alpha^2 / sigma^2), natural (SCH-7)."""
@@ -69,7 +69,7 @@ class LinearSchedule(RateSchedule):
     """Noise rate at t = 1, per unit of time."""
 
     def __post_init__(self) -> None:
-        """Refuse rates that are negative, falling, infinite, NaN, or zero throughout."""
+        """Raise DomainError unless the rates are finite and non-negative, do not decrease, and are not both 0."""
         if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
             raise DomainError("SCH-2", "0 <= beta_min <= beta_max, finite, and beta_max > 0", self)
 
@@ -108,10 +108,10 @@ class CosineSchedule(RateSchedule):
     _DECAY_CLAUSE: ClassVar[str] = "SCH-4"
 
     s: float = 0.008
-    """Offset, in units of time; it keeps beta(0) above 0."""
+    """Offset in units of time; s > 0 makes beta(0) > 0."""
 
     def __post_init__(self) -> None:
-        """Refuse an offset that is negative, infinite or NaN."""
+        """Raise DomainError for an offset that is negative, infinite or NaN."""
         if not 0.0 <= self.s < inf:
             raise DomainError("SCH-4", "0 <= s, finite", self)
 
@@ -125,7 +125,7 @@ class CosineSchedule(RateSchedule):
 
     @property
     def _cos_start(self) -> float:
-        # cos(start) itself loses half of its digits at s = 1e8, where start is near pi/2.
+        # cos(start) would lose half of its digits at s = 1e8, where start is near pi/2.
         return sin(self._speed)
 
     def _beta(self, t: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class CosineSchedule(RateSchedule):
         return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
 
     def _alpha_slope(self, t: Tensor) -> Tensor:
-        """Return d alpha/dt: the pole of beta and the zero of alpha are divided out."""
+        """Return d alpha/dt, with the pole of beta and the zero of alpha cancelled."""
         return -self._speed * torch.sin(self._start + self._speed * t) / self._cos_start
 
     def _inverse(self, log_snr: Tensor) -> Tensor:

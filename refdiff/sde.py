@@ -1,11 +1,11 @@
-"""The forward SDE, its reversal, and the flow that has the same marginals (spec chapter 3).
+"""The forward SDE, its reverse SDE, and the probability flow with the same marginals (spec chapter 3).
 
     forward    dx = -1/2 beta x dt + sqrt(beta) dW
     reverse    dx = [-1/2 beta x - beta score] dt + sqrt(beta) dW', in time that runs from 1 to 0
     flow       dx/dt = -1/2 beta x - 1/2 beta score
 
-Here score is the gradient of log p_t at x, of the marginal law of the data, where `marginal.score` is that of
-q(x_t | x_0). Training uses none of this: the marginal is known in closed form (chapter 2).
+The score is the gradient of log p_t(x), p_t the marginal density of the noised data; `marginal.score` is that of
+q(x_t | x_0). Training uses none of this, since q(x_t | x_0) is known in closed form (chapter 2).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def drift(schedule: Schedule, x: Data, t: Time) -> Data:
 
 
 def diffusion(schedule: Schedule, t: Times) -> Values:
-    """Return sqrt(beta(t)), what multiplies dW, any shape (SDE-2); +inf where beta is."""
+    """Return sqrt(beta(t)), the coefficient of dW, any shape (SDE-2); +inf where beta is."""
     return torch.sqrt(schedule.beta(t.double())).to(t.dtype)
 
 
@@ -39,7 +39,7 @@ def reverse_drift(schedule: Schedule, x: Data, score: Data, t: Time) -> Data:
 def flow(schedule: Schedule, x: Data, score: Data, t: Time) -> Data:
     """Return dx/dt = -1/2 beta (x + score), the probability flow (SDE-7).
 
-    x, score: (batch, *event), one dtype; t: (batch,) with beta(t) finite. Both directions of time.
+    x, score: (batch, *event), one dtype; t: (batch,) with beta(t) finite. Valid in both directions of time.
     """
     same_shape("SDE-7", x=x, score=score)
     return -0.5 * over_event(_rate(schedule, t, "SDE-7"), x) * (x + score)

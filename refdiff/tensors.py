@@ -1,4 +1,4 @@
-"""The shape vocabulary, the one broadcaster, and the one check of values.
+"""Names of tensor shapes, broadcasting over an example, and checks of shapes and values.
 
 | name    | shape             | is                                            |
 |---------|-------------------|-----------------------------------------------|
@@ -26,17 +26,16 @@ Batch: TypeAlias = Float[Tensor, " batch"]
 
 
 def over_event(coefficient: Batch, data: Data) -> Tensor:
-    """Return one number per example, shaped to scale `data` and rounded once to its dtype.
+    """Return one coefficient per example, reshaped to multiply `data` and rounded once to its dtype.
 
     coefficient: (batch,); data: (batch, *event); returns (batch, 1, ..., 1).
-    Raises DomainError (NOT-2) on any other pair of shapes: nothing is broadcast by luck.
+    Raises DomainError (NOT-2) for any other shapes, including those that PyTorch would broadcast.
     """
-    if coefficient.ndim != 1 or data.ndim < 1 or coefficient.shape[0] != data.shape[0]:
-        raise DomainError(
-            "NOT-2",
-            "one time per example: t of shape (batch,) beside data of shape (batch, *event)",
-            f"t of shape {tuple(coefficient.shape)} beside data of shape {tuple(data.shape)}",
-        )
+    if data.ndim < 1:
+        raise DomainError("NOT-2", "data of shape (batch, *event)", "shape ()")
+    if coefficient.shape != data.shape[:1]:
+        need = f"t of shape {tuple(data.shape[:1])} to match data of shape {tuple(data.shape)}"
+        raise DomainError("NOT-2", need, f"shape {tuple(coefficient.shape)}")
     return coefficient.to(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
 
 
@@ -46,12 +45,12 @@ def weighted_sum(on_x: Tensor, x: Data, on_y: Tensor, y: Data) -> Data:
     on_x, on_y: (batch, 1, ..., 1), as `over_event` returns them; x, y: (batch, *event); all of one dtype.
     """
     scaled = on_x * x
-    # Memory for a second result may cost more than the arithmetic. Under vmap `scaled` may lack an axis that y has.
+    # Allocating a second result may cost more than the arithmetic. Under vmap `scaled` may lack an axis of y.
     return scaled.addcmul_(on_y, y) if is_plain(scaled, on_y, y) else torch.addcmul(scaled, on_y, y)
 
 
 def by_example(data: Data) -> Tensor:
-    """Return the numbers of each example in a row, (batch, D): any event, an empty batch too."""
+    """Return the data as (batch, D), one row per example; any event shape, an empty batch too."""
     return data.flatten(1) if data.ndim > 1 else data[:, None]
 
 
@@ -65,12 +64,12 @@ def same_shape(clause: str, **data: Tensor) -> None:
 
 
 def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor | None = None) -> Tensor:
-    """Return `value` where `inside`; elsewhere raise DomainError, or give NaN where none can be raised.
+    """Return `value` where `inside` is true; otherwise raise DomainError, or return NaN where raising is impossible.
 
-    value: floating, for NaN's sake; got: what the error quotes, if not the value.
+    value: floating, so that it can hold NaN; got: the tensor that the error quotes, by default `value`.
 
-    The check looks at values only on eager CPU tensors. Under `torch.compile`, under function
-    transforms and on accelerators (where looking would wait for the device) it masks instead.
+    Values are checked only in eager CPU tensors. Under `torch.compile`, under function transforms and on
+    accelerators (where reading a value would wait for the device) they are masked with NaN instead.
     """
     if _can_look(value):
         if not bool(inside.all()):
@@ -80,12 +79,12 @@ def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor
 
 
 def _can_look(value: Tensor) -> bool:
-    """Say whether reading an element is allowed and free."""
+    """Return whether reading an element is possible and needs no synchronisation."""
     return value.device.type == "cpu" and is_plain(value)
 
 
 def is_plain(*tensors: Tensor) -> bool:
-    """Say whether these are torch's own tensors in eager code, which nothing traces or transforms."""
+    """Return whether these are plain torch tensors in eager code, neither traced nor transformed."""
     if torch.compiler.is_compiling():
         return False
     # A subclass may be fake (no data behind it); a wrapped tensor belongs to vmap, grad or jvp.

@@ -1,13 +1,13 @@
-"""Which times to train at, and the weight that keeps every choice unbiased (spec chapter 6).
+"""Samplers of training times, with importance weights that keep the loss unbiased (spec chapter 6).
 
-A sampler draws positions u in [0, 1) and weights w with E[w f(u)] = integral of f over [0, 1) for every f. What the
-positions are is said by the shell around it: `Continuous` takes them to [t_min, t_max), `Discrete` to k in 1..N.
+A sampler draws positions u in [0, 1) and weights w with E[w f(u)] = integral of f over [0, 1) for every f.
+`Continuous` maps positions to times in [t_min, t_max), `Discrete` to indices k in 1..N.
 
     times = Continuous(sampler=Stratified(), t_min=1e-3)
     t, weight = times(len(x_0), generator=generator)
     loss = (weight * objective(denoiser, x_0, eps, t)).mean()
 
-Nothing here knows of diffusion. Draws are float64 and made by the generator given.
+This module does not depend on the diffusion process. Draws are float64, from the generator given.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Sampler(Protocol):
     """Draws positions in [0, 1), float64, with weights that keep means unbiased (TIM-2)."""
 
     def __call__(self, n: int, /, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions and n weights, in an order that says nothing of them (TIM-4)."""
+        """Return n positions and n weights, in random order (TIM-4)."""
 
 
 @final
@@ -57,40 +57,40 @@ class Stratified:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Importance:
-    """Draws by a positive density that is constant on equal cells, weight 1/density (TIM-5)."""
+    """Draws from a positive density that is constant on equal cells, weight 1/density (TIM-5)."""
 
     masses: Tensor
     """Probability of each cell, (cells,); any positive numbers, which are divided by their sum."""
     base: Sampler = field(default_factory=Uniform)
-    """What the inverse distribution function is put to: `Stratified()` for strata of equal probability."""
+    """Sampler of the uniform numbers that are mapped to the density; `Stratified()` gives strata of equal mass."""
 
     def __post_init__(self) -> None:
-        """Refuse masses that are none, infinite, or not positive: what is never drawn has no weight."""
+        """Raise DomainError unless there are masses, all positive and finite: a cell of mass 0 has no weight."""
         masses = self.masses.detach().double()
         if masses.ndim != 1 or len(masses) == 0:
-            raise DomainError("TIM-5", "masses of shape (cells,), one at least", tuple(masses.shape))
+            raise DomainError("TIM-5", "masses of shape (cells,), at least one", tuple(masses.shape))
         if not bool((inside := (masses > 0.0) & torch.isfinite(masses)).all()):
             raise DomainError("TIM-5", "masses in (0, inf)", masses[~inside][0].item())
-        # The sum of masses of 1e308 is infinite; that of their shares of the largest is not.
+        # The sum of masses of 1e308 is infinite; the sum of masses divided by the largest is finite.
         shares = masses / masses.max()
         shares = shares / shares.sum()
         if not bool((shares >= _TINY).all()):
-            raise DomainError("TIM-5", f"shares of at least {_TINY:.1e}, for finite weights", shares.min().item())
+            raise DomainError("TIM-5", f"relative masses of at least {_TINY:.1e}", shares.min().item())
         object.__setattr__(self, "masses", shares)
 
     @staticmethod
     def of(density: Callable[[Tensor], Tensor], cells: int = 1024, base: Sampler | None = None) -> Importance:
-        """Return the sampler of a density on [0, 1), taken at the middle of each cell.
+        """Return the sampler of a density on [0, 1), evaluated at the middle of each cell.
 
-        The weights are those of the density that is drawn from, constant on cells, and so exact for any number of them.
-        Raises DomainError unless the density returns one positive number for each place, (cells,).
+        The weights belong to the piecewise constant density, and are therefore exact for any number of cells.
+        Raises DomainError unless the density returns one positive number for each midpoint, (cells,).
         """
         if cells < 1:
             raise DomainError("TIM-5", "cells >= 1", cells)
         masses: object = density((torch.arange(cells, dtype=torch.float64) + 0.5) / cells)
         if not isinstance(masses, Tensor) or masses.shape != (cells,):
             got = f"shape {tuple(masses.shape)}" if isinstance(masses, Tensor) else type(masses).__name__
-            raise DomainError("TIM-5", f"a density that maps places of shape ({cells},) to as many numbers", got)
+            raise DomainError("TIM-5", f"a density that returns values of shape ({cells},)", got)
         return Importance(masses, base or Uniform())
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
@@ -109,25 +109,25 @@ class Importance:
 class SecondMoment:
     """Draws each of `cells` cells in proportion to the root mean square of its last losses (TIM-6).
 
-    Nichol & Dhariwal 2021, section 3.3. Uniform until every cell has `history` losses. `update` is told
-    the positions drawn and their unweighted losses; `state_dict` holds all that decides the next draw.
+    Nichol & Dhariwal 2021, section 3.3. Uniform until every cell has `history` losses. `update` takes the positions
+    drawn and their unweighted losses; `state_dict` holds everything that determines the next draw.
     """
 
     cells: int
-    """Equal cells of [0, 1); for a chain, its N steps."""
+    """Number of equal cells of [0, 1); for a chain, N."""
     history: int = 10
-    """How many of its last losses a cell remembers."""
+    """Number of last losses stored per cell."""
     uniform: float = 0.001
-    """Share of draws that stay uniform, so that every weight is at most its inverse."""
+    """Fraction of draws that stay uniform, which bounds every weight by 1/uniform."""
     _losses: Tensor = field(init=False, repr=False)
     _counts: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1 and a share outside (0, 1]."""
+        """Raise DomainError for sizes below 1 and a uniform fraction outside (0, 1]."""
         if self.cells < 1 or self.history < 1:
             raise DomainError("TIM-6", "cells >= 1 and history >= 1", (self.cells, self.history))
         if not 0.0 < self.uniform <= 1.0:
-            raise DomainError("TIM-6", "a uniform share in (0, 1]", self.uniform)
+            raise DomainError("TIM-6", "a uniform fraction in (0, 1]", self.uniform)
         self._losses = torch.zeros(self.cells, self.history, dtype=torch.float64)
         self._counts = torch.zeros(self.cells, dtype=torch.int64)
 
@@ -138,7 +138,7 @@ class SecondMoment:
         largest = self._losses.max()
         if bool((self._counts < self.history).any()) or not float(largest) > 0.0:
             return even
-        # The square of 1e200 is infinite, that of 1e-200 is 0; shares of the largest loss are neither.
+        # The square of 1e200 overflows and that of 1e-200 underflows; losses divided by the largest do neither.
         root = (self._losses / largest).square().mean(1).sqrt()
         return (1.0 - self.uniform) * root / root.sum() + self.uniform * even
 
@@ -147,7 +147,7 @@ class SecondMoment:
         return Importance(self.masses)(n, generator=generator)
 
     def update(self, positions: Tensor, losses: Tensor) -> None:
-        """Remember the unweighted losses, (n,), of positions in [0, 1), (n,). Raises DomainError on others."""
+        """Store the unweighted losses, (n,), of positions in [0, 1), (n,). Raises DomainError on invalid input."""
         positions, losses = positions.detach().double().cpu(), losses.detach().double().cpu()
         if positions.ndim != 1 or positions.shape != losses.shape:
             got = f"{tuple(positions.shape)} and {tuple(losses.shape)}"
@@ -159,18 +159,18 @@ class SecondMoment:
         cell, order = torch.sort(_cell_of(positions, self.cells), stable=True)
         _, run, sizes = torch.unique_consecutive(cell, return_inverse=True, return_counts=True)
         rank = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[run]
-        # Of a cell met more often than it remembers, the last losses stay: no place is written twice.
+        # If a cell has more losses than `history`, only the last are kept, so that no place is written twice.
         kept = rank >= sizes[run] - self.history
         place = (self._counts[cell] + rank) % self.history
         self._losses[cell[kept], place[kept]] = losses[order][kept]
         self._counts += torch.bincount(cell, minlength=self.cells)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all that decides the next draw."""
+        """Return everything that determines the next draw."""
         return {"losses": self._losses.clone(), "counts": self._counts.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state of the same sizes and dtypes. Raises ConfigError on any other, and changes nothing."""
+        """Load a state of the same sizes and dtypes. Raises ConfigError on any other, and then changes nothing."""
         own, got = _forms(self.state_dict()), _forms(state)
         if got != own:
             want = f"{self.cells} cells with {self.history} losses, {own}"
@@ -190,15 +190,15 @@ class Continuous:
 
     sampler: Sampler = field(default_factory=Uniform)
     t_min: float = 0.0
-    """The first time. At 0 the score of q(x_t | x_0) has no bound, and 1/sigma^2 no mean (erratum E3)."""
+    """Smallest time. At 0 the score of q(x_t | x_0) is unbounded, and 1/sigma^2 has no mean (erratum E3)."""
     t_max: float = 1.0
-    """The time before which all lie."""
+    """End of the range, excluded."""
     dtype: torch.dtype = torch.float32
     _ends: tuple[float, float] = field(init=False, repr=False)
-    """The first and the last number of the dtype in [t_min, t_max): rounding may leave it."""
+    """First and last number of the dtype in [t_min, t_max); times are clamped to them after rounding."""
 
     def __post_init__(self) -> None:
-        """Refuse a range that is empty, or leaves [0, 1]."""
+        """Raise DomainError for a range that is empty or not within [0, 1]."""
         if not 0.0 <= self.t_min < self.t_max <= 1.0:
             raise DomainError("TIM-1", "0 <= t_min < t_max <= 1", (self.t_min, self.t_max))
         low, high = (torch.tensor(x, dtype=torch.float64).to(self.dtype) for x in (self.t_min, self.t_max))
@@ -215,7 +215,7 @@ class Continuous:
         return t.clamp(*self._ends), weight.to(torch.promote_types(self.dtype, torch.float32))
 
     def position(self, t: Time) -> Batch:
-        """Return where t lies in [0, 1), float64: what `SecondMoment.update` wants. Raises DomainError outside."""
+        """Return the positions of t in [0, 1), float64, for `SecondMoment.update`. Raises DomainError outside."""
         exact = t.double()
         position = ((exact - self.t_min) / (self.t_max - self.t_min)).clamp(0.0, 1.0 - 2.0**-53)
         inside = (exact >= self.t_min) & (exact < self.t_max)
@@ -228,11 +228,11 @@ class Discrete:
     """Indices k in 1..N, int64 (TIM-1): k = 1 + floor(N u)."""
 
     steps: int
-    """N."""
+    """Number of steps N of the chain."""
     sampler: Sampler = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
-        """Refuse an empty chain."""
+        """Raise DomainError for steps < 1."""
         if self.steps < 1:
             raise DomainError("TIM-1", "N >= 1", self.steps)
 
@@ -271,24 +271,24 @@ def _below(value: Tensor) -> Tensor:
 
 
 def _in_cell(cell: Tensor, inside: Tensor, cells: int) -> Tensor:
-    """Return (cell + inside)/cells, inside in [0, 1], kept in [cell/cells, (cell + 1)/cells) (TIM-3). All float64."""
-    # Rounded, it leaves the cell on either side: 1/3 in floats is below 1/3, and near 1 the sum is the next cell's.
+    """Return (cell + inside)/cells, inside in [0, 1], clamped to [cell/cells, (cell + 1)/cells) (TIM-3). Float64."""
+    # Rounding may leave the cell on either side: float 1/3 is below 1/3, and for `inside` near 1 the sum rounds up.
     first, end = _edge(torch.stack([cell, cell + 1.0]), cells)
     return torch.minimum(torch.maximum((cell + inside) / cells, first), _below(end))
 
 
 def _cell_of(position: Tensor, cells: int) -> Tensor:
-    """Return floor(cells position), int64, of positions in [0, 1), float64: of the product, not of its rounding."""
+    """Return floor(cells position), int64, for positions in [0, 1), float64, of the exact product."""
     cell = (position * cells).floor()
     return (cell - (position < _edge(cell, cells)).double()).long()
 
 
 def _edge(i: Tensor, n: int) -> Tensor:
-    """Return the smallest number at or above i/n, i whole, float64. For n up to 2^26, a gigabyte of times."""
+    """Return the smallest float64 >= i/n, for integer i and n up to 2^26."""
     edge = i / n
     if n & (n - 1) == 0:
         return edge
-    # A head of 26 bits and what is left: the products with n are exact, and so is the sign of n edge - i.
+    # Veltkamp splitting into a head of 26 bits and a rest: products with n and the sign of n edge - i are exact.
     spread = edge * (2.0**27 + 1.0)
     head = spread - (spread - edge)
     short = (head * n - i) + (edge - head) * n < 0.0
@@ -296,5 +296,5 @@ def _edge(i: Tensor, n: int) -> Tensor:
 
 
 def _forms(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return dtype and shape of each tensor of a state; of anything else, its type."""
+    """Return dtype and shape of each tensor of a state, and the type of any other value."""
     return {k: f"{v.dtype} {tuple(v.shape)}" if isinstance(v, Tensor) else str(type(v)) for k, v in state.items()}

@@ -21,7 +21,7 @@ from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, within
 
 ReverseVariance: TypeAlias = Literal["small", "large"]
-"""Of p(x_s | x_t): "small" is the posterior's variance, "large" that of the transition, 1 - alpha_bar_t/alpha_bar_s."""
+"""Variance of p(x_s | x_t): "small" is the posterior's, "large" the transition's, 1 - alpha_bar_t/alpha_bar_s."""
 
 
 def prior_term(process: NoiseProcess, x_0: Data, t: Time) -> Batch:
@@ -32,7 +32,7 @@ def prior_term(process: NoiseProcess, x_0: Data, t: Time) -> Batch:
     q = marginal(process, t)
     sigma = within("LOS-13", "sigma > 0", q.sigma, q.sigma > 0.0)
     squares = _summed((over_event(q.alpha, x_0) * x_0).square())
-    # -log(1 - alpha^2) - alpha^2 cancels to alpha^4/2, and what it loses in float64 is small beside alpha^2 x_0^2.
+    # -log(1 - alpha^2) - alpha^2 cancels to alpha^4/2; the loss in float64 is small relative to alpha^2 x_0^2.
     rest = -(q.alpha**2) - 2.0 * torch.log(sigma)
     return 0.5 * (squares + (_size(x_0) * rest).to(squares.dtype))
 
@@ -42,7 +42,7 @@ def step_term(
 ) -> Batch:
     """Return KL(q(x_s | x_t, x_0) | p(x_s | x_t)), (batch,) (LOS-14).
 
-    p has the posterior's mean with x_0_hat in place of x_0, and the variance named. With "small" the term is
+    p has the posterior's mean with x_0_hat in place of x_0, and the given variance. With "small" the term is
     (SNR_s - SNR_t)/2 |x_0_hat - x_0|^2. x_0, x_0_hat: (batch, *event), one dtype; 0 < s < t: (batch,).
     """
     if variance not in get_args(ReverseVariance):
@@ -53,7 +53,7 @@ def step_term(
     squares = _summed((x_0_hat - x_0).square())
     if variance == "small":
         return 0.5 * (q.on_x_0**2 / small).to(squares.dtype) * squares
-    # The posterior's variance is the transition's times sigma_s^2/sigma_t^2, whose logarithm is of no small number.
+    # The posterior's variance is the transition's times sigma_s^2/sigma_t^2, a ratio whose log is accurate.
     shrink = (marginal(process, s).sigma / marginal(process, t).sigma) ** 2
     spread = 0.5 * (shrink - 1.0 - torch.log(shrink))
     return 0.5 * (q.on_x_0**2 * shrink / small).to(squares.dtype) * squares + (_size(x_0) * spread).to(squares.dtype)
@@ -73,7 +73,7 @@ def decoder_term(x_0: Data, mean: Data, std: Batch, *, levels: int = 256) -> Bat
     x = within("LOS-15", "x_0 in [-1, 1]", x_0, x_0.abs() <= 1.0).double()
     low = torch.where(x_0 < half - 1.0, -torch.inf, (x - half - mean.double()) / std)
     high = torch.where(x_0 > 1.0 - half, torch.inf, (x + half - mean.double()) / std)
-    # The mass of [low, high] is that of [-high, -low]: the side where both tails are small keeps its digits.
+    # The mass of [low, high] equals that of [-high, -low]; the side where both tails are small is accurate.
     flip = low > 0.0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     log_high = torch.special.log_ndtr(high)

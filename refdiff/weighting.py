@@ -1,12 +1,12 @@
-"""Loss weights, each with the base loss that it multiplies (spec chapter 5).
+"""Loss weights as functions of time, each stated for one prediction and converted to the others (spec chapter 5).
 
 The squared errors of the four predictions are one error seen through four scales, SNR = alpha^2/sigma^2:
 
     |x_0_hat - x_0|^2 = |eps_hat - eps|^2 / SNR,    |v_hat - v|^2 = (SNR + 1) / SNR |eps_hat - eps|^2,
     |s_hat - s|^2 = |eps_hat - eps|^2 / sigma^2
 
-so a weight is stated once, and `weight.of(process, t, prediction)` is what multiplies the squared error of that
-prediction (LOS-5). Each is written so that it is finite wherever its limit is (LOS-9).
+so a weight is stated once, and `weight.of(process, t, prediction)` returns the factor on the squared error of that
+prediction (LOS-5). Each formula is finite wherever its limit is finite (LOS-9).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Weight(Protocol):
     """A weight of time, for any prediction."""
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization, /) -> Values:
-        """Return what multiplies the squared error of `prediction` at t, float64, shaped as t."""
+        """Return the factor on the squared error of `prediction` at t, float64, shaped as t."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """1 on the squared error of whatever is predicted (LOS-6); on eps, DDPM's simple loss."""
+    """Weight 1 on the squared error of any prediction (LOS-6); for eps, DDPM's simple loss."""
 
     def of(self, process: NoiseProcess, t: Times, _: Parameterization) -> Values:
         """Return 1, shaped as t, whatever the prediction."""
@@ -47,21 +47,21 @@ class Uniform:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InverseSNR:
-    """1/SNR on the squared error of eps, which is 1 on that of x_0 (LOS-7).
+    """1/SNR on the squared error of eps, equal to 1 on that of x_0 (LOS-7).
 
-    On eps it has no bound: 2.3e4 at t = 1 of the linear default, infinite at t = 1 of cosine.
+    On eps it is unbounded: 2.3e4 at t = 1 of the default linear schedule, infinite at t = 1 of the cosine.
     """
 
     clip: float = inf
     """The largest weight on the squared error of eps."""
 
     def __post_init__(self) -> None:
-        """Refuse a clip that is not above 0."""
+        """Raise DomainError unless clip > 0."""
         if not self.clip > 0.0:
             raise DomainError("LOS-7", "clip > 0", self.clip)
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
-        """Return min(1/SNR, clip) on eps, and what that is on another prediction, shaped as t."""
+        """Return min(1/SNR, clip) for eps, or its equivalent for another prediction, shaped as t."""
 
         def on_x_0(snr: Tensor) -> Tensor:
             # clip * SNR would be inf * 0 at SNR = 0 of an unclipped weight.
@@ -76,10 +76,10 @@ class MinSNR:
     """min(SNR, gamma) on the squared error of x_0 (LOS-8); Hang et al. 2023."""
 
     gamma: float = 5.0
-    """Where the signal is called strong enough."""
+    """Largest weight on the squared error of x_0."""
 
     def __post_init__(self) -> None:
-        """Refuse a gamma that is not in (0, inf)."""
+        """Raise DomainError unless gamma is in (0, inf)."""
         if not 0.0 < self.gamma < inf:
             raise DomainError("LOS-8", "gamma in (0, inf)", self.gamma)
 
@@ -100,19 +100,19 @@ class Likelihood:
     """beta(t) on the squared error of the score (LOS-10); Song, Durkan, Murray, Ermon 2021. Schedules only.
 
     Half of its mean bounds the negative log-likelihood up to a constant. On eps it is beta/sigma^2, which is
-    infinite at t = 0: the objective owns its t_min.
+    infinite at t = 0, so choose t_min > 0.
     """
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
-        """Return beta(t) on score, and what that is on another prediction, shaped as t."""
+        """Return beta(t) for the score, or its equivalent for another prediction, shaped as t."""
         if not isinstance(process, Schedule):
             raise DomainError("LOS-10", "a schedule: a chain has no rate", type(process).__name__)
         beta, q = process.beta(t.double()), marginal(process, t)
         if prediction == "score":
             return beta
-        # beta alpha_bar = -d alpha_bar/dt, which is 0 where cosine ends, and inf * 0 there.
+        # beta alpha_bar = -d alpha_bar/dt is 0 at the end of the cosine, where the product would be inf * 0.
         signal = torch.where(q.alpha == 0.0, 0.0, beta * q.alpha**2)
-        # beta(0) may be 0, and so is sigma(0): the limit is infinite all the same.
+        # beta(0) may be 0, as sigma(0) is; the limit is infinite in that case too.
         noise = q.sigma**2
         match prediction:
             case "eps":
@@ -128,7 +128,7 @@ class Likelihood:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Custom:
-    """A weight of one's own, on the squared error of one prediction, carried over to the others (LOS-5)."""
+    """A user-defined weight on the squared error of one prediction, converted to the others (LOS-5)."""
 
     function: Callable[[Times], Values]
     """Maps t, or k, of any shape to non-negative weights of that shape."""
@@ -136,7 +136,7 @@ class Custom:
     """The prediction whose squared error it multiplies."""
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
-        """Return the function's value times a ratio of scales, shaped as t."""
+        """Return function(t), converted to `prediction`, shaped as t."""
         value = self.function(t).double()
         if value.shape != t.shape:
             raise DomainError("LOS-5", f"weights of the shape of t, {tuple(t.shape)}", tuple(value.shape))
@@ -147,7 +147,7 @@ class Custom:
 
 
 _SCALES: Mapping[Parameterization, tuple[int, int]] = {"eps": (0, 0), "x_0": (2, -2), "v": (2, 0), "score": (0, 2)}
-"""alpha^a sigma^b times the squared error of a prediction is that of eps. Powers, since their ratios never are 0/0."""
+"""(a, b): alpha^a sigma^b times the squared error of a prediction is that of eps. Powers avoid ratios of 0/0."""
 
 
 def _seen_from(
@@ -157,7 +157,7 @@ def _seen_from(
     on_x_0: Callable[[Tensor], Tensor],
     over_snr: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return a weight f(SNR) on x_0's error on that of `prediction`; over_snr is f(SNR)/SNR without 0/0."""
+    """Convert a weight f(SNR) on the squared error of x_0 to `prediction`; over_snr is f(SNR)/SNR without 0/0."""
     q = marginal(process, t)
     snr = (q.alpha / q.sigma) ** 2
     match prediction:

@@ -60,7 +60,7 @@ def test_a_trainer_that_is_mostly_overhead_misses_its_bar() -> None:
 
 
 def test_the_bare_loop_learns_what_the_trainer_learns(tmp_path: Path) -> None:
-    """What is compared does the same work: after 200 steps of each, both losses have fallen alike."""
+    """The compared loops do the same work: after 200 steps of each, both losses have fallen equally."""
     data, _ = split(load("digits", SMALL.reading), None, 0)
     how = replace(SMALL, batch=config.Batch(size=32), monitor=config.Monitor(log=50))
     steps = {"trainer": trainer.trainer(how, data, tmp_path), "bare": trainer.bare(how, data)}

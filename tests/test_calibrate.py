@@ -70,7 +70,7 @@ def test_a_run_that_fails_is_counted() -> None:
 
 
 MEAN = Design(name="euler-mean", law="mean", catches=0.9, why="a plant")
-"""What the planted experiments are judged by."""
+"""Design of the planted experiments."""
 
 
 def _only(monkeypatch: pytest.MonkeyPatch, *experiments: Experiment) -> None:
@@ -149,7 +149,7 @@ def test_checks_on_refdiff_are_made_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_line_of_the_ledger_is_calibrated() -> None:
-    """What spends of the budget is either a standing experiment or a check by design."""
+    """Every share of the budget belongs to an experiment of the evidence, or to a check by design."""
     standing = {experiment.design.name for experiment in calibrate._experiments()}
     assert checks()
     assert set(_DESIGNS) == set(SHARES)

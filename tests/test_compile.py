@@ -53,7 +53,7 @@ def _slopes(f: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
 
 def _close(got: Tensor, want: Tensor) -> None:
     """Ask for the same to 32 roundings: exp, sin and the order of sums may differ from eager; infinities may not."""
-    assert torch.allclose(got, want, rtol=32 * U, atol=32 * U), f"{got} wants {want}"
+    assert torch.allclose(got, want, rtol=32 * U, atol=32 * U), f"expected {want}, got {got}"
 
 
 def test_inductor_compiles_perturb_and_its_slope_in_time() -> None:

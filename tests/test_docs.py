@@ -206,7 +206,7 @@ def test_options_exist() -> None:
 
 
 def test_commands_are_those_of_ci() -> None:
-    """What the pages tell a reader to run is what CI runs."""
+    """The commands in the pages are those that CI runs."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for text in (README, CONTRIBUTING):
         found = re.findall(r"python -m pytest (?:-n auto tests|validation)$", text, re.M)

@@ -1,4 +1,4 @@
-"""What refdiff raises: the tree, and the sentence."""
+"""Exceptions of refdiff: their hierarchy and the form of their messages."""
 
 from __future__ import annotations
 

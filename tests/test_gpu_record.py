@@ -25,7 +25,7 @@ def _wrong(readme: str, record: Path) -> str | None:
         return None if NOT_MEASURED in limits else f"no record, and README's Limits do not say {NOT_MEASURED!r}"
     found = json.loads(record.read_text("utf-8"))
     if found.keys() != FIELDS:
-        return f"a record of {sorted(found)}, wants {sorted(FIELDS)}"
+        return f"expected a record of {sorted(FIELDS)}, got {sorted(found)}"
     if "+dirty" in found["commit"] or found["commit"].endswith("-dirty"):
         return "a record of code that is in no commit"
     if failed := [name for name, outcome in found["tests"].items() if outcome != "passed"]:
@@ -52,7 +52,7 @@ def test_readme_says_what_the_record_shows() -> None:
         ("on Some GPU", {"tests": {"a::b": "skipped"}}, "did not pass"),
         ("on Some GPU", {"tests": {}}, "of no test"),
         ("on Some GPU", {"commit": "0123-dirty"}, "in no commit"),
-        ("on Some GPU", {"more": 1}, "wants"),
+        ("on Some GPU", {"more": 1}, "expected a record"),
         ("on Some GPU", {}, None),
         (NOT_MEASURED, None, None),
     ],

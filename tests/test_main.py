@@ -99,7 +99,7 @@ def test_an_old_name_of_a_sampler_is_refused_with_the_new(
         ["train", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "old.toml")],
     ):
         assert main(asked) == 2
-        want = f"refdiff: expected the rule '{new}', as it is called now, got '{old}' (SMP-6)\n"
+        want = f"refdiff: expected the rule '{new}', got its former name '{old}' (SMP-6)\n"
         assert capsys.readouterr().err == want
 
 

@@ -359,7 +359,7 @@ def test_mismatches_are_refused() -> None:
         with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-9\)$"):
             f(q, x, x.T, t)
     for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):
-        with pytest.raises(DomainError, match=r"expected one time per example.* \(NOT-2\)$"):
+        with pytest.raises(DomainError, match=r"expected t of shape \(2,\) to match data.* \(NOT-2\)$"):
             perturb(q, x, x, bad)
 
 
@@ -375,7 +375,7 @@ def test_times_of_the_wrong_kind_are_refused() -> None:
 
 
 def test_times_out_of_order_are_refused() -> None:
-    """MAR-6 wants s <= t, MAR-7 s < t, of schedules and of chains; the later time is quoted."""
+    """MAR-6 requires s <= t, MAR-7 s < t, for schedules and chains; the error quotes the later time."""
     for process, s, t in ((LinearSchedule(), _wide(0.5), _wide(0.25)), (CHAIN, torch.tensor([5]), torch.tensor([3]))):
         with pytest.raises(DomainError, match=rf"expected .*, got {t.item()} \(MAR-6\)$"):
             transition(process, t=t, s=s)

@@ -188,7 +188,7 @@ def test_mismatches_are_refused() -> None:
             convert(q, x, x.T, t, source="eps", to=to)
         with pytest.raises(DomainError, match=r"expected value and x_t .*float64.* \(PAR-1\)$"):
             convert(q, x, x.double(), t, source="eps", to=to)
-        with pytest.raises(DomainError, match=r"expected one time per example.* \(NOT-2\)$"):
+        with pytest.raises(DomainError, match=r"expected t of shape \(2,\) to match data.* \(NOT-2\)$"):
             convert(q, x, x, t[:1], source="eps", to=to)
         with pytest.raises(DomainError, match=r"expected t in \[0, 1\], got 1.5.* \(MAR-1\)$"):
             convert(q, x, x, t + 1.0, source="eps", to=to)

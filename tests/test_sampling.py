@@ -169,7 +169,7 @@ def test_what_is_refused() -> None:
     """Times that do not fall, one time, no such rule, a chain's flow, eta out of range, no noise: one sentence each."""
     x, eps, one = torch.ones(2, 3), torch.ones(2, 3), torch.ones(2)
     for grid in ([1.0], [0.5, 0.9], [0.5, 0.5]):
-        with pytest.raises(DomainError, match=r"expected two falling times or more.* \(SMP-6\)$"):
+        with pytest.raises(DomainError, match=r"expected at least two times, strictly decreasing.* \(SMP-6\)$"):
             sample(of(LINEAR), best(LINEAR), x, grid)
     with pytest.raises(DomainError, match=r"expected a schedule for rk4.* \(SMP-6\)$"):
         sample(of(CHAIN), best(CHAIN), x, [10, 5], rule="rk4")
@@ -190,7 +190,7 @@ def test_what_is_refused() -> None:
 def test_eta_that_is_not_used_is_refused(rule: Rule) -> None:
     """SMP-3: eta belongs to ddim; given to another sampler, even as 0, it is refused before the first step."""
     for eta in (0.0, 0.5):
-        with pytest.raises(DomainError, match=rf"^expected no eta for {rule}, .*, got {eta} \(SMP-3\)$"):
+        with pytest.raises(DomainError, match=rf"^expected no eta for the rule '{rule}', .*, got {eta} \(SMP-3\)$"):
             sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule=rule, eta=eta)
     moved = sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule="ddim", eta=0.5, generator=seeded(0))
     assert bool(moved.isfinite().all())
@@ -208,7 +208,7 @@ def test_a_process_is_no_objective() -> None:
 def test_an_old_name_is_refused_with_the_new(old: Any, new: str) -> None:
     """SMP-6: one vocabulary, that of the contract."""
     assert set(get_args(interface.Rule)) == set(get_args(Rule)) - {"rk4"}
-    with pytest.raises(DomainError, match=rf"^expected the rule '{new}', .*, got '{old}' \(SMP-6\)$"):
+    with pytest.raises(DomainError, match=rf"^expected the rule '{new}', got its former name '{old}' \(SMP-6\)$"):
         sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule=old)
 
 

@@ -88,7 +88,7 @@ def test_values_are_those_of_arb(schedule: LinearSchedule | CosineSchedule, quan
     else:
         bound = 4 * ulp(want.value) * (1 + want.conditioning / np.maximum(np.abs(want.value), 2.0**-1074))
     bad = ~(error <= bound) & _normal(schedule)
-    assert not bad.any(), f"at t={_times()[bad]}: {got[bad]} wants {want.value[bad]} (±{bound[bad]})"
+    assert not bad.any(), f"at t={_times()[bad]}: expected {want.value[bad]} (±{bound[bad]}), got {got[bad]}"
 
 
 @of_every_quantity
@@ -165,7 +165,7 @@ def test_derivatives_at_the_ends_are_one_sided_limits(
     (reverse,) = torch.autograd.grad(f(t).sum(), t)
     forward = jvp(f, (ends,), (torch.ones_like(ends),))[1]
     for got in (reverse, forward, vmap(grad(f))(ends)):
-        assert torch.allclose(got, want, rtol=slack * U, atol=0.0), f"{quantity}: {got} wants {want}"
+        assert torch.allclose(got, want, rtol=slack * U, atol=0.0), f"{quantity}: expected {want}, got {got}"
 
 
 @pytest.mark.parametrize("s", [0.0, 0.008, 1.0])
@@ -319,7 +319,9 @@ def test_the_inverse_undoes_log_snr(schedule: LinearSchedule | CosineSchedule) -
     bound = e * sigma.value**2 / np.maximum(beta.value, 2.0**-1022) + 16 * U * _times()
     asked = _normal(schedule) & (lam.value < 700.0)
     bad = ~(np.abs(got - _times()) <= bound) & asked
-    assert not bad.any(), f"{got[bad]} wants {_times()[bad]}, error/bound {(np.abs(got - _times()) / bound)[bad]}"
+    assert not bad.any(), (
+        f"expected {_times()[bad]}, got {got[bad]}, error/bound {(np.abs(got - _times()) / bound)[bad]}"
+    )
 
 
 @of_every_schedule
@@ -381,14 +383,14 @@ def test_the_slope_of_the_inverse_is_one_over_the_slope(schedule: LinearSchedule
     relative = 2 * sigma.conditioning / sigma.value + beta.conditioning / np.maximum(beta.value, 2.0**-1022)
     shift = 16 + FORMATS["float64"].ulp(lam.value) / U * np.abs(want) / _times()
     bad = ~(np.abs(got / want - 1.0) <= U * (32 + shift * (relative + 1))) & asked
-    assert not bad.any(), f"at t={_times()[bad]}: {got[bad]} wants {want[bad]}"
+    assert not bad.any(), f"at t={_times()[bad]}: expected {want[bad]}, got {got[bad]}"
     ends = vmap(grad(schedule.time_of_log_snr))(schedule.log_snr(_wide(0.0, 1.0)))
     assert ends[0] == 0.0
     assert not ends.isnan().any()
 
 
 def test_the_schedules_are_of_the_protocols_that_others_ask_for() -> None:
-    """What the marginal accepts, and that the certified quantities are the public ones."""
+    """Schedules satisfy NoiseProcess, and the certified quantities are the public methods."""
     for protocol in (NoiseProcess, Schedule):
         assert all(isinstance(q, protocol) for q in SCHEDULES)
     assert set(QUANTITIES) == set(get_args(Quantity)) - {"variance"}

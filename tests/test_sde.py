@@ -35,7 +35,7 @@ def test_reversal_is_twice_the_flow_less_the_drift(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtype_is_that_of_the_data(dtype: torch.dtype) -> None:
-    """What comes out has the dtype of x, and of t for g."""
+    """Results have the dtype of x, and g that of t."""
     x, t = torch.ones(2, 3, dtype=dtype), torch.full((2,), 0.5, dtype=dtype)
     for made in (drift(SCHEDULES[0], x, t), flow(SCHEDULES[0], x, x, t), reverse_drift(SCHEDULES[0], x, x, t)):
         assert made.dtype == dtype

@@ -270,7 +270,7 @@ def test_a_time_outside_has_no_position(device: str) -> None:
 @pytest.mark.usefixtures("unhooked")
 def test_a_density_of_another_shape_is_refused() -> None:
     """TIM-5: one number for each place; a scalar, half of them, or no tensor at all is said so."""
-    says = r"expected a density that maps places of shape \(8,\) to as many numbers, got"
+    says = r"expected a density that returns values of shape \(8,\), got"
     densities: list[tuple[Callable[[torch.Tensor], Any], str]] = [
         (lambda u: u.sum(), r"shape \(\)"),
         (lambda u: u[::2], r"shape \(4,\)"),
@@ -318,7 +318,7 @@ def test_what_is_refused() -> None:
     for masses in ([1.0, 0.0], [1.0, -1.0], [float("nan")], [float("inf")]):
         with pytest.raises(DomainError, match=r"expected masses in.* \(TIM-5\)$"):
             Importance(torch.tensor(masses))
-    with pytest.raises(DomainError, match=r"expected shares of at least 2\.2e-308.* \(TIM-5\)$"):
+    with pytest.raises(DomainError, match=r"expected relative masses of at least 2\.2e-308.* \(TIM-5\)$"):
         Importance(torch.tensor([1e200, 1e-200], dtype=torch.float64))
     with pytest.raises(DomainError, match=r"expected masses of shape.* \(TIM-5\)$"):
         Importance(torch.ones(0))

@@ -1,4 +1,4 @@
-"""What the checks and the standing tests ask for by name."""
+"""Pytest fixtures of the checks and of the evidence tests."""
 
 from __future__ import annotations
 

@@ -24,15 +24,15 @@ from refdiff.errors import RefdiffError
 AnyArray = npt.NDArray[Any]
 Refusals = tuple[type[Exception], ...]
 REFUSALS: Refusals = (NotImplementedError,)
-"""What `Claim.refusals` is by default."""
+"""Default of `Claim.refusals`."""
 
 
 @final
 class Misbehaviour(RefdiffError):
-    """A target broke a rule of the contract."""
+    """A target violated a rule of the contract."""
 
     def __init__(self, clause: str, cause: str, *, fatal: bool = False) -> None:
-        """Say which rule, what happened, and whether to make the same call again could only waste time."""
+        """Store the clause, the cause, and whether repeating the same call would be pointless."""
         super().__init__(cause)
         self.clause = clause
         """The rule that was broken."""
@@ -114,11 +114,11 @@ def guarded(
 
 
 _READ_ONLY = ("assignment destination is read-only", "output array is read-only")
-"""What NumPy says to who writes to a locked array."""
+"""Message of NumPy's error on writing to a read-only array."""
 
 
 class Callee(ABC):
-    """What a target built, and whatever else has methods to be called, here or in another process."""
+    """Object of a target whose methods are called, in this process or another."""
 
     @abstractmethod
     def has(self, method: str) -> bool:
@@ -149,7 +149,7 @@ class Local(Callee):
         """Call the method on locked copies, and see that it returns in time and leaves them alone."""
         function = self._method(method)
         if not callable(function):
-            raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         result = guarded(what, seconds, lambda: _settled(method, function(*sent)), refusals=self.refusals)
         for position, (before, after) in enumerate(zip(arguments, sent, strict=True), start=1):

@@ -65,7 +65,7 @@ def clauses() -> dict[str, Clause]:
         for match in _CLAUSE.finditer(content):
             clause = _clause(match, title)
             if clause.id in found:
-                raise ConfigError(f"spec wants each id once, got {clause.id} twice ({path.name})")
+                raise ConfigError(f"expected each clause id once in the spec, got {clause.id} twice ({path.name})")
             found[clause.id] = clause
     return found
 

@@ -1,4 +1,4 @@
-"""What a check finds on each process, and how the findings make one outcome."""
+"""Findings of a check on each process, and their combination into one outcome."""
 
 from __future__ import annotations
 

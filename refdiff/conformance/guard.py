@@ -44,7 +44,7 @@ class Call:
 @final
 @dataclass(slots=True)
 class Built:
-    """What a target built for one process, behind the guard. Arrays in and out are of the claimed format."""
+    """Guarded access to the object that a target built for one process, with arrays of the claimed format."""
 
     made: object
     format: Format
@@ -63,16 +63,16 @@ class Built:
     _callee: Callee = field(init=False)
 
     def __post_init__(self) -> None:
-        """Put what was built behind the guard, if it is of this process."""
+        """Wrap the built object in the guard, if it lives in this process."""
         self._callee = self.made if isinstance(self.made, Callee) else Local(self.made, self.refusals)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Return the quantities that the target has at t, each shaped as t."""
         result = self.call("coefficients", t)
         if not isinstance(result, dict):
-            raise Misbehaviour("CON-2", f"coefficients returned {described(result)}, wants a mapping")
+            raise Misbehaviour("CON-2", f"expected coefficients to return a mapping, got {described(result)}")
         if not result:
-            raise Misbehaviour("CON-2", "coefficients is empty, although the claim has schedule")
+            raise Misbehaviour("CON-2", "expected at least one coefficient, as the claim lists 'schedule', got none")
         if (names := frozenset(map(str, result))) != (self._names or names):
             raise Misbehaviour("CON-2", f"coefficients has {sorted(names)}, and had {sorted(self._names)} before")
         self._names = names
@@ -81,7 +81,7 @@ class Built:
                 "CON-2", f"coefficients has {unknown[0]!r}, which is none of {', '.join(get_args(Quantity))}"
             )
         if self.is_chain and "beta" in result:
-            raise Misbehaviour("CON-2", "coefficients has 'beta' for a chain, where there is no rate")
+            raise Misbehaviour("CON-2", "expected no 'beta' for a chain, which has no rate, got one")
         return {name: self._array(f"coefficients[{name!r}]", value, t.shape) for name, value in result.items()}
 
     def quantity(self, name: Quantity, t: Times) -> Array:
@@ -103,7 +103,7 @@ class Built:
         """Return the mean, shaped as x_0, and the variance, shaped as t, of q(x_s | x_t, x_0)."""
         result = self.call("posterior", x_t, x_0, t, s)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"posterior returned {described(result)}, wants (mean, variance)")
+            raise Misbehaviour("CON-2", f"expected posterior to return (mean, variance), got {described(result)}")
         return (
             self._array("posterior mean", result[0], x_0.shape),
             self._array("posterior variance", result[1], t.shape),
@@ -132,13 +132,13 @@ class Built:
         """Return n times, or indices, and n weights."""
         result = self.call("times", n, seed)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"times returned {described(result)}, wants (t, weight)")
+            raise Misbehaviour("CON-2", f"expected times to return (t, weight), got {described(result)}")
         if not self.is_chain:
             return self._array("times", result[0], (n,)), self._array("weight", result[1], (n,))
         k = result[0]
         if not isinstance(k, np.ndarray) or k.shape != (n,) or k.dtype != np.int64:
             got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else described(k)
-            raise Misbehaviour("CON-2", f"times of a chain is {got}, wants int64 {(n,)}")
+            raise Misbehaviour("CON-2", f"expected times of a chain as int64 {(n,)}, got {got}")
         return k.copy(), self._array("weight", result[1], (n,))
 
     def density(self, t: Times) -> Array:
@@ -154,17 +154,17 @@ class Built:
         return self._array("ema", self.call("ema", decay, history), history.shape)
 
     def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
-        """Return the denoiser that the target trains, behind the guard too; asked for the same again, the same one."""
+        """Return the denoiser that the target trains, guarded; the same arguments give the same denoiser."""
         key = (data.tobytes(), seed, seconds)
         if key not in self._fitted:
-            # About so many seconds, on a machine that may be busy: thirty times as many are no hang.
+            # The machine may be busy, so that up to thirty times the seconds are allowed.
             made = self.call("fit", data, seed, seconds, more=30.0 * seconds)
             if isinstance(made, Callee):
                 self._fitted[key] = made
             elif callable(made):
                 self._fitted[key] = Local(Trained(made), self.refusals)
             else:
-                raise Misbehaviour("CON-2", f"fit returned {described(made)}, wants a function of (x_t, t)")
+                raise Misbehaviour("CON-2", f"expected fit to return a function of (x_t, t), got {described(made)}")
         self.last = Call("fit", (data, seed, seconds))
         trained = self._fitted[key]
 
@@ -175,11 +175,11 @@ class Built:
         return denoiser
 
     def has(self, method: str) -> bool:
-        """Say whether what was built has a method of this name."""
+        """Return whether the built object has a method of this name."""
         return self._callee.has(method)
 
     def call(self, method: str, *arguments: object, more: float = 0.0) -> Any:
-        """Call a method on copies, and see that it returns in time and leaves them alone.
+        """Call a method on copies of the arguments. Raises Misbehaviour on a timeout or if it changes them.
 
         more: seconds beyond the limit of any call.
         """
@@ -198,7 +198,7 @@ class Built:
         return result
 
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
-        """Ask, unless the same call hung or ended the process before."""
+        """Make the call, unless the same call hung or ended the process before."""
         if what in self._hung:
             raise Misbehaviour("CON-5", f"{self._hung[what]}, and is not called again")
         try:
@@ -210,11 +210,11 @@ class Built:
 
     def _array(self, what: str, value: object, shape: tuple[int, ...]) -> Array:
         if not isinstance(value, np.ndarray):
-            raise Misbehaviour("CON-2", f"{what} is {described(value)}, wants a numpy.ndarray of shape {shape}")
+            raise Misbehaviour("CON-2", f"expected {what} as a numpy.ndarray of shape {shape}, got {described(value)}")
         if value.shape != shape:
-            raise Misbehaviour("CON-2", f"{what} has shape {value.shape}, wants {shape}")
+            raise Misbehaviour("CON-2", f"expected {what} of shape {shape}, got {value.shape}")
         if value.dtype != self.format.carrier:
-            raise Misbehaviour("CON-2", f"{what} has dtype {value.dtype}, wants {self.format.carrier}")
+            raise Misbehaviour("CON-2", f"expected {what} of dtype {self.format.carrier}, got {value.dtype}")
         if not self.format.holds(value):
-            raise Misbehaviour("CON-2", f"{what} has values that are not {self.format.name}")
+            raise Misbehaviour("CON-2", f"expected {what} with values of {self.format.name}, got others")
         return np.array(value, subok=False)

@@ -54,7 +54,7 @@ Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
 DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
 Reduction: TypeAlias = Literal["none", "batch_mean", "all_mean"]
-"""none: (batch,), sums over the event, or the squares (batch, *event); batch_mean: of those sums; all_mean: of all."""
+"""none: sums over the event, (batch,), or squares, (batch, *event); batch_mean: mean of the sums; all_mean: of all."""
 Weighting: TypeAlias = Literal["uniform", "inverse_snr", "min_snr", "likelihood"]
 Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode"]
 Denoiser: TypeAlias = Callable[[Array, Times], Array]
@@ -71,12 +71,12 @@ METHODS: Mapping[Capability, tuple[str, ...]] = {
     "ema": ("ema",),
     "fit": ("fit",),
 }
-"""What an object needs to have a capability."""
+"""Methods that each capability requires of the object that `build` returns."""
 
 
 @final
 class Unsupported(RefdiffError):
-    """Raised by a target: this call cannot be served, for the reason given. Counted and shown."""
+    """Raised by a target for a call that it does not support, with the reason. The report counts and shows it."""
 
 
 @final
@@ -90,11 +90,11 @@ class Linear:
     """Noise rate at t = 1, per unit of time."""
 
     def __post_init__(self) -> None:
-        """Take numbers of any kind as binary64, and refuse what SCH-2 excludes."""
+        """Convert the numbers to binary64. Raises ConfigError for rates outside SCH-2."""
         object.__setattr__(self, "beta_min", float(self.beta_min))
         object.__setattr__(self, "beta_max", float(self.beta_max))
         if not (0.0 <= self.beta_min <= self.beta_max < inf and self.beta_max > 0.0):
-            raise ConfigError(f"SCH-2 wants 0 <= beta_min <= beta_max, finite, and beta_max > 0, got {self}")
+            raise ConfigError(f"expected 0 <= beta_min <= beta_max, finite, and beta_max > 0, got {self} (SCH-2)")
 
 
 @final
@@ -106,10 +106,10 @@ class Cosine:
     """Offset, in units of time."""
 
     def __post_init__(self) -> None:
-        """Take a number of any kind as binary64, and refuse what SCH-4 excludes."""
+        """Convert the number to binary64. Raises ConfigError for an offset outside SCH-4."""
         object.__setattr__(self, "s", float(self.s))
         if not 0.0 <= self.s < inf:
-            raise ConfigError(f"SCH-4 wants 0 <= s, finite, got {self}")
+            raise ConfigError(f"expected 0 <= s, finite, got {self} (SCH-4)")
 
 
 @final
@@ -121,14 +121,14 @@ class Chain:
     """Per-step variances, k = 1..N."""
 
     def __post_init__(self) -> None:
-        """Take any sequence of numbers, as binary64, and refuse what DIS-1 excludes."""
+        """Convert the numbers to a tuple of binary64. Raises ConfigError for betas outside DIS-1."""
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
         wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(self.betas, start=1) if not 0.0 < beta < 1.0]
         if wrong or not self.betas:
-            raise ConfigError(f"DIS-1 wants betas in (0, 1), one at least, got {wrong[0] if wrong else 'none'}")
+            raise ConfigError(f"expected at least one beta, all in (0, 1), got {wrong[0] if wrong else 'none'} (DIS-1)")
 
     def __repr__(self) -> str:
-        """Show a long chain by its ends: a report prints this."""
+        """Abbreviate a long chain to its ends, for reports."""
         if len(self.betas) <= 4:
             return f"Chain(betas={self.betas})"
         return f"Chain(N={len(self.betas)}, betas={self.betas[0]:.6g}..{self.betas[-1]:.6g})"
@@ -137,15 +137,15 @@ class Chain:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """A process with constants of the library's own: judged by laws only."""
+    """A process with the library's own constants, judged by identities only, as its exact values are unknown."""
 
     label: str
-    """What the report calls it."""
+    """Name in the report."""
     sigma_min: float = 0.0
-    """Noise at t = 0, a standard deviation: above 0 for a process that does not begin at the data itself."""
+    """Standard deviation of the noise at t = 0; above 0 if x_t at t = 0 is not the data."""
 
     def __post_init__(self) -> None:
-        """Refuse a floor that is no standard deviation of a variance-preserving process."""
+        """Raise ConfigError unless 0 <= sigma_min < 1."""
         object.__setattr__(self, "sigma_min", float(self.sigma_min))
         if not 0.0 <= self.sigma_min < 1.0:
             raise ConfigError(f"expected 0 <= sigma_min < 1, got {self.sigma_min} (CON-1)")
@@ -157,20 +157,20 @@ Process: TypeAlias = Linear | Cosine | Chain | Own
 @final
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """How `times` draws: the range, the density and what the weights mean (chapter 6)."""
+    """Range and density of the times that `times` draws, and the meaning of their weights (chapter 6)."""
 
     t_min: float | None = None
-    """Least time drawn; by default the claim's t_min. A chain draws 1..N."""
+    """Smallest time drawn; by default the claim's t_min. A chain draws 1..N."""
     t_max: float | None = None
     """Upper end of the range; by default the claim's t_max."""
     density: Literal["uniform", "declared"] = "uniform"
-    """declared: what `build` returns has `density(t)`, the density of the times up to a constant factor."""
+    """declared: the built object has `density(t)`, the density of the times up to a constant factor."""
     weights: Literal["undo", "free"] = "undo"
     """undo: a weight is the reciprocal of the density of its time, so that weighted means are means over the range;
-    free: the density belongs to the objective, and weights say nothing of it."""
+    free: the density is part of the objective, and weights are unrelated to it."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no range, no density and no meaning."""
+        """Raise ConfigError for an invalid range, density or weights."""
         low, high = (end if end is None else float(end) for end in (self.t_min, self.t_max))
         object.__setattr__(self, "t_min", low)
         object.__setattr__(self, "t_max", high)
@@ -185,53 +185,55 @@ class Draws:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a target says of itself. Raises ConfigError, in one sentence, if it does not hold together."""
+    """Description of a target: its processes, capabilities, dtype. Raises ConfigError if it is invalid."""
 
     name: str
-    """What the report calls the target."""
+    """Name of the target in the report."""
     version: str
-    """Of the library that is judged."""
+    """Version of the library under test."""
     dtype: DType
-    """Of all arrays that cross; bfloat16 travels as float32."""
+    """Dtype of all arrays passed and returned; bfloat16 is passed as float32."""
     processes: tuple[Process | type[Process], ...]
-    """Instances, or types: of a type any member may be asked for."""
+    """Processes, as instances or types; a type claims all of its instances."""
     capabilities: frozenset[Capability]
-    """What `build` returns can do."""
+    """Capabilities of the objects that `build` returns."""
     reduction: Reduction = "none"
-    """How `loss` reduces."""
+    """Reduction of `loss`."""
     t_min: float = 0.0
-    """Least time that the target serves; a chain serves every k."""
+    """Smallest time that the target supports; a chain supports every k."""
     t_max: float = 1.0
-    """Largest time that the target serves."""
+    """Largest time that the target supports."""
     events: tuple[tuple[int, ...], ...] | None = None
-    """Shapes of one example that the target serves, such as ((3, 8, 8),); None: any shape of any rank."""
+    """Shapes of one example that the target supports, such as ((3, 8, 8),); None: any shape of any rank."""
     draws: Draws = Draws()
-    """How `times` draws."""
+    """Distribution of the times that `times` draws."""
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
-    """Exceptions by which the library itself refuses: `Unsupported` may be raised from these, and from no others."""
+    """Exceptions by which the library itself refuses a call; `Unsupported` may be raised from these only."""
 
     def __post_init__(self) -> None:
-        """Refuse names outside the contract."""
+        """Raise ConfigError for names outside the contract."""
         object.__setattr__(self, "name", " ".join(str(self.name).split()))
         object.__setattr__(self, "version", " ".join(str(self.version).split()))
         object.__setattr__(self, "processes", tuple(self.processes))
         object.__setattr__(self, "capabilities", frozenset(self.capabilities))
         if self.dtype not in get_args(DType):
-            raise ConfigError(f"CON-1 wants a dtype of {', '.join(get_args(DType))}, got {self.dtype!r}")
+            raise ConfigError(f"expected dtype as one of {', '.join(get_args(DType))}, got {self.dtype!r} (CON-1)")
         if unknown := sorted(map(str, set(self.capabilities) - set(METHODS))):
-            raise ConfigError(f"CON-1 wants capabilities of {', '.join(METHODS)}, got {', '.join(unknown)}")
+            raise ConfigError(f"expected capabilities among {', '.join(METHODS)}, got {', '.join(unknown)} (CON-1)")
         if not self.processes:
-            raise ConfigError("CON-1 wants at least one process in the claim, got none")
+            raise ConfigError("expected at least one process in the claim, got none (CON-1)")
         kinds = get_args(Process)
         for process in self.processes:
             if process not in (Linear, Cosine, Chain) and not isinstance(process, kinds):
-                raise ConfigError(f"CON-1 wants processes that are Linear, Cosine, Chain or Own, got {process!r}")
+                raise ConfigError(f"expected processes of type Linear, Cosine, Chain or Own, got {process!r} (CON-1)")
         if self.reduction not in get_args(Reduction):
-            raise ConfigError(f"CON-1 wants a reduction of {', '.join(get_args(Reduction))}, got {self.reduction!r}")
+            raise ConfigError(
+                f"expected reduction as one of {', '.join(get_args(Reduction))}, got {self.reduction!r} (CON-1)"
+            )
         self._narrowing()
 
     def _narrowing(self) -> None:
-        """Hold together what narrows the claim: times, events, draws and refusals."""
+        """Check the fields that narrow the claim: times, events, draws and refusals."""
         object.__setattr__(self, "t_min", float(self.t_min))
         object.__setattr__(self, "t_max", float(self.t_max))
         if not 0.0 <= self.t_min < self.t_max <= 1.0:
@@ -251,11 +253,11 @@ class Claim:
 
 @runtime_checkable
 class Target(Protocol):
-    """What the suite judges."""
+    """Interface of the object that the suite judges."""
 
     @property
     def claim(self) -> Claim:
-        """What it says of itself: an attribute will do."""
+        """The claim; an attribute or a property."""
 
     def build(self, process: Process, /) -> object:
         """Return an object with the methods of the claimed capabilities. May raise Unsupported."""

@@ -39,7 +39,7 @@ class Judge:
 
     target: Target | None
     claim: Claim | None
-    """What the target claims, read once, if it loaded."""
+    """Claim of the target, read once; None if it did not load."""
     origin: str
     settings: Settings
     load_failure: Misbehaviour | None = None

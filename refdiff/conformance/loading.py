@@ -1,4 +1,4 @@
-"""From `package.module:factory` to a target whose claim holds together (CON-1)."""
+"""Loading of a target from `package.module:factory`, with its claim checked (CON-1)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load(spec: str, seconds: float | None, folder: Path | None = None) -> tuple[
     """
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
-        raise ConfigError(f"--refdiff-target wants package.module:factory, got {spec!r}")
+        raise ConfigError(f"expected --refdiff-target as package.module:factory, got {spec!r}")
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     seconds = None if seconds is None else max(seconds, IMPORT)
@@ -43,7 +43,9 @@ def load(spec: str, seconds: float | None, folder: Path | None = None) -> tuple[
     if factory is None:
         raise Misbehaviour("CON-1", f"{module_name} has no attribute {attribute!r}")
     if not callable(factory):
-        raise Misbehaviour("CON-1", f"{spec} is {type(factory).__name__}, wants a function that returns a target")
+        raise Misbehaviour(
+            "CON-1", f"expected {spec} to be a function that returns a target, got {type(factory).__name__}"
+        )
     try:
         made = guarded(f"{spec}()", seconds, factory, "CON-1")
     except Unsupported as refusal:
@@ -55,7 +57,7 @@ def checked(target: Any, seconds: float | None) -> tuple[Target, Claim]:
     """Return the object as a target with its claim, read once, or raise Misbehaviour (CON-1)."""
     claim = guarded("reading the claim", seconds, lambda: getattr(target, "claim", None), "CON-1")
     if not isinstance(claim, Claim):
-        raise Misbehaviour("CON-1", f"the target's claim is {type(claim).__name__}, wants refdiff's Claim")
+        raise Misbehaviour("CON-1", f"expected the target's claim as refdiff's Claim, got {type(claim).__name__}")
     if not callable(getattr(target, "build", None)):
         raise Misbehaviour("CON-1", "the target has no method build")
     return target, claim

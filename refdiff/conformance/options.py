@@ -121,7 +121,7 @@ def add(parser: pytest.Parser) -> None:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a person asked for."""
+    """Options of a run, as given by the user."""
 
     origin: str
     """The target as package.module:factory."""

@@ -1,4 +1,4 @@
-"""What a check found: a status for each process, the worst comparison, and how both travel as JSON."""
+"""Outcome of a check: a status for each process and the worst comparison, with their JSON form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Worst:
     """The comparison that came closest to its bound, or went furthest beyond it."""
 
     quantity: str
-    """What was compared, in the names of chapter 0."""
+    """Quantity compared, by its name in chapter 0."""
     process: str
     """Of which process."""
     at: Mapping[str, float]
@@ -110,7 +110,7 @@ class Worst:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one check found on one process."""
+    """Result of one check on one process."""
 
     process: str
     """As the report prints it."""
@@ -136,7 +136,7 @@ class Result:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one check found about one clause."""
+    """Result of one check of one clause."""
 
     clause: str
     check: str

@@ -55,7 +55,7 @@ class Handle:
 
 @final
 class Malformed(RefdiffError):
-    """What came is no message of the protocol."""
+    """The bytes received are not a message of the protocol."""
 
 
 def pack(message: Message) -> bytes:
@@ -201,7 +201,7 @@ def _decoded_array(name: str, shape: list[Any], data: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)

@@ -39,7 +39,7 @@ sys.path[:] = options["path"] or sys.path
 from refdiff.conformance.host import serve
 serve(options["spec"], options["folder"])
 """
-"""What a hosting interpreter runs: it finds this refdiff, and nothing else of what is installed beside it."""
+"""Program of the hosting interpreter: it imports this refdiff, and no other package installed beside it."""
 
 
 @final
@@ -64,9 +64,9 @@ class Launch:
             return leashed(_words(self.command))
         python = sys.executable if self.python is None else shutil.which(self.python)
         if python is None:
-            raise ConfigError(f"--refdiff-target-python wants an interpreter, got {self.python!r}")
+            raise ConfigError(f"expected --refdiff-target-python as a Python interpreter, got {self.python!r}")
         if not all(spec.partition(":")):
-            raise ConfigError(f"--refdiff-target wants package.module:factory, got {spec!r}")
+            raise ConfigError(f"expected --refdiff-target as package.module:factory, got {spec!r}")
         options = {
             "root": str(Path(__file__).resolve().parents[2]),
             "path": sys.path if self.python is None else None,
@@ -172,7 +172,7 @@ class Remote:
 
 @final
 class RemoteObject(Callee):
-    """What a target in another process made: `build`'s, or the denoiser of `fit`. Made again in a new process."""
+    """Object made by a target in another process, by `build` or `fit`. It is made again in a new process."""
 
     def __init__(self, target: Remote, make: Callable[[], Any]) -> None:
         """Take how to make it, and make it."""
@@ -197,7 +197,7 @@ class RemoteObject(Callee):
     def ask(self, what: str, method: str, arguments: Sequence[object], seconds: float | None) -> Any:
         """Call the method in the other process, which keeps the rules of the contract itself."""
         if not self.has(method):
-            raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         limit = self._target.seconds if seconds is None else seconds
         lent = [x for x in arguments if callable(x)]
         encoded = [protocol.encode(x, lent.index) for x in arguments]
@@ -215,7 +215,7 @@ class RemoteObject(Callee):
     def _made(self) -> tuple[Handle, int]:
         handle = self._make()
         if not isinstance(handle, Handle):
-            raise Misbehaviour("CON-1", f"build returned {described(handle)}, wants an object")
+            raise Misbehaviour("CON-1", f"expected build to return an object, got {described(handle)}")
         return handle, self._target.run
 
 
@@ -281,7 +281,7 @@ def size(text: str) -> int:
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
     number = round(float(found[1]) * 1024.0 ** (1 + "KMGT".index(found[2].upper()))) if found else 0
     if number < 2**20:
-        raise ConfigError(f"--refdiff-memory wants a size from 1MiB, such as 512MiB or 8GiB, got {text!r}")
+        raise ConfigError(f"expected --refdiff-memory of at least 1MiB, such as 512MiB or 8GiB, got {text!r}")
     return number
 
 
@@ -289,9 +289,9 @@ def _words(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ConfigError(f"--refdiff-target-exec wants a command, got {command!r} ({error})") from None
+        raise ConfigError(f"expected --refdiff-target-exec as a shell command, got {command!r} ({error})") from None
     if not words or shutil.which(words[0]) is None:
-        raise ConfigError(f"--refdiff-target-exec wants a command whose program exists, got {command!r}")
+        raise ConfigError(f"expected --refdiff-target-exec as a command whose program exists, got {command!r}")
     return words
 
 

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from refdiff.conformance.report import Report, Row
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What moves the cursor, changes colours or the direction of writing: a message of a target's may hold it."""
+"""Characters that move the cursor or change colours or text direction; messages of a target may contain them."""
 _SHOWN = 20
 """Lines of one kind that the terminal prints; report.md has them all."""
 

@@ -1,4 +1,4 @@
-"""What a run found, clause by clause: the verdict, and report.json, report.md and the terminal from one value."""
+"""Report of a run, clause by clause, with its verdict; source of report.json, report.md and the terminal output."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Report:
     environment: Mapping[str, Any]
     rows: tuple[Row, ...]
     errors: tuple[str, ...]
-    """What makes a run fail beside the clauses: a stale known failure, evidence that broke."""
+    """Reasons for failure other than clauses: a stale known failure, or evidence that fails."""
     missing: tuple[str, ...] = ()
     """Checks that the claim calls for and that did not run to their end, one line each."""
     suite_errors: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """What the run says of the target."""
+        """Verdict on the target."""
         if self.missing:
             return "incomplete"
         if self.does_not_conform:

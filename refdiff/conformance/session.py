@@ -44,7 +44,7 @@ def _is_in_checks(file: Path) -> bool:
 @final
 @dataclass(slots=True, eq=False)
 class Session:
-    """What one pytest process knows of the run: a plugin of its own, registered by `plugin`."""
+    """State of the run in one pytest process; a plugin, registered by `plugin`."""
 
     config: pytest.Config
     choice: Choice
@@ -65,7 +65,7 @@ class Session:
     broken: list[str] = field(default_factory=list)
     """Evidence that did not hold, one line each."""
     workers: list[Mapping[str, Any]] = field(default_factory=list)
-    """What xdist's workers sent."""
+    """Outcomes received from xdist's workers."""
     report: Report | None = None
     unwritten: str = ""
     """Why the report could not be written."""

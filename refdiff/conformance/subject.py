@@ -1,4 +1,4 @@
-"""What a check holds in its hands: one process of the target, and the means to compare and to record."""
+"""The case given to a check: one process of the target, with methods to compare values and record the result."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Subject:
 
     member: Member
     built: Built
-    """What the target built, behind the guard."""
+    """Object that the target built for the process, behind the guard."""
     origin: str
     """The target as package.module:factory."""
     name: str
     """Of the check: its random numbers are its own."""
     claim: Claim
-    """What the target says of itself: its times, its events, how it draws."""
+    """Claim of the target: its times, event shapes and random draws."""
     others: Callable[[Process], Built]
     """Builds a related process; raises NotClaimed unless its whole type is claimed."""
     seed: int

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for examples that are no images: points, small vectors."""
+"""Multilayer perceptron for examples that are not images, such as points and small vectors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from refdiff.tensors import Data, Time
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """What a multilayer perceptron is made of."""
+    """Sizes of a multilayer perceptron."""
 
     width: int = 64
     """Features of each hidden layer."""
     depth: int = 2
-    """Hidden layers."""
+    """Number of hidden layers."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network has."""
+        """Raise DomainError for sizes below 1."""
         if min(self.width, self.depth) < 1:
-            raise DomainError("NET-2", "a width and a depth of 1 at least", (self.width, self.depth))
+            raise DomainError("NET-2", "width and depth of at least 1", (self.width, self.depth))
 
 
 @final
@@ -34,7 +34,7 @@ class MLP(nn.Module):
     """Maps (batch, *event) and times (batch,) to the shape of the first; 0 before training (NET-3)."""
 
     def __init__(self, event: tuple[int, ...], layers: Layers | None = None, *, time_scale: float = 1.0) -> None:
-        """Take the shape of one example, and what brings time to [0, 1]: 1, or 1/N for k in 1..N."""
+        """Set the shape of one example and the factor that scales time to [0, 1]: 1, or 1/N for k in 1..N."""
         super().__init__()
         plan = layers or Layers()
         self.event, self.time_scale, size = torch.Size(event), time_scale, prod(event)
@@ -47,10 +47,10 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*inner, last)
 
     def forward(self, x: Data, t: Time) -> Tensor:
-        """Return the prediction. Raises DomainError (NET-2) on examples of another shape."""
+        """Return the prediction, shaped as x. Raises DomainError (NET-2) for examples of another shape."""
         if x.shape[1:] != self.event:
             raise DomainError("NET-2", f"examples of shape {tuple(self.event)}", tuple(x.shape[1:]))
-        # As a smooth function of time: sines of scaled time are for networks that have to place it finely.
+        # Plain time suffices for smooth dependence on it; sinusoids of scaled time would add fine resolution.
         time = (t.double() * self.time_scale).to(x.dtype)
         out: Tensor = self.layers(torch.cat([x.flatten(1), time[:, None]], dim=1)).reshape(x.shape)
         return out

@@ -1,8 +1,8 @@
-"""The U-Net of the source document (spec chapter 9): residual blocks that know the time, levels, skips.
+"""U-Net of the source document (spec chapter 9): levels of time-conditioned residual blocks, with skip connections.
 
     x ── block ── ↓2 ── block ── ↓2 ── block ── ↓2 ── middle ── ↑2 ⊕ block ── ↑2 ⊕ block ── ↑2 ⊕ block ── out
 
-⊕ joins what the level held on the way down. Both sides must be divisible by 2^levels, one halving each (erratum E9).
+⊕ concatenates the skip connection of that level. Height and width must be divisible by 2^levels (erratum E9).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from refdiff.tensors import Data, Time
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What a U-Net is made of."""
+    """Sizes and options of a U-Net."""
 
     width: int = 32
     """Channels of the first level."""
     multipliers: tuple[int, ...] = (1, 2, 4)
-    """Channels of each level, in units of width; as many levels as numbers."""
+    """Channels of each level, in units of width; one entry per level."""
     blocks: int = 1
-    """Residual blocks of each level, each way."""
+    """Residual blocks per level, on the way down and on the way up."""
     attention: tuple[int, ...] = ()
-    """Levels with self-attention, from 0, the finest; one more than the last is the middle."""
+    """Levels with self-attention; 0 is the finest level, len(multipliers) the middle."""
     heads: int = 4
-    """Heads of each attention."""
+    """Number of heads of each attention layer."""
     dropout: float = 0.0
-    """Share of features dropped inside each block while training."""
+    """Dropout probability inside each block during training."""
     groups: int = 8
-    """Groups of each normalisation."""
+    """Number of groups of each group normalisation."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network has."""
+        """Raise DomainError for invalid sizes."""
         if self.width < 1 or not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1:
             raise DomainError("NET-2", "width, blocks and every multiplier at least 1", self)
         if self.groups < 1 or any(width % self.groups for width in self.widths):
@@ -63,10 +63,10 @@ class UNet(nn.Module):
     """Maps (batch, channels, height, width) and times (batch,) to the shape of the first; 0 before training (NET-3)."""
 
     def __init__(self, channels: int, architecture: Architecture | None = None, *, time_scale: float = 1000.0) -> None:
-        """Take the channels of an image, and what multiplies time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
+        """Set the channels of an image and the factor on time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
         super().__init__()
         if channels < 1:
-            raise DomainError("NET-2", "images of 1 channel at least", channels)
+            raise DomainError("NET-2", "images of at least 1 channel", channels)
         self.channels = channels
         self.architecture = plan = architecture or Architecture()
         widths, embedded = plan.widths, 4 * plan.width
@@ -94,7 +94,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, x: Data, t: Time) -> Tensor:
-        """Return the prediction. Raises DomainError (NET-2) on images it cannot halve and double."""
+        """Return the prediction, shaped as x. Raises DomainError (NET-2) unless sides are divisible by 2^levels."""
         self._check(x, t)
         embedding = self.time(self.embed(t).to(self.enter.weight.dtype))
         x = self.enter(x)
@@ -116,7 +116,8 @@ class UNet(nn.Module):
             need = f"images (batch, {self.channels}, height, width) with sides divisible by {multiple}"
             raise DomainError("NET-2", need, tuple(x.shape))
         if t.shape != x.shape[:1]:
-            raise DomainError("NET-2", f"one time for each of {len(x)} images", f"t of shape {tuple(t.shape)}")
+            need = f"t of shape {tuple(x.shape[:1])} to match images of shape {tuple(x.shape)}"
+            raise DomainError("NET-2", need, f"shape {tuple(t.shape)}")
 
 
 @final
@@ -138,7 +139,7 @@ class _Level(nn.Module):
 
 @final
 class _Block(nn.Module):
-    """x + f(x, time), where f is two convolutions and starts at 0."""
+    """Residual block x + f(x, time), where f is two convolutions and 0 at initialisation."""
 
     def __init__(self, before: int, width: int, embedded: int, plan: Architecture) -> None:
         super().__init__()
@@ -159,13 +160,13 @@ class _Block(nn.Module):
 
 @final
 class _Attention(nn.Module):
-    """x + what every place reads from all others, softmax(q k / sqrt(d)) v; starts at 0."""
+    """Self-attention over pixels, x + softmax(q k / sqrt(d)) v; the added term is 0 at initialisation."""
 
     def __init__(self, width: int, plan: Architecture) -> None:
         super().__init__()
         self.heads = plan.heads
         self.norm = nn.GroupNorm(plan.groups, width)
-        # Without a bias: softmax does not see one on the keys, and its gradient would be rounding noise.
+        # No bias: softmax is invariant to a bias on the keys, whose gradient would be rounding noise.
         self.ask = nn.Conv2d(width, 3 * width, 1, bias=False)
         self.answer = _zero(nn.Conv2d(width, width, 1))
 
@@ -179,7 +180,7 @@ class _Attention(nn.Module):
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """Return the layer with weights and bias 0."""
+    """Set the weights and bias of a layer to 0 and return it."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -187,5 +188,5 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def _divisor(groups: int, width: int) -> int:
-    """Return the largest number of groups up to `groups` that divides the width."""
+    """Return the largest divisor of `width` that is at most `groups`."""
     return next(count for count in range(groups, 0, -1) if width % count == 0)

@@ -1,1 +1,1 @@
-"""The trainer: from images to a trained, averaged, resumable model (spec chapters 8 and 9)."""
+"""Trainer of diffusion models, with a moving average of the weights and checkpoints (spec chapters 8 and 9)."""

@@ -1,4 +1,4 @@
-"""From a config to the objects of the core that it names."""
+"""Builders of the objects that a config describes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def process(how: config.Process) -> NoiseProcess:
 
 
 def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
-    """Return the objective, per feature: its trivial value is then of order 1 whatever the size of an image."""
+    """Return the objective with the mean over features, so that losses are of order 1 at any image size."""
     return Objective(process=noise, prediction=how.prediction, weight=_weight(how), features="mean")
 
 
@@ -64,7 +64,7 @@ def _weight(how: config.Goal) -> Weight:
 
 
 def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
-    """Return what draws times."""
+    """Return the distribution of training times."""
     if isinstance(noise, DiscreteChain):
         return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
     return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
@@ -85,7 +85,7 @@ def _sampler(how: config.Times, cells: int) -> Sampler:
 
 
 def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
-    """Return the falling times of a sample: over all that was trained at, and to 0 (rk4: to the first of them)."""
+    """Return the decreasing times of `walk` sampling steps, from the last training time to 0 (rk4: to t_min)."""
     if isinstance(drawn, Discrete):
         return [*sorted({-(-drawn.steps * i // walk) for i in range(1, walk + 1)}, reverse=True), 0]
     step = (drawn.t_max - drawn.t_min) / walk
@@ -94,7 +94,7 @@ def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
 
 
 def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:
-    """Return the U-Net for images (channels, height, width), the perceptron for examples of any other shape."""
+    """Return the U-Net for images (channels, height, width), or the perceptron for examples of another rank."""
     unit = 1.0 if isinstance(noise, Schedule) else 1.0 / how.process.steps
     if len(event) == 3:
         return UNet(event[0], how.network, time_scale=1000.0 * unit)
@@ -115,7 +115,7 @@ def optimizer(how: config.Descent, model: nn.Module) -> Optimizer:
 
 
 def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
-    """Return the learning rate's course: a line up, then constant or half a cosine down to 0 after the last step."""
+    """Return the learning rate schedule: linear warm-up, then constant, or half a cosine to 0 after the last step."""
 
     def share(step: int) -> float:
         rise = min(1.0, (step + 1) / (how.warm_up + 1))
@@ -129,7 +129,7 @@ def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation, and each of its parts back into the mode that it had."""
+    """Put a model into evaluation mode; on exit, restore the mode of each submodule."""
     before = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -140,6 +140,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def on_device(x: Tensor, device: torch.device, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
-    """Return the data where and how it is computed on."""
+    """Return x on the device, in the dtype and memory format of the computation."""
     moved = x.to(device, dtype)
     return moved.contiguous(memory_format=torch.channels_last) if channels_last and x.ndim == 4 else moved

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and that execute nothing when loaded (TRN-11)."""
+"""Checkpoints and exported weights: written atomically, and loaded without executing code (TRN-11)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from refdiff.training.errors import CheckpointError
 FORMAT = "refdiff-checkpoint-1"
 FOLDER = "checkpoints"
 LARGEST = 2**28
-"""Numbers of one example that are believed of a file: 1 GiB."""
+"""Largest size of one example that a file may declare: 2^28 numbers, 1 GiB in float32."""
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
@@ -43,7 +43,7 @@ class Weights:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file as a whole: a crash or a full disk leaves the one before. Raises CheckpointError."""
+    """Write a file atomically: a crash or a full disk leaves the previous one. Raises CheckpointError."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,15 +54,15 @@ def write(path: Path, content: bytes) -> None:
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:
-        with suppress(OSError):  # its folder may be no folder
+        with suppress(OSError):  # the parent may not be a folder
             partial.unlink()
         raise CheckpointError(
-            f"expected to write {path}, got: {error.strerror}; what was saved before is whole (TRN-11)"
+            f"expected to write {path}, got: {error.strerror}; earlier files are unchanged (TRN-11)"
         ) from None
 
 
 def _sync(folder: Path) -> None:
-    """Put a rename on the disk."""
+    """Flush a rename to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,9 +71,9 @@ def _sync(folder: Path) -> None:
 
 
 def save(out: Path, config: Config, state: Mapping[str, Any], *, keep: int) -> Path:
-    """Write the checkpoint of a step, and let go of all before it but the newest `keep`, itself among them.
+    """Write a checkpoint and delete older ones, keeping the `keep` newest, this one included.
 
-    One of a later step stays: a run that resumed did not choose it, because it does not load.
+    Checkpoints of later steps are kept: the run resumed from an earlier one because they do not load.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config": json.dumps(to_mapping(config)), "state": dict(state)}, buffer)
@@ -93,22 +93,22 @@ def listed(out: Path) -> list[Path]:
 
 
 def load(path: Path) -> tuple[Config, dict[str, Any]]:
-    """Return config and state, on the CPU. Raises CheckpointError; executes nothing."""
+    """Load config and state, on the CPU, without executing code. Raises CheckpointError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            warnings.simplefilter("ignore")  # torch warns before it raises
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
+    except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected a checkpoint of refdiff, got {path}: {_reason(error)} (TRN-11)") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {path}, which is of another (TRN-11)")
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got another format in {path} (TRN-11)")
     if not isinstance(state := content.get("state"), dict):
         raise CheckpointError(f"expected a state in a checkpoint, got none in {path} (TRN-11)")
     return _config(path, content.get("config")), state
 
 
 def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, Any]]:
-    """Return the newest checkpoint that loads, and say of each newer one why it does not. Raises CheckpointError."""
+    """Return the newest checkpoint that loads; report why newer ones do not. Raises CheckpointError if none loads."""
     paths = listed(out)
     for path in paths:
         try:
@@ -121,38 +121,38 @@ def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, An
 
 
 def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int) -> None:
-    """Write weights as safetensors, with config, shape and step beside them."""
+    """Write weights as safetensors, with config, shape of an example and step as metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
-    # One word: of several, safetensors writes the order that a hash table has, and the same run other bytes.
+    # A single key: safetensors writes several in hash order, so that equal runs would differ in bytes.
     write(path, safetensors.torch.save(tensors, {"refdiff": json.dumps(about)}))
 
 
 def weights(path: Path) -> Weights:
-    """Return exported weights: a file, or `ema.safetensors` in a folder. Raises CheckpointError; executes nothing."""
+    """Load exported weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError."""
     file = path / "ema.safetensors" if path.is_dir() else path
     try:
         with safe_open(file, framework="pt") as opened:
             about = dict(json.loads((opened.metadata() or {}).get("refdiff", "{}")))
             tensors = dict(_tensors(opened))
         if about.get("format") != FORMAT:
-            raise ValueError(f"its metadata does not say {FORMAT}")
+            raise ValueError(f"its metadata does not have format {FORMAT}")
         return Weights(tensors, _config(file, about.get("config")), _event(about["event"]), int(about["step"]))
     except CheckpointError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a foreign, cut or hostile file makes the reader raise
+    except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected weights exported by refdiff, got {file}: {_reason(error)} (TRN-11)") from None
 
 
 def _event(text: str) -> tuple[int, ...]:
     sides = json.loads(text)
     if not isinstance(sides, list) or any(type(side) is not int or side < 1 for side in sides) or prod(sides) > LARGEST:
-        raise ValueError(f"no shape of an example: {text}")
+        raise ValueError(f"not a shape of an example: {text}")
     return tuple(sides)
 
 
 def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:
-    for name in opened.keys():  # noqa: SIM118 - it is no mapping
+    for name in opened.keys():  # noqa: SIM118 - not a mapping
         yield name, opened.get_tensor(name)
 
 
@@ -164,6 +164,6 @@ def _config(path: Path, text: object) -> Config:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first sentence of what a reader said."""
+    """Return the error's message in one line of at most 160 characters."""
     said = " ".join(str(error).split()) or type(error).__name__
     return said if len(said) <= 160 else f"{said[:157]}..."

@@ -1,13 +1,13 @@
-"""What goes wrong in training most often, looked for before the first step and on the way (TRN-12).
+"""Checks for the most frequent faults of a training run, before its first step and during it (TRN-12).
 
-| check | says |
+| check | reports |
 |---|---|
-| noise at the end | alpha_bar(t_max) is so large that samples, which start at N(0, I), start elsewhere |
-| times told apart | the embedding hardly moves over the range of times |
-| gradients | a parameter has none |
-| loss | it stays at what the prediction 0 has |
+| final noise level | alpha_bar(t_max) is so large that x_t is far from N(0, I), where sampling starts |
+| time embedding | its features hardly vary over the range of times |
+| gradients | a parameter gets no gradient |
+| loss | it stays at the loss of predicting 0 |
 
-That data is scaled is checked where it is read, and that gradients are finite in every step.
+The scale of the data is checked when it is read, and gradients are checked to be finite in every step.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from refdiff.training import build
 from refdiff.training.floor import at
 
 KL_PER_FEATURE = 0.01
-"""Nats by which the law of x_t at the last time may differ from N(0, I), per feature; 2.2e-5 for the linear default."""
+"""Largest KL divergence of x_t at the last time from N(0, I), nats per feature; the default linear has 2.2e-5."""
 MOVES = 0.2
-"""Least standard deviation of the features of time over its range, their mean; 0.02 without scaling, 0.49 with."""
+"""Smallest standard deviation over time, averaged over embedding features; 0.02 with unscaled time, 0.49 scaled."""
 STUCK = 0.98
-"""Share of the trivial loss above which the loss is stuck."""
+"""Fraction of the trivial loss above which the loss counts as stuck."""
 PATIENCE = 500
-"""Steps after which it should not be."""
+"""Number of steps before the loss is checked."""
 ROUNDS = 64
-"""Times that each example is seen at for the trivial loss: at one, 64 examples say 103 for 411 of inverse_snr's eps."""
+"""Times per example in the trivial loss: with one, 64 examples estimate 103 where inverse_snr on eps has 411."""
 
 
 def before(model: nn.Module, objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
-    """Yield what is wrong before the first step; examples: a few, where the model is."""
+    """Yield the findings before the first step; examples: a small batch on the model's device."""
     yield from _noise(objective, times, examples)
     yield from _embedding(model, times, examples.device)
     yield from _gradients(model, objective, times, examples)
 
 
 def stuck(loss: float, trivial: float, step: int) -> Iterator[str]:
-    """Yield what is wrong with a mean loss on the way."""
+    """Yield a finding if the mean loss has not fallen below that of predicting 0."""
     if step >= PATIENCE and loss > STUCK * trivial:
         yield (
-            f"the loss is {loss:.4g} after {step} steps, and the prediction 0 has {trivial:.4g}: is the learning rate "
-            "too large or too small, does the network see the time?"
+            f"the loss is {loss:.4g} after {step} steps, and predicting 0 gives {trivial:.4g}: check the learning "
+            "rate, and that the network uses t"
         )
 
 
 def trivial(objective: Objective, times: Continuous | Discrete, examples: Data) -> float:
-    """Return the mean loss of the prediction 0, which a network that learns nothing has."""
+    """Return the mean loss of predicting 0, as before training."""
     drawn, losses = torch.Generator(examples.device).manual_seed(0), []
     for i in range(ROUNDS):
         t = _everywhere(times, examples, (i + 0.5) / ROUNDS)
@@ -68,13 +68,13 @@ def _noise(objective: Objective, times: Continuous | Discrete, examples: Data) -
         torch.tensor([times.steps]) if isinstance(times, Discrete) else torch.tensor([times.t_max], dtype=torch.float64)
     )
     alpha_bar = float(marginal(objective.process, last).alpha) ** 2
-    # KL of N(alpha x_0, sigma^2) from N(0, 1): (alpha_bar x_0^2 - alpha_bar - log(1 - alpha_bar))/2, in the mean.
+    # KL(N(alpha x_0, sigma^2) | N(0, 1)) = (alpha_bar x_0^2 - alpha_bar - log(1 - alpha_bar))/2, averaged over x_0.
     square = float(examples.double().square().mean())
     divergence = 0.5 * (alpha_bar * (square - 1.0) - float(torch.log1p(torch.tensor(-alpha_bar, dtype=torch.float64))))
     if not divergence <= KL_PER_FEATURE:
         yield (
             f"alpha_bar is {alpha_bar:.3g} at the last time, {divergence:.3g} nats per feature from the N(0, I) where "
-            "samples start: take more noise (a larger beta_max or beta_end, more steps) or a later t_max"
+            "sampling starts: use more noise (larger beta_max or beta_end, more steps) or a later t_max"
         )
 
 
@@ -85,14 +85,14 @@ def _embedding(model: nn.Module, times: Continuous | Discrete, device: torch.dev
             moves = float(part(everywhere).std(0).mean())
             if not moves >= MOVES:
                 yield (
-                    f"the features of {name or 'the embedding'} have standard deviation {moves:.2g} over all times "
-                    f"and want {MOVES}: is time scaled, by 1000 for t in [0, 1]?"
+                    f"the features of {name or 'the embedding'} have standard deviation {moves:.2g} over all times, "
+                    f"expected at least {MOVES}: check that time is scaled, by 1000 for t in [0, 1]"
                 )
 
 
 def _gradients(model: nn.Module, objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
     few = examples[:2]
-    # In evaluation: no mask is drawn, and no running mean moves.
+    # In evaluation mode, so that no dropout mask is drawn and no running mean is updated.
     with build.evaluating(model):
         loss = objective(model, few, torch.ones_like(few), _everywhere(times, few)).sum()
     if loss.requires_grad:
@@ -101,11 +101,11 @@ def _gradients(model: nn.Module, objective: Objective, times: Continuous | Discr
     model.zero_grad(set_to_none=True)
     if without:
         shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
-        yield f"{len(without)} parameters get no gradient: {shown}"
+        yield f"parameters without a gradient ({len(without)}): {shown}"
 
 
 def _everywhere(times: Continuous | Discrete, examples: Data, within: float = 0.5) -> Tensor:
-    """Return one time per example, evenly over the range, each at a share of its own part."""
+    """Return one time per example, in equal parts of the range; `within` is the position inside each part."""
     n = len(examples)
     t = at(times, (torch.arange(n, dtype=torch.float64) + within) / n).to(examples.device)
     return t.to(examples.dtype) if t.is_floating_point() else t

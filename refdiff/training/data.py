@@ -1,16 +1,16 @@
-"""Examples, scaled to [-1, 1], in the order that a seed decides.
+"""Training data: reading, scaling to [-1, 1], and the order of examples.
 
-| source | what is read |
+| source | content |
 |---|---|
-| `digits` | scikit-learn's 1,797 digits of 8 x 8, which it carries |
+| `digits` | the 1,797 digits of 8 x 8 pixels included in scikit-learn |
 | `fashion-mnist` | the IDX file of Debian's package dataset-fashion-mnist |
 | a folder | its images, sorted by path |
-| `.npy` | an array (n, ...), memory-mapped: bytes, or floats already in the range |
+| `.npy` | an array (n, ...), memory-mapped: bytes, or floats in [-1, 1] |
 | `.npz` | its only array, or the one named images, x or arr_0 |
 | IDX | a file of MNIST's format, .gz too |
 
-Images are (n, channels, height, width); of (n, height, width) and (n, height, width, channels) they are made, where
-1, 3 or 4 numbers can be channels at the end only. In a folder, transparency is dropped and 16 bits become 8.
+Images become (n, channels, height, width); (n, height, width) and (n, height, width, channels) are converted, the
+latter if only the last axis has 1, 3 or 4 entries. In a folder, transparency is dropped and 16 bits become 8.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Rows of an array, scaled when they are asked for."""
+    """Rows of an array, scaled to [-1, 1] when they are read."""
 
     raw: Array
-    """(n, *event), bytes or floats, perhaps on disk."""
+    """(n, *event), bytes or floats, possibly memory-mapped."""
     rows: npt.NDArray[np.int64]
-    """Which of them these are."""
+    """Rows of the array that belong to these examples."""
     low: float
-    """What becomes -1; -inf leaves numbers as they are."""
+    """Value mapped to -1; -inf for no scaling."""
     high: float
-    """What becomes 1; inf leaves numbers as they are."""
+    """Value mapped to 1; inf for no scaling."""
     pad: int = 0
-    """Pixels of -1 on each side of an image."""
+    """Pixels of value -1 added on each side of an image."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,7 +64,7 @@ class Examples:
         return (*shape[:-2], *(side + 2 * self.pad for side in shape[-2:])) if self.pad else shape
 
     def take(self, index: npt.NDArray[np.int64] | slice) -> Tensor:
-        """Return examples by place, (len(index), *event), float32 in [-1, 1]."""
+        """Return the examples of these indices, (len(index), *event), float32 in [-1, 1]."""
         chosen = self.rows[index]
         taken = torch.from_numpy(np.ascontiguousarray(self.raw[chosen], dtype=np.float64))
         if isinf(self.high - self.low):
@@ -76,7 +76,7 @@ class Examples:
 @final
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which examples are in which shard of which step: one permutation after another, each of (seed, epoch)."""
+    """Order of examples: a new permutation in each epoch, determined by (seed, epoch), cut into steps and shards."""
 
     seed: int
     examples: int
@@ -85,11 +85,11 @@ class Order:
     _permutation: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Remember the two permutations that a batch may straddle."""
+        """Cache the last two permutations, since a batch may span two epochs."""
         object.__setattr__(self, "_permutation", lru_cache(maxsize=2)(self._permuted))
 
     def rows(self, step: int, shard: int) -> npt.NDArray[np.int64]:
-        """Return the places of a shard's examples; steps count from 0."""
+        """Return the indices of a shard's examples; steps count from 0."""
         size = self.batch // self.shards
         places = np.arange(size, dtype=np.int64) + (step * self.batch + shard * size)
         epochs, within = np.divmod(places, self.examples)
@@ -106,7 +106,7 @@ class Order:
 
 
 def load(source: str, how: config.Data) -> Examples:
-    """Return all examples of a source. Raises DataError where there are none, or where they are not scaled."""
+    """Return all examples of a data source. Raises DataError if it cannot be read or is not scaled."""
     raw, natural = _read(source, how)
     if raw.ndim < 2 or raw.size == 0:
         raise DataError(f"expected examples (n, ...), got an array of shape {raw.shape} from {source} (TRN-8)")
@@ -119,11 +119,11 @@ def load(source: str, how: config.Data) -> Examples:
 
 
 def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples, Examples]:
-    """Return examples to train on and examples held out, by a permutation that the seed decides."""
+    """Return training examples and held-out examples, split by a random permutation of this seed."""
     n = len(examples)
     kept = min(297, n // 6) if held_out is None else held_out
     if not 0 <= kept < n:
-        raise DataError(f"expected fewer examples held out than there are, got {kept} of {n} (TRN-8)")
+        raise DataError(f"expected fewer held-out examples than examples, got {kept} of {n} (TRN-8)")
     order = torch.randperm(n, generator=generator(seed, "split")).numpy()
     return tuple(  # type: ignore[return-value] # two of them
         Examples(examples.raw, np.sort(rows), examples.low, examples.high, examples.pad)
@@ -132,9 +132,9 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
 
 
 def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool) -> None:
-    """Refuse values that are NaN, constant, outside the range, or plainly of another one."""
+    """Raise DataError for values that are NaN, constant, outside the range, or evidently of another range."""
     if not low < high:
-        raise DataError(f"expected a range whose first number is the smaller, got {low} and {high} (TRN-8)")
+        raise DataError(f"expected a range with the smaller number first, got {low} and {high} (TRN-8)")
     ends = [(part.min(), part.max()) for part in np.array_split(raw, max(1, raw.nbytes // 2**26)) if len(part)]
     least, most = float(np.min([end[0] for end in ends])), float(np.max([end[1] for end in ends]))
     said = f"values from {least:.6g} to {most:.6g} in {source}"
@@ -145,14 +145,14 @@ def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool
     room = 1e-5 * (high - low)
     if least < low - room or most > high + room:
         raise DataError(
-            f"expected data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; say --reading.range (TRN-8)"
+            f"expected data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; set --reading.range (TRN-8)"
         )
     if not told and ((low == -1.0 and least >= 0.0) or (high == 255.0 and most <= 1.0)):
-        raise DataError(f"expected data scaled to [-1, 1], got {said}; if 0 is black say --reading.range 0 1 (TRN-8)")
+        raise DataError(f"expected data scaled to [-1, 1], got {said}; if 0 is black, set --reading.range 0 1 (TRN-8)")
 
 
 def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
-    """Return the array of a source and the range that its values are of."""
+    """Return the array of a data source, and the default range of its values."""
     if source == "digits":
         return _digits(), (0.0, 16.0)
     opened = _opened(source, how)
@@ -164,12 +164,14 @@ def _opened(source: str, how: config.Data) -> Array:
     path = Path(source)
     if source == "fashion-mnist":
         if not FASHION_MNIST.exists():
-            raise DataError(f"expected Debian's package dataset-fashion-mnist, got no {FASHION_MNIST} (TRN-8)")
+            need = f"{FASHION_MNIST}, of Debian's package dataset-fashion-mnist"
+            raise DataError(f"expected the file {need}, got none (TRN-8)")
         return _idx(FASHION_MNIST)
     if path.is_dir():
         return _folder(path, how.size)
     if not path.exists():
-        raise DataError(f"expected digits, fashion-mnist, a folder or a file, got {source}, which is not there (TRN-8)")
+        need = "'digits', 'fashion-mnist', a folder or a file as data source"
+        raise DataError(f"expected {need}, got {source!r}, which does not exist (TRN-8)")
     try:
         match path.suffix:
             case ".npy":
@@ -180,37 +182,39 @@ def _opened(source: str, how: config.Data) -> Array:
                 return _idx(path)
     except DataError:
         raise
-    except Exception as error:  # noqa: BLE001 - NumPy, zip and gzip have a dozen kinds for a file that is cut or foreign
+    except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy, zip and gzip raise many types
         said = " ".join(str(error).split())
         raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {said} (TRN-8)") from None
 
 
 def _digits() -> Array:
     try:
-        from sklearn.datasets import load_digits  # here: only this source needs it
+        from sklearn.datasets import load_digits  # lazy import: only needed by this source
     except ModuleNotFoundError:
         raise DataError(
-            "expected scikit-learn for its digits: pip install 'refdiff[train]', got none (TRN-8)"
+            "expected scikit-learn for the digits: pip install 'refdiff[train]', got none (TRN-8)"
         ) from None
     digits: Array = load_digits().images[:, None].astype(np.float32)
     return digits
 
 
 def _archived(path: Path) -> Array:
-    with path.open("rb") as file:  # NumPy leaves a file open that is no archive
+    with path.open("rb") as file:  # given a path, NumPy would leave a file open that is not an archive
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"expected an archive, got {path}, which is one array: call it .npy (TRN-8)")
+            raise DataError(f"expected an archive, got {path}, which is a single array: rename it to .npy (TRN-8)")
         known = archive.files
         names = known if len(known) == 1 else [name for name in ("images", "x", "arr_0") if name in known]
         if not names:
-            raise DataError(f"expected an array named images, x or arr_0, got {', '.join(known)} in {path} (TRN-8)")
+            raise DataError(
+                f"expected an array named images, x or arr_0, got {', '.join(known) or 'none'} in {path} (TRN-8)"
+            )
         array: Array = archive[names[0]]
         return array
 
 
 def _idx(path: Path) -> Array:
-    """Read MNIST's format: 0, 0, type, rank, sides as big-endian 32 bits, values."""
+    """Read an IDX file, MNIST's format: bytes 0, 0, type, rank; sides as big-endian 32-bit integers; values."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
         if len(head) < 4 or head[:3] != b"\0\0\x08":
@@ -218,15 +222,19 @@ def _idx(path: Path) -> Array:
         shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
         values = np.frombuffer(file.read(), dtype=np.uint8)
     if values.size != prod(shape):
-        raise DataError(f"expected the {shape} values that {path} promises, got {values.size} (TRN-8)")
+        raise DataError(
+            f"expected values of shape {shape}, as the header of {path} states, got {values.size} values (TRN-8)"
+        )
     return values.reshape(shape)
 
 
 def _folder(path: Path, size: int | None) -> Array:
     try:
-        from PIL import Image, ImageOps  # here: only this source needs it
+        from PIL import Image, ImageOps  # lazy import: only needed by this source
     except ModuleNotFoundError:
-        raise DataError("expected pillow for a folder: pip install 'refdiff[train]', got none (TRN-8)") from None
+        raise DataError(
+            "expected Pillow for a folder of images: pip install 'refdiff[train]', got none (TRN-8)"
+        ) from None
 
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
@@ -236,7 +244,7 @@ def _folder(path: Path, size: int | None) -> Array:
         try:
             with Image.open(file) as image:
                 if image.mode.startswith("I;16"):
-                    # `convert` would take all above 255 for 255.
+                    # `convert` would clip values above 255.
                     bytes_ = (np.asarray(image).astype(np.uint32) + 128) // 257
                     picture = Image.fromarray(bytes_.astype(np.uint8))
                 elif image.mode in ("I", "F"):
@@ -248,19 +256,19 @@ def _folder(path: Path, size: int | None) -> Array:
                 pictures.append(np.atleast_3d(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture)))
         except DataError:
             raise
-        except Exception as error:  # noqa: BLE001 - Pillow has a dozen kinds, SyntaxError among them
-            raise DataError(f"expected images that open, got {file}: {' '.join(str(error).split())} (TRN-8)") from None
+        except Exception as error:  # noqa: BLE001 - Pillow raises many types, SyntaxError among them
+            raise DataError(f"expected a readable image, got {file}: {' '.join(str(error).split())} (TRN-8)") from None
     shapes = {picture.shape[:2] for picture in pictures}
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
-        raise DataError(f"expected images of one size, got {some} in {path}; say --reading.size (TRN-8)")
-    kinds = max(picture.shape[2] for picture in pictures)  # grey among coloured ones becomes coloured
+        raise DataError(f"expected images of one size, got {some} in {path}; set --reading.size (TRN-8)")
+    kinds = max(picture.shape[2] for picture in pictures)  # grey images among coloured ones become RGB
     pictures = [picture if picture.shape[2] == kinds else picture.repeat(kinds, axis=2) for picture in pictures]
     return np.moveaxis(np.stack(pictures), -1, 1)
 
 
 def _images(array: Array) -> Array:
-    """Return the array with channels after the first side; of any other rank than 3 and 4 as it is."""
+    """Return images as (n, channels, height, width); arrays of a rank other than 3 and 4 unchanged."""
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"expected bytes or floats, got {array.dtype} (TRN-8)")
     if array.ndim == 3:

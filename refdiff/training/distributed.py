@@ -1,4 +1,4 @@
-"""One process of several: who it is, what part it does, and what all of them know together."""
+"""Data-parallel training: rank, share of the work, and collective operations."""
 
 from __future__ import annotations
 
@@ -22,48 +22,49 @@ class World:
     """The processes that train one model."""
 
     rank: int = 0
-    """Which one this is."""
+    """Index of this process."""
     size: int = 1
-    """How many there are."""
+    """Number of processes."""
     device: torch.device
-    """What this one computes on."""
+    """Device of this process."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is rank 0, the process that writes files."""
         return self.rank == 0
 
     def shards(self, count: int) -> range:
-        """Return the shards of this process: neighbours, so that gathering keeps their order."""
+        """Return the shards of this process, a contiguous range, so that gathering keeps their order."""
         if count % self.size:
             raise ConfigError(
-                f"expected shards that {self.size} processes divide, got {count}: say --batch.shards (TRN-10)"
+                f"expected a number of shards divisible by the {self.size} processes, got {count}: "
+                "set --batch.shards (TRN-10)"
             )
         each = count // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the module that averages gradients over processes; alone, the model itself."""
+        """Return the model wrapped to average gradients over processes, or the model itself for one process."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     def quiet(self, network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """Return a context in which gradients stay with their process, but for the last pass of a step."""
+        """Return a context without gradient synchronisation, except in the last pass of a step."""
         if last or not isinstance(network, DistributedDataParallel):
             return nullcontext()
         context: AbstractContextManager[None] = network.no_sync()
         return context
 
     def total(self, value: Tensor) -> Tensor:
-        """Return the sum of all processes' values."""
+        """Return the sum over all processes."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)
         return value
 
     def gathered(self, value: Tensor) -> Tensor:
-        """Return all processes' values, one after another; each of the same shape."""
+        """Return the values of all processes, concatenated; each of the same shape."""
         if self.size == 1:
             return value
         parts = [torch.empty_like(value) for _ in range(self.size)]
@@ -71,18 +72,18 @@ class World:
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is up anywhere."""
+        """Return whether the flag is set in any process."""
         return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
 
     def wait(self) -> None:
-        """Return when all processes are here."""
+        """Wait until all processes reach this call."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did, and leave them at the end, if they were joined here."""
+    """Join the process group of torchrun, if there is one, and leave it on exit, if it was joined here."""
     size, rank, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
     chosen = _device(device, local)
     if size == 1:
@@ -108,7 +109,5 @@ def _device(name: str, local: int) -> torch.device:
         device = torch.device(f"cuda:{local}" if name == "cuda" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"expected a device that is there, got {name}: {str(error).splitlines()[0]} (TRN-10)"
-        ) from None
+        raise ConfigError(f"expected an available device, got {name}: {str(error).splitlines()[0]} (TRN-10)") from None
     return device

@@ -1,4 +1,4 @@
-"""What ends a run, each in one sentence."""
+"""Exceptions of the trainer, each with a message of one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from refdiff.errors import RefdiffError
 
 @final
 class CheckpointError(RefdiffError):
-    """A file is no checkpoint, or could not be written. What was there before still is."""
+    """A file is not a valid checkpoint, or cannot be written; earlier files are unchanged."""
 
 
 @final
@@ -19,4 +19,4 @@ class DataError(RefdiffError, ValueError):
 
 @final
 class TrainingError(RefdiffError):
-    """The run went wrong, and going on would make it worse."""
+    """The run cannot continue, for example because a gradient is not finite."""

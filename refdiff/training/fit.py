@@ -1,4 +1,4 @@
-"""The trainer without files: a denoiser for an array (TRN-4 to TRN-6)."""
+"""Training on an array in memory, without files (TRN-4 to TRN-6)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from refdiff.training.state import State
 from refdiff.training.step import Loop
 
 PACE = 320
-"""Steps counted as a second, so that a seed gives the same network on a busy machine."""
+"""Training steps per second of budget; a fixed rate, so that a seed gives the same network on any machine."""
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: a small network is no faster on two, and many times slower where cores are shared."""
+    """Limit torch to one thread: a small network is not faster on two, and much slower on shared cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -39,9 +39,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
-    """Train on data (n, *event), taken as it is, and return the averaged denoiser, which predicts eps, float32.
+    """Train on data (n, *event), without scaling, and return the averaged denoiser, which predicts eps, float32.
 
-    The network is a perceptron, and v is what it learns.
+    The network is a perceptron that predicts v; its output is converted to eps.
     """
     steps = max(1, ceil(PACE * seconds))
     how = Config(

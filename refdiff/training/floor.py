@@ -1,10 +1,11 @@
-"""The smallest loss that any denoiser can have on a finite set of examples, by the exact posterior over it (TRN-13).
+"""Irreducible loss on a finite set of examples, from the exact posterior mean of x_0 (TRN-13).
 
     x_0_hat(x_t, t) = sum_i p_i x_i,    p_i proportional to exp(-|x_t - alpha x_i|^2 / 2 sigma^2)
 
-The mean over x_0, t and eps is an estimate, and comes with its standard error. A mean loss below this floor by more
-than four standard errors, of floor and loss together, is wrong; a network that reaches it at small t has learnt its
-examples by heart. What generalises lies between it and the loss on examples held out.
+No denoiser has a smaller mean loss on these examples. The mean over x_0, t and eps is a Monte Carlo estimate with a
+standard error. A mean loss more than four combined standard errors below this floor indicates a bug; a network that
+reaches it at small t has memorised its examples. A network that generalises lies between the floor and the loss on
+held-out examples.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from refdiff.times import Continuous, Discrete
 from refdiff.training.data import Examples
 
 DRAWS = 256
-"""Of x_0, t and eps in each bucket."""
+"""Number of draws of x_0, t and eps in each part of time."""
 WORK = 4e11
-"""Multiplications beyond which the floor is not computed."""
+"""Largest number of multiplications for which the floor is computed."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Means:
-    """Mean losses, one for each of equal parts of time."""
+    """Mean losses in equal parts of time."""
 
     loss: list[float]
     error: list[float]
-    """The standard error of each, from the scatter of its draws: that time is stratified makes it less."""
+    """Standard errors, from the variance of the draws; stratified times make the true error smaller."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Optimum:
-    """The denoiser with the least loss on a finite set of examples, each as likely as any other."""
+    """The optimal denoiser for the uniform distribution over a finite set of examples."""
 
     objective: Objective
     examples: Tensor
@@ -52,7 +53,7 @@ class Optimum:
         """Return the prediction, (batch, *event), float64."""
         q = marginal(self.objective.process, t)
         known, seen = self.examples.flatten(1), x_t.flatten(1)
-        # |x_t|^2 is the same for all, and leaves the softmax as it is.
+        # |x_t|^2 is the same for all examples and cancels in the softmax.
         near = q.alpha[:, None] * (seen @ known.T) - 0.5 * q.alpha[:, None] ** 2 * known.square().sum(1)
         share = torch.softmax(near / q.sigma[:, None] ** 2, dim=1)
         x_0_hat = (share @ known).reshape(x_t.shape)
@@ -62,7 +63,7 @@ class Optimum:
 def floor(
     objective: Objective, examples: Examples, times: Continuous | Discrete, buckets: int, generator: Generator
 ) -> Means | None:
-    """Return the least mean loss in each of equal parts of time, estimated with DRAWS draws; None if too costly."""
+    """Return the irreducible loss in equal parts of time, estimated with DRAWS draws each; None if too costly."""
     if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
         return None
     optimum = Optimum(objective, examples.take(slice(None)).double())
@@ -79,9 +80,9 @@ def losses(
     *,
     dtype: torch.dtype | None = None,
 ) -> Means:
-    """Return the mean loss of a denoiser in each of equal parts of time, with DRAWS draws of x_0, t and eps.
+    """Return the mean loss of a denoiser in equal parts of time, with DRAWS draws of x_0, t and eps each.
 
-    dtype: of the data, by default that of the denoiser's parameters, on whose device it is asked.
+    dtype: of the data, by default that of the denoiser's parameters; the loss is computed on their device.
     """
     like = next(denoiser.parameters()) if isinstance(denoiser, nn.Module) else torch.zeros(0)
     means = Means([], [])
@@ -100,7 +101,7 @@ def losses(
 
 
 def at(times: Continuous | Discrete, position: Tensor) -> Time:
-    """Return the times at positions in [0, 1), float64, or indices."""
+    """Return the times, or indices of a chain, at positions in [0, 1), float64."""
     if isinstance(times, Discrete):
         return (position * times.steps).long().clamp(max=times.steps - 1) + 1
     return times.t_min + (times.t_max - times.t_min) * position

@@ -1,4 +1,4 @@
-"""Samples of a trained network, and pictures of them."""
+"""Sampling from a trained network, and pictures of the samples."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
 
 Factory = Callable[[tuple[int, ...]], nn.Module]
-"""Makes a network for examples of a shape."""
+"""Builds a network from the shape of one example."""
 AT_ONCE = 256
-"""Samples walked together. Part of what a seed means: noise is drawn for so many."""
+"""Samples per batch. Noise is drawn per batch, so another value gives other samples for the same seed."""
 
 
 def samples(
@@ -38,7 +38,7 @@ def samples(
     rule: Rule = "ddim",
     walk: int = 50,
 ) -> Data:
-    """Return count samples, (count, *event) in [-1, 1], on the CPU; the model is left as it was."""
+    """Return `count` samples, (count, *event) in [-1, 1], on the CPU; the model's mode is unchanged."""
     like = next(model.parameters())
     grid, made = build.grid(times, walk, rule), []
     with torch.no_grad(), build.evaluating(model):
@@ -53,22 +53,22 @@ def samples(
 
 @final
 class Trained:
-    """An exported network and what it was trained for."""
+    """An exported network with its objective, training times and config."""
 
     def __init__(self, path: Path, factory: Factory | None = None) -> None:
-        """Read weights: a file, or `ema.safetensors` of a folder. Raises CheckpointError.
+        """Load weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError.
 
-        A network that is not the U-Net is named by whoever asks, never by the file, which executes nothing.
+        factory: builds the network, if it is not the default one; the file itself never names code to run.
         """
         read = checkpoint.weights(path)
         plan = read.config.network
         if factory is None and plan.blocks * len(plan.multipliers) > len(read.tensors):
-            raise CheckpointError(f"expected weights of this network, got {path} with too few (TRN-11)")
+            raise CheckpointError(f"expected weights of this network, got too few tensors in {path} (TRN-11)")
         noise = build.process(read.config.process)
         self.config, self.event = read.config, read.event
         self.objective = build.objective(read.config.objective, noise)
         self.times = build.times(read.config.times, noise, torch.float32)
-        # Without memory until its weights are seen to fit: a file may promise a network of any size.
+        # On the meta device until the weights are known to fit, as a file may declare a network of any size.
         with nullcontext() if factory else torch.device("meta"):
             self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
         try:
@@ -81,12 +81,12 @@ class Trained:
     def samples(self, count: int, *, seed: int, rule: Rule, walk: int) -> Data:
         """Return count samples, (count, *event), float32 in [-1, 1]. Raises DomainError for count < 1."""
         if count < 1 or walk < 1:
-            raise DomainError("SMP-6", "1 sample and 1 step at least", (count, walk))
+            raise DomainError("SMP-6", "at least 1 sample and 1 step", (count, walk))
         return samples(self.model, self.objective, self.times, self.event, count, seed=seed, rule=rule, walk=walk)
 
 
 def write(out: Path, made: Data) -> None:
-    """Write `samples.npy`, and of images `samples.png`. Raises CheckpointError where there is no room."""
+    """Write `samples.npy`, and `samples.png` for images. Raises CheckpointError if a file cannot be written."""
     buffer = io.BytesIO()
     np.save(buffer, made.float().numpy(), allow_pickle=False)
     checkpoint.write(out / "samples.npy", buffer.getvalue())
@@ -95,16 +95,16 @@ def write(out: Path, made: Data) -> None:
 
 
 def is_image(event: tuple[int, ...]) -> bool:
-    """Say whether examples of this shape can be shown: grey, or red, green and blue."""
+    """Return whether examples of this shape are grey or RGB images."""
     return len(event) == 3 and event[0] in (1, 3)
 
 
 def png(images: Data) -> bytes:
-    """Return a picture of images, (n, 1 or 3, height, width) in [-1, 1], in rows, small ones enlarged."""
+    """Return a PNG with images, (n, 1 or 3, height, width) in [-1, 1], on a grid; small images are enlarged."""
     try:
-        from PIL import Image  # here: only this function needs it
+        from PIL import Image  # lazy import: only needed here
     except ModuleNotFoundError:
-        raise ConfigError("expected pillow for pictures: pip install 'refdiff[train]', got none (TRN-13)") from None
+        raise ConfigError("expected Pillow for pictures: pip install 'refdiff[train]', got none (TRN-13)") from None
     n, channels, height, width = images.shape
     columns = ceil(sqrt(n))
     times = max(1, 32 // min(height, width))

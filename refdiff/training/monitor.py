@@ -1,4 +1,4 @@
-"""What a run looks like while it runs: metrics as JSON lines, pictures, a plot. Nothing here changes the training."""
+"""Metrics as JSON lines, pictures of samples, and a plot of a run. Nothing here changes the training."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Row = dict[str, Any]
 @final
 @dataclass(slots=True, eq=False)
 class Monitor:
-    """Collects what steps saw, and writes a row of their means (TRN-13)."""
+    """Collects the statistics of steps and writes rows of their means (TRN-13)."""
 
     out: Path
     world: World
     buckets: int
     floor: Means | None
-    """The least loss of each bucket on the training examples, as far as it is known."""
+    """Irreducible loss in each part of time on the training examples; None if it was not computed."""
     trivial: float
-    """The mean loss of the prediction 0."""
+    """Mean loss of predicting 0."""
     rows: list[Row] = field(default_factory=list)
     _seen: list[Seen] = field(default_factory=list)
     _since: float = field(default_factory=perf_counter)
 
     def note(self, seen: Seen) -> None:
-        """Remember a step."""
+        """Store the statistics of a step."""
         self._seen.append(seen)
 
     def summary(self, step: int, rate: float) -> Row:
-        """Return the means over all steps noted since the last, over all ranks, and forget them."""
+        """Return the means over all steps noted since the last summary and over all ranks, and clear them."""
         position, loss, weight = (
             torch.cat([getattr(seen, name).double() for seen in self._seen]) for name in ("position", "loss", "weight")
         )
@@ -82,10 +82,10 @@ class Monitor:
                 with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
             except OSError as error:
-                raise CheckpointError(f"expected room for metrics, got: {error.strerror} (TRN-11)") from None
+                raise CheckpointError(f"expected to write metrics.jsonl, got: {error.strerror} (TRN-11)") from None
 
     def resume(self, step: int) -> None:
-        """Take up the rows of the run so far, and drop those of steps that will be done again."""
+        """Load the rows of the run so far, and drop those of steps that will be repeated."""
         path = self.out / "metrics.jsonl"
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         self.rows = [row for row in map(_parsed, lines) if row is not None and row.get("step", step + 1) <= step]
@@ -97,12 +97,12 @@ class Monitor:
         checkpoint.write(self.out / name, content)
 
     def plot(self) -> None:
-        """Write `run.png`: loss, loss by time beside its floor, gradients and rate, Frechet distance."""
+        """Write `run.png`: loss, loss by time, gradient norm, learning rate and Frechet distance."""
         checkpoint.write(self.out / "run.png", plot(self.rows))
 
 
 def _mean(sums: list[float]) -> tuple[float | None, float | None]:
-    """Return sum w l / sum w, uniform in time however times are drawn, and its standard error; None of nothing."""
+    """Return sum w l / sum w, the mean over uniform times, and its standard error; None without data."""
     w, wl, ww, wwl, wwll = sums
     if w == 0.0:
         return None, None
@@ -111,7 +111,7 @@ def _mean(sums: list[float]) -> tuple[float | None, float | None]:
 
 
 def _parsed(line: str) -> Row | None:
-    """Return a row, or None of a line that a crash cut."""
+    """Return a row, or None for a line that a crash truncated."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -120,8 +120,8 @@ def _parsed(line: str) -> Row | None:
 
 
 def plot(rows: list[Row]) -> bytes:
-    """Return the picture of a run, PNG."""
-    from matplotlib.figure import Figure  # here: half a second, and only this function needs it
+    """Return the plot of a run as PNG."""
+    from matplotlib.figure import Figure  # lazy import: takes half a second, only needed here
 
     trained = [row for row in rows if row["kind"] == "train"]
     judged = [row for row in rows if row["kind"] == "quality"]
@@ -139,7 +139,7 @@ def plot(rows: list[Row]) -> bytes:
         if held := next((row["bucket_loss"] for row in reversed(rows) if row["kind"] == "held_out"), None):
             time.plot(middles, held, "C1o", label="held out, average")
         if floor := trained[-1]["bucket_floor"]:
-            error = trained[-1].get("bucket_floor_error")  # of a run begun before errors were written, none
+            error = trained[-1].get("bucket_floor_error")  # absent in rows written by older versions
             time.errorbar(middles, floor, error, fmt="k_", ms=20, mew=2, label="floor of the training examples")
         time.legend()
     time.set(title="loss by time, at the end", xlabel="position in the range of times", xlim=(0, 1))

@@ -1,4 +1,4 @@
-"""How near samples are to examples they were not trained on, and to those they were."""
+"""Sample quality: Frechet distance to held-out examples, and distance to the nearest training example."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from refdiff.errors import ConfigError, DomainError
 from refdiff.tensors import Data
 
 LARGEST = 1024
-"""Features of an image, at most: 32 x 32 in grey."""
+"""Largest number of features of an image: 32 x 32 in grey."""
 
 
 @final
 class RawNumbers(nn.Module):
-    """The features that need no download: the numbers of an example; of a large image, means over squares.
+    """Features without a trained network: the numbers of an example, or for a large image its means over squares.
 
-    A covariance has the square of their number of entries, and its spectrum takes the cube of operations.
+    For d features the covariance has d^2 entries, and its eigenvalues take O(d^3) operations.
     """
 
     def __init__(self, event: tuple[int, ...]) -> None:
-        """Take the shape of one example."""
+        """Set the shape of one example."""
         super().__init__()
         self.side = 1
         if len(event) == 3:
@@ -39,25 +39,25 @@ class RawNumbers(nn.Module):
 
 
 def _pooled(event: tuple[int, ...], side: int) -> tuple[int, ...]:
-    """Return the shape of an image of which squares became means; of anything else, its own."""
+    """Return the shape of an image after pooling over squares; other shapes are unchanged."""
     return (event[0], event[1] // side, event[2] // side) if side > 1 else event
 
 
 def frechet(samples: Data, examples: Data, features: nn.Module | None = None) -> float:
     """Return the Frechet distance |m - m'|^2 + tr(C + C' - 2 sqrt(C C')) of features (Heusel et al. 2017).
 
-    samples, examples: (n, *event) in [-1, 1], two each at least; features: a module with `num_features`, by default
-    `RawNumbers`. For one number of samples only are distances comparable: fewer make it larger.
+    samples, examples: (n, *event) in [-1, 1], at least two each; features: a module with `num_features`, by default
+    `RawNumbers`. Compare distances only at the same number of samples: fewer samples give a larger distance.
     """
     if min(len(samples), len(examples)) < 2 or samples.shape[1:] != examples.shape[1:]:
         got = f"{tuple(samples.shape)} and {tuple(examples.shape)}"
-        raise DomainError("TRN-13", "two samples and two examples of one shape at least", got)
+        raise DomainError("TRN-13", "at least two samples and two examples of one shape", got)
     if not bool(samples.isfinite().all() and examples.isfinite().all()):
         raise DomainError("TRN-13", "finite samples and examples", "NaN or infinity")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchmetrics warns of what its import finds
+        warnings.simplefilter("ignore")  # torchmetrics warns on import
         try:
-            from torchmetrics.image.fid import FrechetInceptionDistance  # here: only this function needs it
+            from torchmetrics.image.fid import FrechetInceptionDistance  # lazy import: only needed here
         except ModuleNotFoundError:
             raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
     metric: Any = FrechetInceptionDistance(feature=features or RawNumbers(tuple(examples.shape[1:])))
@@ -68,10 +68,10 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
 
 
 def nearest(samples: Data, examples: Data) -> Tensor:
-    """Return the Euclidean distance from each sample to the example nearest to it, (n,): 0 is a copy."""
+    """Return the Euclidean distance of each sample to its nearest example, (n,); 0 for a copy."""
     known, found = examples.flatten(1), []
     for part in torch.split(samples.flatten(1), 256):
-        # cdist multiplies matrices: of a copy it says 1e-3, of the few nearest it is right that they are near.
+        # cdist by matrix products gives 1e-3 for a copy; its few nearest candidates are then compared exactly.
         near = torch.cdist(part, known).topk(min(8, len(known)), largest=False).indices
         found.append(torch.stack([(part - known[column]).norm(dim=1) for column in near.T]).min(0).values)
     return torch.cat(found)

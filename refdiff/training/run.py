@@ -1,4 +1,4 @@
-"""A run from its first step, or its newest good checkpoint, to its last."""
+"""A training run, from its first step or its newest valid checkpoint to its last step."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from refdiff.training.step import DTYPES, Loop
 
 End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
 CHANGEABLE = ("steps", "monitor")
-"""Settings in which a resumed run may differ. With other steps a cosine rate goes on along the new course."""
+"""Settings that may change on resuming. With another number of steps a cosine learning rate follows the new one."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """How a run ended."""
+    """Result of a run: how it ended, its final state, and its metrics."""
 
     end: End
     state: State
@@ -55,10 +55,11 @@ def train(
     features: nn.Module | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Result:
-    """Train, leaving weights, checkpoints, metrics and pictures in `out`.
+    """Train a network, and write weights, checkpoints, metrics and pictures to `out`.
 
-    denoiser: makes another network than the U-Net; features: what the Frechet distance looks at; say: takes what a
-    person should read, by default on stderr. Raises RefdiffError, one sentence, where the run cannot start or go on.
+    denoiser: builds the network from the shape of one example, by default the U-Net; features: feature extractor of
+    the Frechet distance; say: receives messages to the user, by default printed on stderr. Raises RefdiffError, with
+    a message of one line, if the run cannot start or continue.
     """
     said = say or _to_stderr
     with joined(config.machine.device) as world, _repeatable(world.device):
@@ -89,23 +90,21 @@ class _Run:
         features: nn.Module | None,
         say: Callable[[str], None],
     ) -> _Run:
-        """Build everything, or say in one sentence what is wrong with it."""
+        """Build all parts of the run. Raises RefdiffError if they are invalid."""
         if checkpoint.listed(out) and not resume:
             raise ConfigError(
-                f"expected an empty folder for a new run, got {out} with checkpoints: say --resume (TRN-11)"
+                f"expected an empty folder for a new run, got {out} with checkpoints: use --resume to continue (TRN-11)"
             )
         world.shards(config.batch.shards)
         _folder(out)
         if config.machine.channels_last and world.device.type == "cpu":
-            raise ConfigError(
-                "expected an accelerator for channels_last, got cpu, where torch 2.13 crashes on it (TRN-8)"
-            )
+            raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
         noise = build.process(config.process)
         objective = build.objective(config.objective, noise)
         times = build.times(config.times, noise, DTYPES[config.machine.precision])
         training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
         if config.monitor.quality and len(held_out) < 2:
-            need = "2 examples held out to judge samples by, or --monitor.quality 0"
+            need = "at least 2 held-out examples to evaluate samples, or --monitor.quality 0"
             raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
         model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
         state = State.new(config, model, times, world)
@@ -126,12 +125,12 @@ class _Run:
         monitor = Monitor(out, world, config.monitor.buckets, least, checks.trivial(objective, times, few))
         if resume:
             monitor.resume(state.step)
-            say(f"going on from step {state.step}")
+            say(f"resuming from step {state.step}")
         loop = Loop(config, world, training, objective, state, network, order)
         return _Run(config, out, world, loop, monitor, held_out, features, say)
 
     def go(self) -> Result:
-        """Take all steps that are left, and what goes with them."""
+        """Run the remaining steps, with logging, evaluation and checkpoints."""
         end: End = "finished"
         state, watch = self.loop.state, self.config.monitor
         bar = tqdm(total=self.config.steps, initial=state.step, disable=None if self.world.first else True, unit="step")
@@ -148,7 +147,7 @@ class _Run:
                     bar.set_postfix_str(said)
                 if self.world.first and _due(state.step, watch.samples) and generate.is_image(self.loop.data.event):
                     self.monitor.picture(f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.shown)))
-                # The first process alone judges, and all stop with it.
+                # Only rank 0 evaluates; all ranks stop together.
                 if self._judging() and self.world.any(self.world.first and self._judge()):
                     end = "stopped early"
                     break
@@ -159,14 +158,14 @@ class _Run:
                     self._save()
             self._save()
         if end == "interrupted":
-            self.say(f"interrupted, and saved at step {state.step} of {self.config.steps}; go on with --resume")
+            self.say(f"interrupted; saved at step {state.step} of {self.config.steps}; continue with --resume")
         elif self.world.first:
             self._finish()
         self.world.wait()
         return Result(end, state, self.monitor.rows)
 
     def _log(self) -> str:
-        """Write a row of metrics, say what it shows to be wrong, and return what the bar shows."""
+        """Write a row of metrics, report findings, and return the text of the progress bar."""
         state = self.loop.state
         row = self.monitor.summary(state.step, self.loop.state.optimizer.param_groups[0]["lr"])
         self.monitor.write(row)
@@ -176,7 +175,7 @@ class _Run:
         return f"loss {row['loss']:.4f}, gradient {row['gradient_norm']:.3g}"
 
     def _judging(self) -> bool:
-        """Say whether samples are due to be judged: now and then, and at the end."""
+        """Return whether samples are to be evaluated after this step."""
         step, every = self.loop.state.step, self.config.monitor.quality
         return _due(step, every) or (every > 0 and step == self.config.steps)
 
@@ -188,7 +187,7 @@ class _Run:
         )  # fmt: skip
 
     def _judge(self) -> bool:
-        """Write a row on samples of the average, keep the best weights, and say whether patience is at its end."""
+        """Evaluate samples, save the weights if they are the best, and return whether to stop early."""
         state, watch = self.loop.state, self.config.monitor
         row = self._quality()
         self.monitor.write(row)
@@ -200,10 +199,10 @@ class _Run:
         return bool(watch.patience) and state.judged["since"] >= watch.patience
 
     def _quality(self) -> Row:
-        """Return how near samples of the average are to examples held out, beside training examples themselves."""
+        """Return the quality of samples from the averaged weights, with that of training examples as baseline."""
         watch, loop = self.config.monitor, self.loop
         unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
-        # At random: neighbours in a file are alike, and so further from what is held out.
+        # A random subset: neighbouring rows of a file may be similar, which would bias the baseline.
         drawn = torch.randperm(len(loop.data), generator=generator(self.config.seed, "split", 1))
         known = loop.data.take(drawn[:10_000].numpy())
         if self.yardstick is None:
@@ -220,7 +219,7 @@ class _Run:
         }
 
     def _finish(self) -> None:
-        """Write what a finished run leaves: weights, held-out loss, last samples, the plot."""
+        """Write the held-out loss, the final samples and the plot."""
         loop, watch = self.loop, self.config.monitor
         if watch.log and len(self.held_out):
             held = losses(
@@ -254,24 +253,24 @@ def _folder(out: Path) -> None:
 
 
 def _new(config: Config, event: tuple[int, ...], factory: Factory) -> nn.Module:
-    """Return a network whose first weights the seed decides, and leave torch's own generator as it was."""
+    """Return a network with initial weights determined by the seed; torch's default generator is restored."""
     with torch.random.fork_rng(devices=[]):
         seed_default(config.seed, "weights")
         return factory(event)
 
 
 def _same(saved: Config, config: Config) -> None:
-    """Refuse to go on with other settings than those that decided the steps before."""
+    """Raise ConfigError if settings that must not change differ from those of the checkpoint."""
     changed = [name for name in differences(saved, config) if name.split(".")[0] not in CHANGEABLE]
     if changed:
         raise ConfigError(
-            f"expected the settings of the saved run to go on with it, got others for {', '.join(changed)} (TRN-11)"
+            f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
         )
 
 
 def _start(config: Config, findings: list[str], say: Callable[[str], None]) -> None:
     if findings and config.monitor.findings == "stop":
-        raise TrainingError(f"TRN-12: {'; '.join(findings)} (--monitor.findings warn trains all the same)")
+        raise TrainingError(f"TRN-12: {'; '.join(findings)} (use --monitor.findings warn to train anyway)")
     for finding in findings:
         say(f"TRN-12: {finding}")
 
@@ -290,9 +289,9 @@ def _to_stderr(text: str) -> None:
 
 @contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
-    """Have an accelerator choose only kernels that give the same bits again; the CPU's do with as many threads."""
+    """Use deterministic kernels on an accelerator; CPU kernels are deterministic for a fixed number of threads."""
     before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():  # dropout seeds torch's own generators
+    with torch.random.fork_rng():  # dropout reseeds torch's default generators
         if device.type != "cpu":
             torch.use_deterministic_algorithms(True, warn_only=True)
         try:
@@ -303,7 +302,7 @@ def _repeatable(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], int | None]]:
-    """Hold SIGINT and SIGTERM until the step is done; a second one ends the process as ever."""
+    """Defer SIGINT and SIGTERM to the end of the step; a second signal ends the process at once."""
     caught: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
     before = {kind: signal.getsignal(kind) for kind in kinds}

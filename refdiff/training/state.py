@@ -1,4 +1,4 @@
-"""Everything that decides the future of a run, and nothing else: no generator is among it (TRN-9)."""
+"""State of a run: everything that determines its next steps; no random generator is part of it (TRN-9)."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from refdiff.training.errors import CheckpointError
 @final
 @dataclass(slots=True, eq=False)
 class State:
-    """What a checkpoint holds."""
+    """Content of a checkpoint."""
 
     model: nn.Module
-    """What is trained."""
+    """Network being trained."""
     ema: AveragedModel
-    """Its average, what is sampled from."""
+    """Moving average of its weights, used for sampling."""
     optimizer: Optimizer
-    """Moments and all."""
+    """Optimizer, with its moment estimates."""
     scheduler: LRScheduler
-    """The course of the learning rate."""
+    """Learning rate schedule."""
     times: Times
-    """What draws times; an adaptive sampler remembers losses."""
+    """Distribution of training times; an adaptive sampler stores losses."""
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     judged: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
-    """For early stopping: the best Frechet distance, the step that had it, and judgements since."""
+    """For early stopping: best Frechet distance, its step, and number of evaluations since."""
 
     @staticmethod
     def new(how: Config, model: nn.Module, times: Times, world: World) -> State:
@@ -47,7 +47,7 @@ class State:
         double = how.machine.precision == "float64"
         form = torch.channels_last if how.machine.channels_last else torch.preserve_format
         model = model.to(world.device, torch.float64 if double else None)
-        model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch types no `to` of a form alone
+        model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch has no type for `to` with only a memory format
         optimizer = build.optimizer(how.optimizer, model)
         return State(
             model=model,
@@ -71,7 +71,7 @@ class State:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state. Raises CheckpointError where it is of another network or of none."""
+        """Load a state. Raises CheckpointError if it does not fit this network and optimizer."""
         sampler = self.times.sampler
         try:
             self.model.load_state_dict(state["model"])
@@ -84,5 +84,5 @@ class State:
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(
-                f"expected the state of this network and optimizer, got another: {said} (TRN-11)"
+                f"expected the state of this network and optimizer, got another one: {said} (TRN-11)"
             ) from None

@@ -1,4 +1,4 @@
-"""The training loop, from a batch to the average (spec chapter 8). No SDE is solved.
+"""Training step: batch, loss, gradient, optimizer step, moving average (spec chapter 8). No SDE is solved.
 
 x_0                       of the data, in the order of (seed, epoch)
 t, w                      of the time sampler, by (seed, step, shard)
@@ -30,28 +30,28 @@ from refdiff.training.randomness import generator, seed_default
 from refdiff.training.state import State
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
-"""Of data, loss and weights."""
+"""Dtype of data, loss and weights for each precision."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What one step saw, on this rank: one number per example."""
+    """Statistics of one step on this rank, one number per example."""
 
     position: Tensor
-    """Where in the range of times, [0, 1), float64."""
+    """Position in the range of times, [0, 1), float64."""
     loss: Tensor
-    """Before the time sampler's weight."""
+    """Loss without the weight of the time sampler."""
     weight: Tensor
-    """The time sampler's."""
+    """Weight of the time sampler."""
     norm: float
-    """Of the whole gradient, before it was clipped; the same on all ranks."""
+    """Norm of the gradient before clipping; the same on all ranks."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Loop:
-    """One step after another."""
+    """Training loop, one optimizer step per call of `step`."""
 
     config: Config
     world: World
@@ -59,11 +59,11 @@ class Loop:
     objective: Objective
     state: State
     network: nn.Module
-    """The model, wrapped for its processes and compiled as asked."""
+    """Model, wrapped for data-parallel training and compiled if configured."""
     order: Order
 
     def step(self) -> Seen:
-        """Take one optimizer step. Raises TrainingError, before anything is changed, if the gradient is not finite."""
+        """Take one optimizer step. Raises TrainingError if the gradient is not finite, before anything is changed."""
         state, seen = self.state, []
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
@@ -72,7 +72,7 @@ class Loop:
             x_0, eps, t, weight = self.draw(shards)
             with self.world.quiet(self.network, last=shards is passes[-1]):
                 loss = self.objective(self.denoiser(shards[0]), x_0, eps, t)
-                # Of ranks torch takes the mean: times their number it is the sum, over the whole batch.
+                # torch averages over ranks; times their number it is the sum over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
             seen.append((self.state.times.position(t), loss.detach(), weight))
         norm = self._clip()
@@ -86,7 +86,7 @@ class Loop:
         return Seen(position, loss, weight, norm)
 
     def _clip(self) -> float:
-        """Scale the gradient down to its largest norm, and return the norm that it had."""
+        """Clip the gradient to its largest norm, and return its norm before clipping."""
         weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.clip
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if not isfinite(norm):
@@ -98,7 +98,7 @@ class Loop:
         return float(norm)
 
     def draw(self, shards: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return x_0, eps, t and weight of some shards, each drawn by itself: how they are grouped changes nothing."""
+        """Return x_0, eps, t and weight of these shards; each shard is drawn independently of the grouping."""
         batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.machine.precision]
         rows = np.concatenate([self.order.rows(self.state.step, shard) for shard in shards])
         x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.machine.channels_last)
@@ -111,7 +111,7 @@ class Loop:
         return x_0, eps, t, weight.to(dtype)
 
     def denoiser(self, shard: int) -> Denoiser:
-        """Return the network as a function, in the precision asked for, dropping features by (seed, step, shard)."""
+        """Return the network as a denoiser in the configured precision, with dropout seeded by (seed, step, shard)."""
         machine, batch = self.config.machine, self.config.batch
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Loop:
         return predict
 
     def _passes(self) -> list[range]:
-        """Return this rank's shards, in passes; with dropout one by one, since a mask belongs to its pass."""
+        """Return this rank's shards, in passes; with dropout one shard per pass, since each has its own mask."""
         mine = self.world.shards(self.config.batch.shards)
         count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.passes, len(mine))
         ends = [len(mine) * i // count for i in range(count + 1)]

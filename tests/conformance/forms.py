@@ -179,7 +179,7 @@ class Forms:
     way: Parameterization | None = None
     claim_of: Mapping[str, Any] = field(default_factory=dict)
     clock: Callable[[Any], Any] = lambda t: t
-    """What a network is given for t, taken back by its adapter."""
+    """Transformation of t for the network, inverted by its adapter."""
     noised: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None = None
     """x_t and the noise that the loss compares with, from x_0, eps, alpha and sigma."""
     reduction: Reduction = "none"

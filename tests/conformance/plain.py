@@ -61,7 +61,7 @@ def score_of(eps: Array, sigma: Array) -> Array:
 
 @dataclass(frozen=True)
 class Formulas:
-    """What `Plain` computes with. A test replaces one."""
+    """Functions that `Plain` computes with; a test replaces one of them."""
 
     linear_log_alpha_bar: Formula = linear_log_alpha_bar
     cosine_alpha_bar: Formula = cosine_alpha_bar

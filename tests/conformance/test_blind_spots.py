@@ -211,7 +211,7 @@ def subject() -> Subject:
     ],
 )
 def test_expect(got: list[float], want: list[float], bound: list[float], *, fails: bool) -> None:
-    """What violates a bound, does, in whatever company."""
+    """A violation of a bound is found, whatever other processes are claimed."""
     made = subject()
     made.expect("q", got, want, bound, at={"t": np.zeros(len(got))})
     assert made.worst is not None

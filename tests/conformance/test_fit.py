@@ -1,4 +1,4 @@
-"""What is trained is judged: a small network passes, and the best that each wrong objective can teach does not."""
+"""Checks of `fit`: a small trained network passes, and the optimum of each wrong objective fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def failing(report: Report) -> set[str]:
 
 
 UNSEEN = {"variance for deviation": {"TRN-6"}}
-"""What of a fault no walk of the flow shows, being within its margin."""
+"""Faults that sampling along the flow cannot show, being within its tolerance."""
 
 
 @pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
@@ -54,11 +54,11 @@ def test_fault_is_reported(name: str, process: Process) -> None:
 @pytest.mark.parametrize(
     ("returns", "cause"),
     [
-        (lambda x, t: x[:, 0], "the denoiser of fit has shape"),
-        (lambda x, t: x.astype(np.float64), "the denoiser of fit has dtype float64, wants float32"),
+        (lambda x, t: x[:, 0], "expected the denoiser of fit of shape"),
+        (lambda x, t: x.astype(np.float64), "expected the denoiser of fit of dtype float32, got float64"),
         (lambda x, t: 1 / 0, "the denoiser of fit raised ZeroDivisionError"),
         (lambda x, t: x.fill(0), "the denoiser of fit writes to its input"),
-        (None, "fit returned NoneType, wants a function of (x_t, t)"),
+        (None, "expected fit to return a function of (x_t, t), got NoneType"),
     ],
 )
 def test_bad_denoiser_is_one_line(returns: Any, cause: str) -> None:

@@ -17,10 +17,10 @@ from validation.checks.suite import checks
 
 HERE = "tests.conformance.bad_targets"
 BAD = {
-    "missing_method": ("CON-1", "what build returned has no method perturb, which the claim promises"),
-    "wrong_shape": ("CON-2", "perturb has shape"),
-    "wrong_dtype": ("CON-2", "perturb has dtype float64, wants float32"),
-    "not_an_array": ("CON-2", "perturb is list, wants a numpy.ndarray"),
+    "missing_method": ("CON-1", "the claim lists 'perturb', but build() returned an object without it"),
+    "wrong_shape": ("CON-2", "expected perturb of shape"),
+    "wrong_dtype": ("CON-2", "expected perturb of dtype float32, got float64"),
+    "not_an_array": ("CON-2", "expected perturb as a numpy.ndarray"),
     "raises": ("CON-5", "perturb raised KeyError: 'no such step"),
     "exits": ("CON-5", "perturb raised SystemExit: 0"),
     "writes": ("CON-3", "perturb writes to its input"),
@@ -72,8 +72,8 @@ def test_own_noise_is_caught() -> None:
         ),
         (f"{HERE}:nothing", f"{HERE} has no attribute 'nothing'"),
         (f"{HERE}:HERE_IS_A_STRING", f"{HERE} has no attribute 'HERE_IS_A_STRING'"),
-        (f"{HERE}:RIGHT", f"{HERE}:RIGHT is Plain, wants a function that returns a target"),
-        (f"{HERE}:no_claim", "the target's claim is NoneType, wants refdiff's Claim"),
+        (f"{HERE}:RIGHT", f"expected {HERE}:RIGHT to be a function that returns a target, got Plain"),
+        (f"{HERE}:no_claim", "expected the target's claim as refdiff's Claim, got NoneType"),
         (f"{HERE}:fails_to_start", f"{HERE}:fails_to_start() raised RuntimeError: weights not found"),
     ],
 )
@@ -201,7 +201,7 @@ def test_refusals_of_the_claim_are_those_of_its_calls() -> None:
 
 
 def test_messages_are_one_line_of_print() -> None:
-    """What a terminal would obey is shown, and not sent."""
+    """Control characters are shown escaped, not sent to the terminal."""
     assert one_line(ValueError("\x1b[2Jgone\x00" + 400 * "x")).startswith("ValueError: \\x1b[2Jgone\\x00xxx")
     assert len(one_line(ValueError(400 * "x"))) <= 303
 

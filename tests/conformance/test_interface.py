@@ -22,12 +22,12 @@ RIGHT: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"dtype": "float8"}, "a dtype of float16, bfloat16, float32, float64, got 'float8'"),
+        ({"dtype": "float8"}, "dtype as one of float16, bfloat16, float32, float64, got 'float8'"),
         ({"capabilities": frozenset({"perturbs"})}, "got perturbs"),
         ({"processes": ()}, "at least one process"),
-        ({"processes": ("linear",)}, "processes that are Linear, Cosine, Chain or Own, got 'linear'"),
-        ({"processes": (Own,)}, "processes that are Linear, Cosine, Chain or Own"),
-        ({"reduction": "sum"}, "a reduction of none, batch_mean, all_mean, got 'sum'"),
+        ({"processes": ("linear",)}, "processes of type Linear, Cosine, Chain or Own, got 'linear'"),
+        ({"processes": (Own,)}, "processes of type Linear, Cosine, Chain or Own"),
+        ({"reduction": "sum"}, "reduction as one of none, batch_mean, all_mean, got 'sum'"),
         ({"t_min": 0.5, "t_max": 0.5}, "expected 0 <= t_min < t_max <= 1, got t_min=0.5, t_max=0.5"),
         ({"t_max": float("nan")}, "expected 0 <= t_min < t_max <= 1"),
         ({"events": ()}, "expected shapes of events"),

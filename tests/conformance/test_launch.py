@@ -16,8 +16,11 @@ SCRIPT = Path(__file__).parent / "node" / "target.js"
     ("options", "cause"),
     [
         (("--refdiff-target-exec=",), "expected some text, got ''"),
-        (("--refdiff-target-python=/no/python",), "--refdiff-target-python wants an interpreter, got '/no/python'"),
-        (("--refdiff-memory=8",), "--refdiff-memory wants a size from 1MiB"),
+        (
+            ("--refdiff-target-python=/no/python",),
+            "expected --refdiff-target-python as a Python interpreter, got '/no/python'",
+        ),
+        (("--refdiff-memory=8",), "expected --refdiff-memory of at least 1MiB"),
         (("--refdiff-in-process", "--refdiff-memory=8GiB"), "got one in pytest's own"),
         (("--refdiff-target", f"{BAD}:right", "--refdiff-target-exec=cat"), "expected one target"),
     ],

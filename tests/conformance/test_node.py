@@ -52,7 +52,7 @@ def test_wrong_target_fails(fault: str, clause: str) -> None:
 
 
 def test_error_names_call_and_cause() -> None:
-    """What JavaScript throws is an error of the call, and the program goes on."""
+    """An exception in JavaScript is an error of that call, and the program continues."""
     target = Remote(Launch(command=f"node '{SCRIPT}'"))
     built = target.build(Chain(betas=(0.1, 0.2)))
     with pytest.raises(Exception, match="perturb raised TypeError"):

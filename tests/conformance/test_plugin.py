@@ -70,9 +70,9 @@ def test_right_target(tmp_path: Path) -> None:
     [
         ("no_such_module:target", "CON-1", "No module named 'no_such_module'"),
         (f"{BAD}:nothing", "CON-1", "has no attribute 'nothing'"),
-        (f"{BAD}:missing_method", "CON-1", "has no method perturb"),
-        (f"{BAD}:wrong_shape", "CON-2", "perturb has shape"),
-        (f"{BAD}:wrong_dtype", "CON-2", "perturb has dtype float64"),
+        (f"{BAD}:missing_method", "CON-1", "the claim lists 'perturb'"),
+        (f"{BAD}:wrong_shape", "CON-2", "expected perturb of shape"),
+        (f"{BAD}:wrong_dtype", "CON-2", "expected perturb of dtype float32"),
         (f"{BAD}:gives_nan", "MAR-4", "got nan"),
         (f"{BAD}:raises", "CON-5", "perturb raised KeyError"),
         (f"{BAD}:mutates", "CON-3", "changed its argument"),
@@ -143,7 +143,7 @@ def test_target_beside_the_session(tmp_path: Path) -> None:
 
 
 def test_require(tmp_path: Path) -> None:
-    """What is required and not claimed fails, and so does what did not run."""
+    """A required clause fails if it is not claimed or did not run."""
     target = ("--refdiff-target", f"{BAD}:right")
     done = run(tmp_path, *target, "--refdiff-require", "MAR-3,PAR-1", "--refdiff-chapter", "MAR,PAR")
     assert done.returncode == 1
@@ -169,7 +169,7 @@ def test_require(tmp_path: Path) -> None:
     ],
 )
 def test_known_failures(tmp_path: Path, listed: str, code: int, says: str) -> None:
-    """A file that does not hold together is refused before anything runs."""
+    """An invalid file is refused before anything runs."""
     (tmp_path / "known.toml").write_text(listed)
     options = ("--refdiff-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK)
     done = run(tmp_path, *options)

@@ -199,7 +199,7 @@ def test_every_message_keeps_to_the_schema(spec: str, messages: list[dict[str, A
 
 
 def test_examples_of_the_chapter_keep_to_the_schema() -> None:
-    """What a stranger copies from the page is right."""
+    """The examples of the page are valid messages."""
     text = (ROOT / "spec" / "12-conformance.md").read_text()
     validator = Draft202012Validator(SCHEMA)
     blocks = re.findall(r"```json\n(.*?)```", text, re.S)
@@ -303,5 +303,5 @@ def test_host_by_its_own_command() -> None:
 
 
 def test_exceptions_have_one_root() -> None:
-    """What is malformed is refdiff's to report."""
+    """The error of a malformed message is a RefdiffError."""
     assert issubclass(Malformed, RefdiffError)

@@ -100,7 +100,7 @@ def test_memory_has_a_limit(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["prints", "forks"])
 def test_noise_is_no_finding(name: str) -> None:
-    """What is printed, read or forked does not reach the pipe: the target is right, and conforms."""
+    """Printing, reading or forking by the target does not reach the pipe: a right target conforms."""
     outcomes = judged(f"{HOSTILE}:{name}")
     assert {o.status for o in outcomes} == {"pass"}, [o.reason for o in outcomes]
 
@@ -117,7 +117,7 @@ def test_huge_result_is_a_wrong_shape() -> None:
     outcomes = judged(f"{HOSTILE}:gives_a_mountain")
     failed = [o for o in outcomes if o.clause == "CON-2" and o.status == "fail"]
     assert failed
-    assert "perturb is numpy.ndarray of shape (1048576, 4096), wants" in failed[0].reason
+    assert "got numpy.ndarray of shape (1048576, 4096)" in failed[0].reason
 
 
 def test_death_between_calls_is_found() -> None:
@@ -288,17 +288,20 @@ def test_sizes(text: str, number: int) -> None:
     if number:
         assert size(text) == number
     for wrong in (text if not number else "0GiB", "", "8", "-1GiB", "nan", "1e9GiB", "1XB"):
-        with pytest.raises(ConfigError, match="--refdiff-memory wants a size"):
+        with pytest.raises(ConfigError, match="expected --refdiff-memory of at least"):
             size(wrong)
 
 
 def test_commands_that_name_no_program() -> None:
     """One sentence, before anything runs."""
     for launch, cause in (
-        (Launch(command=""), "--refdiff-target-exec wants a command whose program exists, got ''"),
-        (Launch(command="no-such-program-here --x"), "--refdiff-target-exec wants a command whose program exists"),
-        (Launch(command="'"), "--refdiff-target-exec wants a command, got"),
-        (Launch(python="/no/such/python"), "--refdiff-target-python wants an interpreter"),
+        (Launch(command=""), "expected --refdiff-target-exec as a command whose program exists, got ''"),
+        (
+            Launch(command="no-such-program-here --x"),
+            "expected --refdiff-target-exec as a command whose program exists",
+        ),
+        (Launch(command="'"), "expected --refdiff-target-exec as a shell command, got"),
+        (Launch(python="/no/such/python"), "expected --refdiff-target-python as a Python interpreter"),
     ):
         with pytest.raises(ConfigError, match=cause):
             launch.argv("m:f", None)

@@ -142,7 +142,7 @@ def test_known() -> None:
     at=st.dictionaries(st.sampled_from("tsk"), st.floats(), min_size=1),
 )
 def test_json_round_trip(numbers: list[float], at: dict[str, float]) -> None:
-    """What a worker sends is what arrives, infinities and NaN included, and strict JSON carries it."""
+    """An outcome sent by a worker arrives unchanged, infinities and NaN included, as strict JSON."""
     got, want, error, bound, ulps = numbers
     worst = Worst(
         quantity="q", process="p", at=at, got=got, want=want, error=error, bound=bound, ulps=ulps, span=(got, want)

@@ -159,7 +159,7 @@ FACTORS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("name", FACTORS)
 @pytest.mark.parametrize("way", ["eps", "x_0", "v", "score"])
 def test_wrong_weight_is_seen_by_each_way(way: Parameterization, name: str, dtype: Any) -> None:
-    """What a loss by way of another prediction may lose hides no wrong weight (LOS-1)."""
+    """The tolerance of a loss computed by way of another prediction hides no wrong weight (LOS-1)."""
     wrong = Weighed(LINEAR, LINEAR_FORMS["expm1"], dtype, way, {"t_min": 1e-5}, times=FACTORS[name])
     assert "LOS-1" in musts(outcomes(wrong, ("LOS-1",), name="test_loss"))
 

@@ -83,7 +83,7 @@ def test_a_converted_network_keeps_its_phases(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("n", [0, 1, 3, 63, -2])
 def test_odd_channels_are_refused(n: int) -> None:
     """NET-1: an odd number loses a channel, or divides by 0."""
-    with pytest.raises(DomainError, match=rf"^expected an even number of channels, 2 at least, got {n} \(NET-1\)$"):
+    with pytest.raises(DomainError, match=rf"^expected an even number of channels, at least 2, got {n} \(NET-1\)$"):
         TimeEmbedding(n)
 
 

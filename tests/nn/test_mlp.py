@@ -33,5 +33,5 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DomainError, match=r"^expected examples of shape \(2,\), got \(3,\).* \(NET-2\)$"):
         MLP((2,))(torch.zeros(1, 3), torch.zeros(1))
     for layers in ({"width": 0}, {"depth": 0}):
-        with pytest.raises(DomainError, match=r"expected a width and a depth of 1 at least.* \(NET-2\)$"):
+        with pytest.raises(DomainError, match=r"expected width and depth of at least 1.* \(NET-2\)$"):
             Layers(**layers)

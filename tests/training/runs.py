@@ -100,7 +100,7 @@ CASES |= {
         "machine": Machine(precision="float64"),
     },
 }
-"""What is held to be the same on one process and many."""
+"""Settings whose results must be the same on one process and several."""
 
 
 def weights(out: Path, cases: dict[str, dict[str, Any]], data: str, **changes: Any) -> None:

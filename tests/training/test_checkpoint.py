@@ -88,7 +88,7 @@ def test_a_flipped_bit_raises_nothing_else(tmp_path: Path, data: st.DataObject) 
 
 
 class Harm:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         """Take the command."""
@@ -229,7 +229,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "folder" / "inside").touch()
     for path in (tmp_path / "file" / "a.pt", tmp_path / "file" / "b" / "a.pt", tmp_path / "folder"):
         with pytest.raises(
-            CheckpointError, match=r"^expected to write [^\n]+, got: [^\n]+ before is whole \(TRN-11\)$"
+            CheckpointError, match=r"^expected to write [^\n]+, got: [^\n]+; earlier files are unchanged \(TRN-11\)$"
         ):
             checkpoint.write(path, b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

@@ -49,7 +49,7 @@ def test_signal_at_the_last_time_is_found() -> None:
     for process in (early, {"kind": "linear_chain", "beta_end": 0.05, "steps": 20}):
         (finding,) = found(**process)
         assert "at the last time" in finding
-        assert "take more noise" in finding
+        assert "use more noise" in finding
 
 
 def test_time_that_hardly_moves_is_found() -> None:
@@ -57,7 +57,7 @@ def test_time_that_hardly_moves_is_found() -> None:
     (finding,) = found(UNet(1, SMALL, time_scale=1.0), kind="linear")
     assert finding.startswith("the features of embed have standard deviation 0.03")
     (finding,) = found(UNet(1, SMALL, time_scale=1e-3), kind="linear_chain")
-    assert "is time scaled" in finding
+    assert "check that time is scaled" in finding
 
 
 class Broken(nn.Module):
@@ -77,9 +77,9 @@ class Broken(nn.Module):
 
 def test_parameters_without_gradient_are_found() -> None:
     """TRN-12: by name; those that are frozen on purpose are not; all of them, too."""
-    assert found(Broken(uses=True)) == ["2 parameters get no gradient: idle.weight, idle.bias"]
+    assert found(Broken(uses=True)) == ["parameters without a gradient (2): idle.weight, idle.bias"]
     (finding,) = found(Broken(uses=False))
-    assert finding == "4 parameters get no gradient: used.weight, used.bias, idle.weight, ..."
+    assert finding == "parameters without a gradient (4): used.weight, used.bias, idle.weight, ..."
 
 
 def test_looking_leaves_the_model_as_it_was() -> None:

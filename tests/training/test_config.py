@@ -144,5 +144,5 @@ def test_files_that_are_no_toml_are_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mapping", [5, None, "steps", {"steps": nan}, {"network": {"width": None}}])
 def test_mappings_that_are_none_are_one_sentence(mapping: Any) -> None:
     """TRN-8: what a checkpoint may hold in place of a config."""
-    with pytest.raises(RefdiffError, match=r"^expected a config that holds together, got [^\n]+ \(TRN-8\)$"):
+    with pytest.raises(RefdiffError, match=r"^expected a valid config, got [^\n]+ \(TRN-8\)$"):
         from_mapping(mapping)

@@ -135,7 +135,7 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         c=Image.new("L", (3, 3)),
     )
     (folder / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"^expected images of one size, got .*; say --reading.size \(TRN-8\)$"):
+    with pytest.raises(DataError, match=r"^expected images of one size, got .*; set --reading.size \(TRN-8\)$"):
         load(str(folder), config.Data())
     assert load(str(folder), config.Data(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
 
@@ -160,9 +160,9 @@ def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple
 NAN = FLOATS.copy()
 NAN[1, 0, 3, 3] = np.nan
 REFUSED: dict[str, tuple[Any, str]] = {
-    "unit": ((FLOATS + 1.0) / 2.0, "say --reading.range 0 1"),
-    "binary bytes": (BYTES // 128, "say --reading.range 0 1"),
-    "as bytes": (BYTES.astype(np.float32), "say --reading.range"),
+    "unit": ((FLOATS + 1.0) / 2.0, "set --reading.range 0 1"),
+    "binary bytes": (BYTES // 128, "set --reading.range 0 1"),
+    "as bytes": (BYTES.astype(np.float32), "set --reading.range"),
     "nan": (NAN, "finite"), "infinite": (np.where(np.isnan(NAN), np.inf, NAN), "finite"),
     "constant": (np.full((4, 1, 8, 8), 0.5), "varies"), "none": (np.zeros((0, 1, 8, 8)), "got an array of shape"),
     "empty": (np.zeros((4, 0, 8, 8)), "an array of shape"), "flat": (np.linspace(-1, 1, 9), "an array of shape"),
@@ -188,7 +188,7 @@ def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", unit)
     assert np.abs(loaded(tmp_path / "a.npy", range=(0.0, 1.0)) - FLOATS).max() <= 2.0**-23
     assert np.array_equal(loaded(tmp_path / "a.npy", range=(-1.0, 1.0)), unit)
-    with pytest.raises(DataError, match=r"say --reading\.range"):
+    with pytest.raises(DataError, match=r"set --reading\.range"):
         loaded(tmp_path / "a.npy", range=(0.0, 0.5))
     np.save(tmp_path / "flat.npy", unit[:, 0, 0])
     with pytest.raises(DataError, match="expected images to pad"):

@@ -72,14 +72,16 @@ def test_shards_are_dealt_once() -> None:
     for size in (1, 2, 3, 4):
         worlds = [World(rank=rank, size=size, device=torch.device("cpu")) for rank in range(size)]
         assert [shard for world in worlds for shard in world.shards(12)] == list(range(12))
-    with pytest.raises(ConfigError, match=r"expected shards that 3 processes divide, got 4.* \(TRN-10\)$"):
+    with pytest.raises(
+        ConfigError, match=r"expected a number of shards divisible by the 3 processes, got 4.* \(TRN-10\)$"
+    ):
         World(rank=0, size=3, device=torch.device("cpu")).shards(4)
 
 
 def test_a_device_that_is_not_there() -> None:
     """TRN-10: a device that this machine lacks is named in one sentence."""
     with (
-        pytest.raises(ConfigError, match=r"expected a device that is there, got nowhere.* \(TRN-10\)$"),
+        pytest.raises(ConfigError, match=r"expected an available device, got nowhere.* \(TRN-10\)$"),
         joined("nowhere"),
     ):
         raise AssertionError("joined")

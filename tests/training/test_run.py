@@ -96,7 +96,7 @@ def test_a_signal_saves_and_exits(data: str, tmp_path: Path, kind: signal.Signal
         process.send_signal(kind)
         said = process.stderr.read()
     assert process.returncode == 0, said
-    assert "go on with --resume" in said
+    assert "continue with --resume" in said
     assert "Traceback" not in said
     path = checkpoint.listed(tmp_path / "run")[0]
     assert checkpoint.load(path)[1]["step"] == int(path.stem.removeprefix("step-"))
@@ -112,7 +112,7 @@ def test_a_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None
     """TRN-11: without --resume what is there is not overwritten."""
     runs.run(runs.config(data, steps=1), tmp_path)
     before = _files(tmp_path)
-    with pytest.raises(ConfigError, match="say --resume"):
+    with pytest.raises(ConfigError, match="use --resume"):
         runs.run(runs.config(data, steps=2), tmp_path)
     assert _files(tmp_path) == before
 
@@ -120,7 +120,7 @@ def test_a_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None
 def test_resume_with_other_settings_is_refused(data: str, tmp_path: Path) -> None:
     """TRN-11: a setting that decided the steps so far may not change, and is named; more steps may be asked for."""
     runs.run(runs.config(data, steps=2), tmp_path)
-    with pytest.raises(ConfigError, match=r"got others for seed, batch\.size"):
+    with pytest.raises(ConfigError, match=r"got other values for seed, batch\.size"):
         runs.run(runs.config(data, steps=2, seed=1, batch=Batch(size=32, shards=4)), tmp_path, resume=True)
     assert runs.run(runs.config(data, steps=3), tmp_path, resume=True).state.step == 3
 
@@ -135,7 +135,7 @@ def test_resume_takes_the_newest_that_loads(data: str, tmp_path: Path) -> None:
     said: list[str] = []
     train(how, tmp_path / "cut", resume=True, say=said.append)
     assert any(str(newest) in line for line in said)
-    assert "going on from step 4" in said
+    assert "resuming from step 4" in said
     assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
 
 
@@ -267,6 +267,6 @@ def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
 def test_too_few_to_judge_by_is_said_before_the_first_step(data: str, tmp_path: Path) -> None:
     """TRN-13: not after the last one, when a night's work would be lost."""
     how = runs.config(data, reading=replace(Config().reading, held_out=1), monitor=replace(runs.QUIET, quality=5))
-    with pytest.raises(ConfigError, match=r"expected 2 examples held out to judge samples by.* \(TRN-13\)$"):
+    with pytest.raises(ConfigError, match=r"expected at least 2 held-out examples to evaluate samples.* \(TRN-13\)$"):
         runs.run(how, tmp_path)
     assert not (tmp_path / "checkpoints").exists()

@@ -1,4 +1,4 @@
-"""Times and events to judge at: the ends of the claimed range, their neighbours, every scale, and a random sample."""
+"""Times and event shapes at which checks evaluate a target: ends of the range, their neighbours, random times."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..expected.tiers import exact
 from ..oracles.certified import Floats
 
 LARGEST = 2**21
-"""Numbers in one array of data: of an event with many, fewer times are asked."""
+"""Largest size of one array of data; for large events fewer times are used."""
 
 
 def span(subject: Subject) -> tuple[float, float]:
-    """Return the least and the largest time to ask for: numbers of the format in [t_min, t_max] of the claim.
+    """Return the smallest and largest time to evaluate: numbers of the format in [t_min, t_max] of the claim.
 
-    Their neighbours inside, if the target does not serve the ends. Raises NotClaimed if the format has none.
+    If the target refuses the ends, their neighbours inside. Raises NotClaimed if the format has no such time.
     """
     fmt, claim = subject.format, subject.claim
     low, high = float(fmt.rounded(claim.t_min)), float(fmt.rounded(claim.t_max))
@@ -33,12 +33,12 @@ def span(subject: Subject) -> tuple[float, float]:
     if subject.inner:
         low, high = _above(low, fmt), _below(high, fmt)
     if low > high:
-        raise NotClaimed(f"{fmt.name} has no time between the claimed t_min={claim.t_min} and t_max={claim.t_max}")
+        raise NotClaimed(f"{fmt.name} has no number between the claimed t_min={claim.t_min} and t_max={claim.t_max}")
     return low, high
 
 
 def serves(subject: Subject, t: float) -> bool:
-    """Say whether a time of a continuous process may be asked for."""
+    """Return whether the target accepts this time of a continuous process."""
     low, high = span(subject)
     return low <= t <= high
 
@@ -48,7 +48,7 @@ def _above(x: float, fmt: Format) -> float:
 
 
 def _below(x: float, fmt: Format) -> float:
-    # Below a power of two the numbers lie twice as close.
+    # Below a power of two the spacing of numbers is half of that above.
     near = x - float(fmt.ulp(x)) / 2.0
     return near if float(fmt.rounded(near)) == near else x - float(fmt.ulp(x))
 
@@ -74,12 +74,12 @@ def times(subject: Subject, count: int = 96, event: tuple[int, ...] = ()) -> Tim
     scales = 2.0 ** (np.log2(high) + (start - np.log2(high)) * (np.arange(count) + rng.random(count)) / count)
     near_end = high - width * 2.0 ** -rng.uniform(1.0, fmt.bits, size=count // 4)
     found = within_format(np.concatenate([ends, powers, strata, scales, near_end]), fmt, low, high)
-    # In no order: a library that sorts its times would look right on sorted ones.
+    # Shuffled, since a library that sorts its times would be right on sorted ones.
     return _few(rng.permutation(found), (low, high), event)
 
 
 def _few(t: Times, ends: tuple[float, float], event: tuple[int, ...]) -> Times:
-    """Return as many of the times as an array of such events may have, the ends first."""
+    """Return the times that fit into one array for this event shape, the ends first."""
     most = max(4, LARGEST // max(1, int(np.prod(event))))
     if len(t) <= most:
         return t
@@ -103,8 +103,8 @@ def at_shares(subject: Subject, shares: Sequence[float] | Floats) -> Times:
 def middle(subject: Subject, shares: Sequence[float] | Floats) -> Times:
     """Return times, or indices, at these shares of the stretch where alpha_bar falls from 0.9 to 0.1.
 
-    A process that does not fall so far, or faster than its format can tell, is asked where it is nearest to that; one
-    of the library's own over the whole of its claimed range.
+    If alpha_bar does not fall so far, or faster than the format resolves, the nearest times are used; for a library's
+    own process, times over its whole claimed range.
     """
     share = np.asarray(shares, dtype=np.float64)
     if isinstance(subject.process, Chain):
@@ -144,8 +144,8 @@ def dyadic_nodes(subject: Subject, intervals: int = 64) -> Floats:
 def edges(subject: Subject) -> Times:
     """Return the times at which log alpha_bar passes the smallest normal numbers of the format, eight an octave.
 
-    What flushes small numbers to 0 shows there, whatever the seed. None for a chain, whose every index is asked, nor
-    for a process that is not known.
+    They show code that flushes small numbers to 0, for any seed. Empty for a chain, whose indices are all checked, and
+    for a process without known values.
     """
     if isinstance(subject.process, (Chain, Own)):
         return times(subject)[:0]
@@ -157,7 +157,7 @@ def edges(subject: Subject) -> Times:
 
 
 def _reaching(decay: Callable[[Floats], float], wanted: float, exponents: tuple[float, float]) -> float:
-    """Return the time at which a decay reaches what is wanted, to a thousandth of an octave."""
+    """Return the time at which a decay reaches `wanted`, to a thousandth of an octave."""
     low, high = exponents
     while high - low > 1e-3:
         middle = (low + high) / 2.0
@@ -196,7 +196,7 @@ def drawn_events(subject: Subject, default: SearchStrategy[tuple[int, ...]]) -> 
 def drawn_data(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Array:
     """Return normal data of shape (len(t), *event) in the target's format, fixed by `key`.
 
-    Of unit scale, but for one example in four, of scale 32: a library that clips should show it.
+    The scale is 1, and 32 for one example in four, to detect a library that clips.
     """
     return subject.format.rounded(_drawn(subject.seed, key, (len(t), *event)))
 

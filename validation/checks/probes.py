@@ -1,4 +1,4 @@
-"""Inputs that show one term at a time: all together, and each alone with the others exactly 0."""
+"""Inputs that isolate the terms of a formula: all inputs together, and each one alone with the others exactly 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..oracles.certified import Floats
 from .grids import drawn_data, event_of
 
 MOST = 2**20
-"""Numbers in one input, about: of large events fewer times are asked for."""
+"""Approximate size of one input; for large events fewer times are used."""
 
 
 def probe(t: Times, s: Times, *data: Array) -> tuple[Times, Times, tuple[Array, ...]]:
@@ -46,12 +46,12 @@ def affordable(subject: Subject, count: int, event: tuple[int, ...], copies: int
 
 
 def column(values: Floats, ndim: int) -> Floats:
-    """Return numbers, one for each example, shaped to stand beside data of that rank."""
+    """Return one number for each example, reshaped to broadcast against data of that rank."""
     return np.asarray(values.reshape(-1, *(1,) * (ndim - 1)))
 
 
 def every(condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Say for each example whether the condition holds in all of it."""
+    """Return for each example whether the condition holds for all of its elements."""
     return np.asarray(condition.reshape(len(condition), -1).all(axis=1))
 
 

@@ -1,4 +1,4 @@
-"""What a target says of alpha_bar, directly or through another quantity, and how far each may be off."""
+"""alpha_bar inferred from the quantities of a target, with the tolerance of each inference."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .grids import LARGEST, event_of, span
 @final
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """alpha_bar as a quantity of the target has it."""
+    """alpha_bar inferred from one quantity of the target."""
 
     name: Quantity
     alpha_bar: Floats
     bound: Floats
-    """How far it may be from the exact alpha_bar: delta, and what this quantity's own rounding adds."""
+    """Tolerance relative to the exact alpha_bar: delta, and the rounding of this quantity."""
     rounding: Floats
-    """The second of the two."""
+    """The part of the tolerance due to rounding of this quantity."""
 
 
 def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
@@ -42,7 +42,7 @@ def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Read
 def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
     """Return the readings at one time from which an integral of the rate starts.
 
-    At t = 0 of a process without a floor alpha_bar is 1, whatever the target has.
+    At t = 0 of a process without a floor, alpha_bar is 1 whatever the target returns.
     """
     found = readings(subject, t, names)
     if float(t[0]) > 0.0 or (isinstance(subject.process, Own) and subject.process.sigma_min > 0.0):
@@ -54,7 +54,7 @@ def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Readi
     wide, u = values.astype(np.float64), subject.format.u
     with np.errstate(all="ignore"):
         alpha_bar = _TELLS[name](wide)
-        # |d alpha_bar/d value| |value|: what rounding the value itself moves alpha_bar by.
+        # |d alpha_bar/d value| |value|: the change of alpha_bar from rounding the value.
         sensitivity = {
             "log_alpha_bar": alpha_bar * np.abs(wide),
             "alpha": 2.0 * alpha_bar,
@@ -177,7 +177,7 @@ def _own_conditioning(subject: Subject, t: Times) -> Floats:
 
 
 def _bare(subject: Subject, t: Times) -> Floats:
-    """Return alpha_bar as the target has it, by the first quantity that tells."""
+    """Return alpha_bar inferred from the first quantity that determines it."""
     if "schedule" not in subject.capabilities:
         return unit_scales(subject, t)[0] ** 2
     found = subject.built.coefficients(t)
@@ -185,7 +185,7 @@ def _bare(subject: Subject, t: Times) -> Floats:
         for name, tell in _TELLS.items():
             if name in found:
                 return np.asarray(tell(found[name].astype(np.float64)))
-    raise NotClaimed("coefficients has no quantity that tells alpha_bar")
+    raise NotClaimed("coefficients has no quantity that determines alpha_bar")
 
 
 _TELLS: dict[Quantity, Callable[[Floats], Floats]] = {

@@ -13,7 +13,7 @@ Kind = TypeVar("Kind")
 
 
 def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None], *, again: bool = False) -> None:
-    """Run `body` on each kind: one that is refused, not claimed, or breaks a rule hides none of the others.
+    """Run `body` on each kind, also after one that is refused, not claimed, or violates a rule.
 
     again: the body chooses its times, so that a kind that is refused is tried without the ends of time. Raises
     Unsupported, or NotClaimed, only if no kind was served; raises the first Misbehaviour, after the last kind.

@@ -1,8 +1,8 @@
-"""Every check of the suite, for a process that judges by itself: `Judge.of(target).judge(checks())`.
+"""All checks of the suite, for use without pytest: `Judge.of(target).judge(checks())`.
 
     python -m validation.checks.suite > spec/checks.json
 
-writes the list of checks that a judgement consists of.
+writes the list of checks of a complete judgement.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def checks() -> tuple[tuple[Check, Body], ...]:
 
 
 def listed() -> str:
-    """Return what spec/checks.json holds. Raises ValueError if two checks of one clause have one name."""
+    """Return the content of spec/checks.json. Raises ValueError if two checks of one clause have the same name."""
     keys = [(check.clause, body.__name__) for check, body in checks()]
     if len(keys) != len(set(keys)):
         raise ValueError(f"expected one name for each check of a clause, got {sorted(keys)}")

@@ -95,7 +95,7 @@ def test_methods_are_there(subject: Subject) -> None:
     for capability in sorted(subject.capabilities):
         for method in METHODS[capability]:
             if not subject.built.has(method):
-                raise Misbehaviour("CON-1", f"what build returned has no method {method}, which the claim promises")
+                raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
 
 
 @check("CON-2", compares=False)

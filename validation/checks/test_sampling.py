@@ -63,7 +63,7 @@ def _ingredients(subject: Subject, s: Times, t: Times, ndim: int) -> dict[str, t
 @final
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What a step is given, in binary64."""
+    """Arguments of a step, in binary64."""
 
     x: Floats
     eps: Floats

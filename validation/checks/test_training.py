@@ -27,7 +27,7 @@ MOVED = (-1.0, 0.0, 1.0, 1.0, 0.5), (1.0, 1.0, 2.0, 0.0, -2.0)
 """Weights before and after a jump."""
 
 EXAMPLES, SECONDS = 8192, 5.0
-"""What `fit` is given: data of one number each, and time."""
+"""Arguments of `fit`: scalar data, and seconds of training."""
 FLOW = 64
 """Steps of TRN-6's walk."""
 

@@ -39,7 +39,7 @@ PARTS = 16
 POINTS, OWN = 700, 1e-4
 """Of the oracle's grid, and how far a grid of half as many may lead from it."""
 NOISE = 0.05
-"""What the bounds of the steps may sum to, each carried to the end by the ratio of alphas."""
+"""Largest sum of the steps' bounds, each propagated to the end by the ratio of alphas."""
 
 
 def _grid(subject: Subject) -> list[Times]:

@@ -1,4 +1,4 @@
-"""What a claim, and the weights, say of the law of the times drawn: a distribution function to put them to (TIM-2)."""
+"""Distribution of the times drawn, as implied by the claim and the weights, as a distribution function (TIM-2)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from refdiff.conformance.subject import Subject
 from ..oracles.certified import Floats
 
 REACH = 0.05
-"""Of the claimed times, what a sampler that declares no range may leave out at either end (TIM-2)."""
+"""Fraction of the claimed times that a sampler without a declared range may omit at either end (TIM-2)."""
 POINTS = 4096
-"""At how many of the times drawn, and at how many others, a declared density is asked for."""
+"""Number of drawn times, and of other times, at which a declared density is evaluated."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where times are drawn from, and whether each end is what the target says, or the most that it may say."""
+    """Range of the times drawn, and whether each end is declared by the target or only an outer bound."""
 
     low: float
     high: float
@@ -61,7 +61,7 @@ class Drawn:
 
     @property
     def distinct(self) -> int:
-        """Return how many times there are."""
+        """Return the number of distinct times."""
         return len(np.unique(self.times))
 
 
@@ -80,10 +80,10 @@ class Law:
     edges: Floats
     below: Floats
     mass: float
-    """The integral, or the sum, of the density that the weights imply: the length of the range, or N of a chain."""
+    """Integral, or sum, of the density implied by the weights; expected: the length of the range, or N of a chain."""
 
     def cdf(self, t: Floats) -> Floats:
-        """Return the share of the law below t, shaped as t."""
+        """Return the distribution function at t, shaped as t."""
         return np.asarray(np.interp(t, self.edges, self.below))
 
     def density(self, t: Floats) -> Floats:
@@ -95,9 +95,9 @@ class Law:
 
 
 def law_of(subject: Subject, drawn: Drawn) -> Law:
-    """Return the law that times of a schedule are to have: declared, or what the weights say.
+    """Return the distribution that times of a schedule should have: as declared, or as implied by the weights.
 
-    A weight w at t says that the density there is 1/((b - a) w). Between the times known it is that of the nearest.
+    A weight w at t implies a density of 1/((b - a) w) there; between known times the density is that of the nearest.
     """
     reach, draws = range_of(subject), subject.claim.draws
     low = reach.low if reach.low_declared else float(drawn.times.min())
@@ -146,13 +146,13 @@ def _declared(subject: Subject, drawn: Floats, low: float, high: float) -> tuple
 
 
 def inside(subject: Subject, low: float, high: float) -> tuple[float, float]:
-    """Return the ends of a range as the target's format has them, whichever way it rounds."""
+    """Return the ends of a range in the target's format, allowing for rounding in either direction."""
     ends = subject.format.rounded(np.array([low, high])).astype(np.float64)
     return min(low, float(ends[0])), max(high, float(ends[1]))
 
 
 def mass_limits(subject: Subject, drawn: Drawn, slack: float) -> tuple[float, float]:
-    """Return between what the mass of 1/weight may lie: the length of the range, as far as it is known."""
+    """Return bounds on the integral of 1/weight over the range, which is its length, as far as it is known."""
     reach = range_of(subject)
     first, last = float(drawn.times.min()), float(drawn.times.max())
     low = reach.low if reach.low_declared else min(first, reach.low + REACH * reach.width)
@@ -161,7 +161,7 @@ def mass_limits(subject: Subject, drawn: Drawn, slack: float) -> tuple[float, fl
 
 
 def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
-    """Return P(k) for k = 1..N, up to a constant factor, and what their sum may be off by.
+    """Return P(k) for k = 1..N, up to a constant factor, and the tolerance of their sum.
 
     Declared; or 1/(N w), 0 where no k was drawn. Weights of one k may differ where the cells of a density are not those
     of the chain: then E[w | k] = 1/(N P(k)), known from as many calls as drew it.

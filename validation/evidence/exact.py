@@ -1,4 +1,4 @@
-"""What the standing tests share: dtypes, times, exact values at them, and the bounds of chapter 11."""
+"""Shared parts of the evidence tests: dtypes, times, exact values, and the bounds of chapter 11."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small network trained on x_t from the closed form or from a solver, and judged by quadrature (TRN-7)."""
+"""A small network trained on x_t from the closed form or from a solver, and evaluated by quadrature (TRN-7)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ITERATIONS = 1500
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """x_t, t and (x_t - alpha x_0)/sigma, all independent, (n,), and what it took to make x_t."""
+    """x_t, t and (x_t - alpha x_0)/sigma, all independent, (n,), with the cost of computing x_t."""
 
     x: Floats
     t: Floats
     target: Floats
     draws: int
-    """Numbers drawn for the noise."""
+    """Number of random numbers drawn for the noise."""
     seconds: float
-    """Spent on x_t from x_0."""
+    """Time spent on computing x_t from x_0."""
 
 
 def examples(data: Mixture, rate: Rate, scales: Scales, steps: int, n: int, seed: int) -> Examples:
@@ -55,7 +55,7 @@ def examples(data: Mixture, rate: Rate, scales: Scales, steps: int, n: int, seed
 
 
 def walked(rate: Rate, times: Floats, x_0: Floats, rng: np.random.Generator) -> Floats:
-    """Return where Euler-Maruyama's paths end."""
+    """Return the end points of Euler-Maruyama paths."""
     x, h = x_0, times[1] - times[0]
     for beta in np.asarray(rate(times[:-1])).tolist():
         x = (1.0 - 0.5 * beta * h) * x + np.sqrt(beta * h) * rng.standard_normal(len(x))
@@ -92,5 +92,5 @@ def train(made: Examples, seed: int, iterations: int = ITERATIONS) -> Callable[[
 
 
 def excess(predict: Callable[[Floats, float], Floats], at: list[Place]) -> float:
-    """Return how far the loss is above the least that any denoiser has, a mean over TIMES."""
+    """Return the loss minus the irreducible loss, averaged over TIMES."""
     return float(np.mean([(p.weight * (predict(p.x, p.t) - p.target) ** 2).sum() for p in at]))

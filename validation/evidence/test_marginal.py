@@ -39,7 +39,7 @@ RATES: tuple[tuple[certified.Process, quadrature.Real], ...] = (
 PAIRS = ((0.125, 0.25), (0.25, 0.75), (0.5, 0.53125))
 X_0 = 0.8
 ROUNDING = 2.0**-46
-"""What some tens of binary64 operations on numbers of order 1, divided by a variance above 0.05, may lose."""
+"""Error of some tens of binary64 operations on numbers of order 1, divided by a variance above 0.05."""
 
 
 @final

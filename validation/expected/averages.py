@@ -1,4 +1,4 @@
-"""How far a right average of weights may be off (TRN-1, TRN-3)."""
+"""Tolerances of the moving average of weights (TRN-1, TRN-3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refdiff.conformance.interface import Array
 from ..oracles.certified import Floats
 
 ROUNDINGS = 7.0
-"""Of one step, in units of the largest weight so far (TRN-1)."""
+"""Error of one step, in units of the largest weight so far (TRN-1)."""
 
 
 def recursion_bound(decay: float, history: Array, fmt: Format) -> Floats:

@@ -38,7 +38,7 @@ BY_ALPHA: frozenset[Pair] = frozenset({("eps", "x_0"), ("score", "x_0"), ("eps",
 BY_SIGMA: frozenset[Pair] = frozenset(
     {("x_0", "eps"), ("x_0", "v"), ("eps", "score"), ("x_0", "score"), ("v", "score")}
 )
-"""What divides by alpha, and what by sigma."""
+"""Predictions whose conversion divides by alpha, and those whose conversion divides by sigma."""
 
 
 def ways(source: Parameterization, to: Parameterization) -> tuple[Parameterization, ...]:
@@ -91,17 +91,17 @@ def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats
 @final
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The value wanted, how far a target may be from it, and where the clause speaks; all shaped as x_t."""
+    """Expected value, tolerance, and domain of the clause; all shaped as x_t."""
 
     want: Floats
     bound: Floats
     domain: npt.NDArray[np.bool_]
     slope: Floats
-    """|d want/d value|: what carries an error of the value."""
+    """|d want/d value|, the sensitivity to an error of the value."""
 
 
 def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats]:
-    """Return what each parameterisation is for a known x_0 and eps; score is 0 where sigma is."""
+    """Return the value of each parameterisation for a known x_0 and eps; the score is 0 where sigma is 0."""
     q = at.shaped(x_0.ndim)
     with np.errstate(all="ignore"):
         score = np.where(q.sigma > 0.0, -eps / q.sigma, 0.0)

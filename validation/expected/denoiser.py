@@ -1,4 +1,4 @@
-"""A trained denoiser against the best one, on one mixture of which every law is known, without Monte Carlo."""
+"""Comparison of a trained denoiser with the optimal one on a mixture with known distributions, without Monte Carlo."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loss(predict: Predict, alpha: float, variance: float) -> float:
 
 
 def least(alpha: float, variance: float) -> float:
-    """Return the least loss there is."""
+    """Return the irreducible loss."""
     return objectives.irreducible(DATA, alpha, variance)
 
 

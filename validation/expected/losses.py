@@ -1,4 +1,4 @@
-"""What a loss should be, and how far a right one may be off (chapter 5): the table of weights, in binary64."""
+"""Expected losses and their tolerances (chapter 5), with the table of weights, in binary64."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .conversions import divisor_lost, formed, magnitude, ways
 from .tiers import JUDGE_U, Scales
 
 GAMMA = 5.0
-"""Of min_snr."""
+"""gamma of min_snr."""
 Formula: TypeAlias = Callable[[Any, Any, Any], Any]
 Kind: TypeAlias = tuple[Parameterization, Weighting]
-"""What is predicted, and the weight on its squared error."""
+"""Prediction type, and the weight on its squared error."""
 
 
 def _snr(a: Any, s: Any) -> Any:
@@ -56,7 +56,7 @@ _BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a loss is asked about: what the denoiser predicts, and the arguments; all with n examples."""
+    """Inputs of a loss: the denoiser's prediction and the arguments, each with n examples."""
 
     predicted: Array
     x_0: Array
@@ -69,7 +69,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Numbers in one example."""
+        """Size of one example."""
         return int(np.prod(self.x_0.shape[1:]))
 
 
@@ -84,9 +84,9 @@ class Known:
 
 
 def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return the weight, how far it may be off, and where it is asked for.
+    """Return the weight, its tolerance, and its domain.
 
-    Weights are monotone in each scale, so the largest change is at a corner of what is not known.
+    Weights are monotone in each scale, so the largest change is at a corner of the uncertainty intervals.
     """
     q = known.at
     if kind[1] == "uniform":
@@ -114,7 +114,7 @@ def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.
 @final
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The target of a prediction, how far it may be off, and where it is asked for, example by example."""
+    """Target of a prediction with its tolerance and domain, for each example."""
 
     value: Floats
     off: Floats
@@ -142,7 +142,7 @@ def wanted(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) 
 @final
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """One number for each example, and how far a right loss may be off."""
+    """Expected loss of each example, with its tolerance."""
 
     value: Floats
     off: Floats
@@ -154,10 +154,10 @@ class Losses:
 
 
 def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
-    """Return w sum (y_hat - y)^2 for each example, y_hat being what the denoiser returns.
+    """Return w sum (y_hat - y)^2 for each example, where y_hat is the output of the denoiser.
 
-    `off` covers the losses that go by way of another prediction, of which one may divide by what is nearly 0: there it
-    is infinite.
+    `off`, the tolerance, allows a loss to be computed from another prediction; it is infinite where that conversion
+    may divide by nearly 0.
     """
     w, d_w, of_weight = weighed(kind, known, fmt)
     y, size = wanted(kind[0], batch, known.at, fmt), batch.size
@@ -177,10 +177,10 @@ def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
 
 
 def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Floats:
-    """Return what the difference of a prediction and its target may lose if it is formed of another prediction.
+    """Return the error of prediction minus target if it is computed from another prediction.
 
-    That is 8u of the magnitudes of the terms of both, carried back: the scales are the same in x_t, in both and in the
-    weight, to two roundings. A way whose square overflows loses everything.
+    It is 8u times the magnitudes of the terms of both, propagated back: x_t, prediction, target and weight use the same
+    scales up to two roundings. It is infinite if a square overflows.
     """
     q = at.shaped(batch.x_0.ndim)
     x, e, v = (np.abs(array.astype(np.float64)) for array in (batch.x_0, batch.eps, batch.predicted))
@@ -198,7 +198,7 @@ def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Solves:
-    """A denoiser that is right about the x_t it is given: it computes the noise from it and from x_0."""
+    """A denoiser that computes the exact prediction from its input x_t and the known x_0."""
 
     prediction: Parameterization
     x_0: Array
@@ -208,7 +208,7 @@ class Solves:
     """The (x_t, t) of every call."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:
-        """Return what is to be predicted, with no rounding but the last."""
+        """Return the exact prediction, rounded once."""
         self.asked.append((np.array(x_t), np.array(t)))
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):
@@ -226,10 +226,10 @@ class Solves:
             return np.asarray(-eps / q.sigma)
 
     def loss(self, size: Floats) -> Floats:
-        """Return how far the prediction may be off for data and noise of this size, as x_t and the scales are.
+        """Return the tolerance of the prediction for data and noise of this size.
 
-        x_t rounds three times, and its scales are off by d_alpha and d_sigma; both are divided by sigma, and then the
-        prediction rounds once.
+        x_t is rounded three times, and its scales have errors d_alpha and d_sigma; both are divided by sigma, and then
+        the prediction is rounded once.
         """
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):

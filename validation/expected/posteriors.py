@@ -1,4 +1,4 @@
-"""The posterior q(x_s | x_t, x_0) from certified scales, and how far a right one may be off (MAR-7)."""
+"""The posterior q(x_s | x_t, x_0) from certified scales, with its tolerances (MAR-7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALES: tuple[Quantity, Quantity] = ("alpha", "variance")
 @final
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where MAR-7 speaks, and its bounds on the variance, and on a coefficient of the mean."""
+    """Domain of MAR-7, and its bounds on the variance and on a coefficient of the mean."""
 
     clear: npt.NDArray[np.bool_]
     variance: Floats
@@ -59,7 +59,7 @@ def bounds_of(
 @final
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Of the mean, and the variance; certified scales put together in binary64, without cancellation."""
+    """Coefficients of the mean, and the variance, computed from certified scales in binary64 without cancellation."""
 
     on_x_0: Floats
     on_x_t: Floats

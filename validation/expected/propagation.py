@@ -1,4 +1,4 @@
-"""How far a formula may be off whose ingredients are known within bounds: sensitivities by a complex step."""
+"""Error propagation: tolerance of a formula whose inputs have tolerances, with derivatives by a complex step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..oracles.certified import Floats
 from .tiers import JUDGE_U
 
 Ingredients: TypeAlias = Mapping[str, tuple[Floats, Floats]]
-"""By name: the exact value, and how far it may be off."""
+"""Exact value and tolerance of each input, by name."""
 Terms: TypeAlias = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """Maps values by name to the terms of a sum."""
 
@@ -24,7 +24,7 @@ _STEP = 1e-30
 @final
 @dataclass(frozen=True, slots=True)
 class Propagated:
-    """A sum, and how far a right evaluation of it may be off."""
+    """A sum with its tolerance."""
 
     want: Floats
     bound: Floats
@@ -33,7 +33,7 @@ class Propagated:
 def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) -> Propagated:
     """Return the sum of the terms, within 8/7 sum |d/dq| dq + roundings u sum |term| (chapters 4 and 10).
 
-    8/7 is for an ingredient that is divided by and known to one part in eight: the caller keeps to that domain.
+    8/7 covers division by an input with relative tolerance of at most 1/8; the caller restricts to that domain.
     """
     values = {name: value for name, (value, _) in known.items()}
     with np.errstate(all="ignore"):

@@ -18,11 +18,11 @@ from ..oracles import certified
 from ..oracles.certified import Column, Floats, Quantity
 
 KNOWN = (Linear, Cosine, Chain)
-"""Processes whose exact values are known; one of a library's own is judged by laws."""
+"""Processes with known exact values; a library's own process is judged by identities."""
 C = 12.0
-"""How many roundings the MUST bound allows: of a product of four values of elementary functions (NUM-1)."""
+"""Number of roundings that the MUST bound allows: a product of four values of elementary functions (NUM-1)."""
 JUDGE_U = 2.0**-50
-"""What the judge's own binary64 arithmetic may lose, relative to the terms of a sum."""
+"""Relative error of the suite's own binary64 arithmetic, in units of the terms of a sum."""
 
 
 @cache
@@ -83,9 +83,9 @@ def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
 
 
 def in_rho_domain(process: Process, t: Times, fmt: Format) -> npt.NDArray[np.bool_]:
-    """Say where the SHOULD bound is asked for: at t = 0, and where log alpha_bar is a normal number of the fmt.
+    """Return where the SHOULD bound applies: at t = 0, and where log alpha_bar is a normal number of the format.
 
-    So must be what the cosine is taken of beyond its start.
+    For a cosine schedule the increment of its argument must be a normal number too.
     """
     least = np.abs(exact(process, "log_alpha_bar", t).value)
     if isinstance(process, Cosine):
@@ -96,17 +96,17 @@ def in_rho_domain(process: Process, t: Times, fmt: Format) -> npt.NDArray[np.boo
 @final
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """alpha and sigma at (n,) times with what is not known of them: the start of every propagated bound."""
+    """alpha and sigma at (n,) times with their uncertainties, from which bounds are propagated."""
 
     alpha: Floats
     sigma: Floats
     d_alpha: Floats
     d_sigma: Floats
     floor: float = 0.0
-    """How far alpha^2 + sigma^2 may be from 1, of a library's own process that declares it."""
+    """Tolerance of alpha^2 + sigma^2 = 1, for a library's own process that declares it."""
 
     def shaped(self, ndim: int) -> Scales:
-        """Return the same, shaped to stand beside data of that rank."""
+        """Return the same, reshaped to broadcast against data of that rank."""
         tail = (1,) * (ndim - 1)
         return self._each(lambda x: x.reshape(-1, *tail))
 

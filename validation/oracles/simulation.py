@@ -35,7 +35,7 @@ def grid(start: float, end: float, steps: int) -> Floats:
     """Return steps + 1 times. Choose them dyadic, so that adding a step is exact and torchsde takes no sliver."""
     times: Floats = start + (end - start) / steps * np.arange(steps + 1, dtype=np.float64)
     if np.any(np.diff(times) != times[1] - times[0]):
-        raise ValueError(f"the grid wants exact steps, got {start=}, {end=}, {steps=}")
+        raise ValueError(f"expected a grid whose steps are exact in binary64, got {start=}, {end=}, {steps=}")
     return times
 
 
@@ -203,7 +203,7 @@ def _integral(rate: Rate, a: Floats, b: Floats) -> Floats:
 
 @final
 class _Forward:
-    """The SDE, as torchsde wants it."""
+    """The forward SDE in the interface of torchsde."""
 
     noise_type = "diagonal"
     sde_type = "ito"
@@ -223,7 +223,7 @@ class _Forward:
 
 @final
 class _Reverse:
-    """The reverse SDE in u = 1 - t, as torchsde wants it: dx = (beta x/2 + beta score) du + sqrt(beta) dW."""
+    """The reverse SDE in u = 1 - t, for torchsde: dx = (beta x/2 + beta score) du + sqrt(beta) dW."""
 
     noise_type = "diagonal"
     sde_type = "ito"

@@ -12,7 +12,7 @@ snr, gamma = sp.symbols("SNR gamma", positive=True)
 ERRORS: dict[str, Expr] = {"eps": e, "x_0": -sigma * e / alpha, "v": e / alpha, "score": -e / sigma}
 """The error of each prediction that is converted from one whose eps is off by e, at one x_t."""
 FACES: dict[str, Expr] = {"eps": 1, "x_0": sigma**2 / alpha**2, "v": 1 / alpha**2, "score": 1 / sigma**2}
-"""What the clause says a squared error is, times that of eps."""
+"""Ratio of each squared error to that of eps, as the clause states it."""
 
 
 def face_residual(name: str) -> Expr:

@@ -34,7 +34,7 @@ class Law:
 
     @property
     def mass(self) -> float:
-        """What the density sums to: 1, but for what the grid loses."""
+        """Total mass of the density: 1, up to the mass outside the grid."""
         return float(self.density.sum() * (self.x[1] - self.x[0]))
 
     def cdf(self, at: Floats) -> Floats:

@@ -1,10 +1,10 @@
-"""Statistical tests by design: what to catch is said first, and the sample size follows from it.
+"""Statistical tests with a sample size computed from the discrepancy to detect.
 
-A `Design` states the discrepancy, the false-alarm rate and the miss rate; n is computed from them by the
-exact law of the statistic (normal for a mean, chi-square for a variance, Kolmogorov for a whole law, binomial for
-rare events), or by Markov's inequality for shares of calls whose draws depend on each other; never by a central limit
-theorem. All designs of the suite split one false-alarm rate, BUDGET, so the suite may run with any seed: one run in a
-million cries wolf. Nothing is ever run again.
+A `Design` states the discrepancy, the false-alarm rate and the miss rate. The sample size n follows from the exact
+distribution of the statistic (normal for a mean, chi-square for a variance, Kolmogorov for a distribution function,
+binomial for rare events), or from Markov's inequality for dependent draws; never from a central limit theorem. All
+designs of the suite together have one false-alarm rate, BUDGET, so that the suite may run with any seed: one run in
+a million gives a false alarm. No test is repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Law: TypeAlias = Literal["mean", "variance", "law", "shares", "rare"]
 
 BUDGET = 1e-6
-"""Chance that any of the suite's statistical tests fails although nothing is wrong."""
+"""Probability that any statistical test of the suite fails for a correct target."""
 
 SHARES: Mapping[str, float] = MappingProxyType(
     {
@@ -48,11 +48,11 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "times-small": 0.1,
     }
 )
-"""The ledger: what part of BUDGET each design has."""
+"""Fraction of BUDGET allocated to each design."""
 
 if not (all(share > 0.0 for share in SHARES.values()) and sum(SHARES.values()) <= 1.0):
     # Raised on import, so that a suite that overspends is not even collected.
-    raise ValueError(f"shares want to be above 0 and to sum to 1 at most, got {dict(SHARES)}")
+    raise ValueError(f"expected positive shares with a sum of at most 1, got {dict(SHARES)}")
 
 _RECORDS: ContextVar[list[tuple[str, Outcome]] | None] = ContextVar("records", default=None)
 
@@ -60,46 +60,46 @@ _RECORDS: ContextVar[list[tuple[str, Outcome]] | None] = ContextVar("records", d
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """One statistical test, sized before any number is drawn."""
+    """A statistical test with a sample size fixed before any number is drawn."""
 
     name: str
-    """Its line in SHARES."""
+    """Key in SHARES."""
     law: Law
-    """What is judged: the mean of N(0, 1) draws, their variance about 0, the law of uniform draws; shares: that of the
-    draws of many calls, which may depend on each other within a call; rare: how often something seldom happens."""
+    """Property tested: mean of N(0, 1) draws, their variance about 0, or the distribution (law) of uniform draws;
+    shares: the distribution over many calls, with draws dependent within a call; rare: the rate of a rare event."""
     catches: float
-    """The discrepancy to catch: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
+    """Discrepancy to detect: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
     shares at one of the levels; a rate."""
     why: str
-    """Why that one: the fault that makes it."""
+    """Reason for `catches`: the fault that causes this discrepancy."""
     miss: float = 1e-3
-    """Chance of passing although the discrepancy is as large as `catches`."""
+    """Probability of passing when the discrepancy is `catches`."""
     samples: int = 1
-    """How many samples it is put to; they split its share."""
+    """Number of samples tested, which divide the share of the design equally."""
     bias: float = 0.0
-    """For a law or shares: a proven bound on the distance between what is sampled and the law it is put to; for rare
-    events: the chance of one, at most, whatever came before."""
+    """For a law or shares: a proven bound on the distance between sampled and tested distribution; for rare events:
+    the largest conditional probability of an event, given all previous trials."""
     places: int = 1
-    """For shares: draws of one call."""
+    """For shares: number of draws per call."""
 
     def __post_init__(self) -> None:
         if self.name not in SHARES:
-            raise ValueError(f"a Design wants a line in SHARES, and {self.name!r} has none")
+            raise ValueError(f"expected a Design with a line in SHARES, got {self.name!r}, which has none")
         if not (0.0 < self.catches < 1.0 and 0.0 < self.miss < 1.0 and self.samples >= 1):
-            raise ValueError(f"a Design wants 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
+            raise ValueError(f"expected a Design with 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
         if not (0.0 <= self.bias < self.catches) or (self.bias > 0.0 and self.law in ("mean", "variance")):
-            raise ValueError(f"a Design wants 0 <= bias < catches, and none but for a law, got {self}")
+            raise ValueError(f"expected 0 <= bias < catches, and bias 0 for a mean or variance, got {self}")
         if self.places < 1:
-            raise ValueError(f"a Design wants places >= 1, got {self}")
+            raise ValueError(f"expected a Design with places >= 1, got {self}")
 
     @property
     def false_alarm(self) -> float:
-        """Chance that one sample is refused although its law is right."""
+        """Probability that one sample with the correct distribution is rejected."""
         return BUDGET * SHARES[self.name] / self.samples
 
     @property
     def n(self) -> int:
-        """The smallest sample that keeps both rates."""
+        """Smallest sample size that satisfies both rates."""
         match self.law:
             case "shares":
                 return wagers.calls_needed(self.catches, self.bias, self.false_alarm, self.miss, self.places)
@@ -109,12 +109,12 @@ class Design:
                 return _size(self.law, self.catches - self.bias, self.false_alarm, self.miss)
 
     def judge(self, sample: Floats) -> Outcome:
-        """Judge independent draws, at least n of them: standard normal, or uniform where `law` is "law"."""
+        """Test at least n independent draws: standard normal, or uniform if `law` is "law"."""
         n = sample.size
         if n < self.n:
-            raise ValueError(f"{self.name} wants {self.n} draws, got {n}")
+            raise ValueError(f"expected at least {self.n} draws for {self.name}, got {n}")
         if self.law in ("shares", "rare"):
-            raise ValueError(f"{self.name} judges {self.law}, not draws")
+            raise ValueError(f"expected law 'mean', 'variance' or 'law' for draws, got {self.law!r} for {self.name}")
         low, high = _limits(self.law, n, self.false_alarm)
         match self.law:
             case "mean":
@@ -127,10 +127,10 @@ class Design:
         return self._recorded(Outcome(statistic, low, high + self.bias, n, p))
 
     def judge_shares(self, shares: Floats, levels: Floats, more: float = 0.0) -> Outcome:
-        """Judge independent calls, at least n of them; shares: (calls, levels), of draws that are at most the level.
+        """Test at least n independent calls; shares: (calls, levels), the fraction of draws at most each level.
 
-        more: what the format adds to the bias. The statistic is the largest distance of a mean from its level, and
-        `high` how much of it the calls leave open.
+        more: bias added by the format. The statistic is the largest distance of a mean from its level, and `high`
+        its acceptance limit for this number of calls.
         """
         n = len(shares)
         if n < self.n or self.law != "shares":
@@ -158,10 +158,12 @@ class Design:
         return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
 
     def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:
-        """Judge at least n trials, in each of which the event has the chance `bias` at most, whatever came before."""
+        """Test at least n trials, each with conditional probability at most `bias` of the event."""
         n = happened.size
         if n < self.n or self.law != "rare":
-            raise ValueError(f"{self.name} wants {self.n} trials of a rare event, got {n} with {self.law}")
+            raise ValueError(
+                f"expected at least {self.n} trials and law 'rare' for {self.name}, got {n} and {self.law!r}"
+            )
         count = int(happened.sum())
         p = float(stats.binom.sf(count - 1, n, self.bias))
         high = float(stats.binom.isf(self.false_alarm, n, self.bias))
@@ -187,7 +189,7 @@ def recorded() -> Iterator[list[tuple[str, Outcome]]]:
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A statistic of n draws, and the interval that it leaves with the chance `Design.false_alarm` alone."""
+    """A statistic of n draws, and its acceptance interval, left with probability `Design.false_alarm`."""
 
     statistic: float
     low: float
@@ -198,7 +200,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the statistic is inside; NaN is not."""
+        """Whether the statistic is inside the interval; NaN is not."""
         return self.low <= self.statistic <= self.high
 
 

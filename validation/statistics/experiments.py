@@ -17,7 +17,7 @@ from .design import Design, Floats
 @final
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A sample to be drawn with any seed, and the design that judges it."""
+    """A function that draws a sample for a seed, and the design that tests it."""
 
     name: str
     design: Design
@@ -34,13 +34,13 @@ CHECKS: list[Callable[..., None]] = []
 
 
 def statistical(design: Design, **cases: Sequence[Any]) -> Callable[[Callable[..., Floats]], Callable[..., None]]:
-    """Make a pytest test of a function of the cases and `seed` that returns a sample; it fails if the design says so.
+    """Make a pytest test from a function of the cases and `seed` that returns a sample; it fails if the design rejects.
 
-    The design is put to every combination of the cases, and has to have that many samples.
+    The design tests one sample for every combination of the cases, and must have that many `samples`.
     """
     combinations = prod(len(choices) for choices in cases.values())
     if combinations != design.samples:
-        raise ValueError(f"{design.name} wants {design.samples} samples, and its cases make {combinations}")
+        raise ValueError(f"expected {design.samples} combinations of cases for {design.name}, got {combinations}")
     _register(design)
 
     def decorate(draw: Callable[..., Floats]) -> Callable[..., None]:
@@ -68,7 +68,7 @@ def _with_seed(draw: Callable[..., Floats], bound: dict[str, Any]) -> Callable[[
 
 
 def by_design(design: Design) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a check on a target as one that judges by a design, so that it is calibrated too."""
+    """Mark a check of a target as one that uses this design, so that calibration includes it."""
     _register(design)
 
     def decorate(check: Callable[..., None]) -> Callable[..., None]:
@@ -80,5 +80,5 @@ def by_design(design: Design) -> Callable[[Callable[..., None]], Callable[..., N
 
 def _register(design: Design) -> None:
     if design.name in _DESIGNS:
-        raise ValueError(f"a line in SHARES wants one use, and {design.name!r} has two")
+        raise ValueError(f"expected one use of each line in SHARES, got two of {design.name!r}")
     _DESIGNS[design.name] = design

@@ -1,8 +1,8 @@
-"""Evidence against a distribution function from calls that return many draws each, however those depend on each other.
+"""Test of a distribution function by calls that return many draws each, with arbitrary dependence within a call.
 
 Call i gives, at each level c, the share X of its draws whose place is at most c: a number in [0, 1] of mean c if the
 law is right, whether the draws of one call are independent, strata, or one number n times. The calls are independent.
-Who bets f/(c + b) against "the mean is at most c + b" has, after all calls, the capital
+A bet of the fraction f/(c + b) against "the mean is at most c + b" has, after all calls, the capital
 
     K = prod (1 + f/(c + b) (X - c - b)),   f in (0, 1),
 
@@ -25,9 +25,9 @@ from scipy.special import logsumexp
 Floats = npt.NDArray[np.float64]
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.97)
-"""Of the largest bet: large ones win fast where shares vary little, small ones win at all where they vary much."""
+"""Fractions of the largest bet: large bets win fast if shares vary little, small bets still win if they vary much."""
 LEVELS = 63
-"""Into how many levels a continuous law is divided: multiples of 1/64."""
+"""Number of levels for a continuous distribution: multiples of 1/64."""
 
 
 def even_levels(count: int = LEVELS) -> Floats:

@@ -1,10 +1,10 @@
-"""Do the statistical tests keep what they promise: their p-values are uniform over fresh seeds.
+"""Calibration of the statistical tests: whether their p-values are uniform over independent seeds.
 
     python -m validation.tools.calibrate --runs 200
 
-makes every statistical test of the suite again, with as many seeds: the standing tests, and the checks on refdiff
-itself. The p-values of each are put to the exact law of Kolmogorov; all of them share one false-alarm rate of 1e-3.
-Where a design allows for a bias, or a statistic is discrete, p-values may be larger than uniform ones, not smaller.
+repeats every statistical test of the suite with 200 seeds: the evidence tests, and the checks applied to refdiff
+itself. The p-values of each are compared with uniform ones by Kolmogorov's exact distribution, with a false-alarm rate
+of 1e-3 in total. If a design allows for a bias, or a statistic is discrete, p-values may be larger than uniform.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..statistics.design import Floats, recorded
 from ..statistics.experiments import CHECKS, EXPERIMENTS, Experiment
 
 FALSE_ALARM = 1e-3
-"""Of the whole calibration."""
+"""False-alarm rate of the whole calibration."""
 
 
 @final
@@ -41,9 +41,9 @@ class P:
     experiment: str
     value: float
     exact: bool
-    """Whether it is uniform if all is right; otherwise it is at least that."""
+    """Whether it is uniform for a correct implementation; otherwise it is stochastically larger."""
     passed: bool = True
-    """What the design said."""
+    """Whether the design accepted the sample."""
 
 
 def once(seed: int) -> list[P]:
@@ -71,20 +71,20 @@ def _experiments() -> list[Experiment]:
 @final
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was found of one experiment."""
+    """Calibration result of one experiment."""
 
     experiment: str
     runs: int
     distance: float
-    """Kolmogorov's, from uniform; one-sided, towards small p-values, where they are not exact."""
+    """Kolmogorov distance from uniform; if p-values are not exact, one-sided, towards small p-values."""
     limit: float
     smallest: float
     refused: int
-    """How many of the runs failed: of a suite that cries wolf once in a million, none."""
+    """Number of runs that failed; 0 is expected at a false-alarm rate of one in a million."""
 
     @property
     def passed(self) -> bool:
-        """Whether the p-values are uniform, as far as this many show, and no run failed."""
+        """Whether uniformity of the p-values is not rejected, and no run failed."""
         return self.distance <= self.limit and self.refused == 0
 
 

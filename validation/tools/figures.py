@@ -1,6 +1,6 @@
 """The figures of the specification: `python -m validation.tools.figures` writes them to spec/figures, as SVG and PNG.
 
-It takes half a minute. Losses are seeded and come out the same; times are measured, on the machine at hand.
+It takes half a minute. Losses are seeded and reproducible; times are measured on the machine in use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLUE, RED, GREY = "#2166ac", "#b2182b", "#777777"
 
 
 def no_solver(iterations: int) -> Figure:
-    """Draw what a solver's x_t does to the loss and to a trained network, and what it costs (TRN-7)."""
+    """Plot the effect of a solver's x_t on the loss and on a trained network, and its cost (TRN-7)."""
     torch.set_num_threads(1)
     made = {steps: solver.by_solver(linear_rate, steps) for steps in CURVE}
     at = solver.places(TWO, linear_scales, solver.by_closed_form(linear_scales))
@@ -35,7 +35,7 @@ def no_solver(iterations: int) -> Figure:
     reached, seconds = {}, {}
     for steps in (0, *TRAINED):
         found = examples(TWO, linear_rate, linear_scales, steps, EXAMPLES, seed=1)
-        # The fastest of three: others use the machine too.
+        # The fastest of three, as other programs may use the machine.
         again = [examples(TWO, linear_rate, linear_scales, steps, EXAMPLES, seed=s).seconds for s in (2, 3)]
         seconds[steps] = min(found.seconds, *again)
         reached[steps] = excess(train(found, seed=1, iterations=iterations), at)
@@ -61,7 +61,7 @@ FIGURES: dict[str, Callable[[int], Figure]] = {"no-solver": no_solver}
 
 
 def written(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as SVG and PNG; text stays text, and no date makes two runs differ."""
+    """Write a figure as SVG (with text as text) and PNG, without a date, so that runs are reproducible."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):

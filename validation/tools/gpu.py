@@ -1,10 +1,10 @@
-"""What holds on a GPU, and how fast it trains there: one command, one record.
+"""Tests and training throughput on a GPU, recorded by one command.
 
     python -m validation.tools.gpu [--out FILE]
 
 Runs `pytest -m gpu tests`, measures images per second of the trainer (32 x 32 x 3, batch 128, width 64) in each of
-`WAYS`, and writes both to `validation/records/gpu.json`, which README's Limits are held to. Without a GPU it says
-so, writes nothing and exits with 2; with 1 where a test fails. Needs a clone with the extra `dev`.
+`WAYS`, and writes both to `validation/records/gpu.json`; a test compares README's Limits with it. Exits with 2 and
+writes nothing without a GPU, and with 1 if a test fails. Needs a clone with the extra `dev`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STEPS = 200
 
 
 def record(steps: int = STEPS) -> dict[str, Any]:
-    """Return what the tests and the clock say of the first CUDA device."""
+    """Return test outcomes and throughput on the first CUDA device."""
     return {
         "device": torch.cuda.get_device_name(0),
         "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").splitlines()[0],
@@ -59,18 +59,18 @@ def record(steps: int = STEPS) -> dict[str, Any]:
 
 
 def outcomes(*more: str) -> dict[str, str]:
-    """Run the tests that need a GPU, and return what became of each: passed, failed or skipped."""
+    """Run the tests that need a GPU, and return the outcome of each: passed, failed or skipped."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "tests.xml"
         command = [sys.executable, *TESTS, f"--junitxml={file}", *more]
         subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"})  # noqa: S603
-        # pytest wrote it: nothing foreign is parsed.
+        # The file was written by pytest, so it is trusted.
         cases = ElementTree.parse(file).iter("testcase")  # noqa: S314
         return {f"{case.get('classname')}::{case.get('name')}": _outcome(case) for case in cases}
 
 
 def throughput(machine: Machine, *, steps: int = STEPS, width: int = 64, batch: int = 128) -> float:
-    """Return images per second of training on random 32 x 32 x 3, after a tenth of `steps` that is not timed."""
+    """Return images per second of training on random 32 x 32 x 3 images, after an untimed tenth of `steps`."""
     raw = np.random.default_rng(0).integers(0, 256, (2048, 3, 32, 32), dtype=np.uint8)
     how = Config(network=Architecture(width=width), batch=Batch(size=batch), machine=machine)
     before = torch.are_deterministic_algorithms_enabled()
@@ -106,7 +106,7 @@ def _said(*command: str) -> str:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the record as a whole, or leave the one that is there."""
+    """Write the record atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -1,10 +1,10 @@
-"""Write spec/vectors, or see that it is what would be written.
+"""Write spec/vectors, or check that its files are up to date.
 
     python -m validation.vectors            writes the files, and the lock of their ids
     python -m validation.vectors --check    compares byte for byte; exits 1, and says which file differs
 
-An id never vanishes, and never asks something else: `ids.lock` holds a hash of what each asks, and a change that breaks
-it is refused unless the lock is edited by hand.
+An id is never removed, and never changes its inputs: `ids.lock` holds a hash of each vector's inputs, and a change that
+breaks it is refused unless the lock is edited by hand.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES: Mapping[str, Callable[[], Iterable[Vector]]] = {
     "sampling": training.steps,
     "invalid": invalid.invalid,
 }
-"""Each file, and what makes its vectors."""
+"""Files, with the function that generates the vectors of each."""
 NOTES: Mapping[str, tuple[str, str]] = {
     "Cancellation": ("numerics", "1 - alpha_bar loses its digits here; sqrt(-expm1(log_alpha_bar)) does not (E10)"),
     "EndOfTime": ("limits", "the value is a limit: exact 0, 1, or infinity"),
@@ -55,7 +55,7 @@ def contents() -> dict[str, str]:
         made = {name: list(make()) for name, make in FILES.items()}
     every = [vector for vectors in made.values() for vector in vectors]
     if len({vector.id for vector in every}) != len(every):
-        raise ValueError("an id stands twice")
+        raise ValueError("expected unique ids, got a duplicate")
     texts = {f"{name}.json": _text(name, vectors) for name, vectors in made.items()}
     texts["ids.lock"] = "".join(f"{vector.id} {vector.digest}\n" for vector in every)
     return texts
@@ -82,7 +82,7 @@ def broken(old: str, new: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write, or check."""
+    """Write the files, or check them."""
     parser = argparse.ArgumentParser(prog="python -m validation.vectors", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     options = parser.parse_args(arguments)

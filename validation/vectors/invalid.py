@@ -1,4 +1,4 @@
-"""Calls that have no answer: a consumer is to refuse them, with an error and not with a number."""
+"""Vectors of invalid calls, which a consumer must refuse with an error."""
 
 from __future__ import annotations
 

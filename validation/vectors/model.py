@@ -1,4 +1,4 @@
-"""What a vector is made of, and how it is written."""
+"""Test vectors and their JSON form."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Named:
 @final
 @dataclass(frozen=True, slots=True)
 class NoProcess:
-    """What is written like a process, and is none."""
+    """Parameters in the form of a process that are invalid."""
 
     name: str
     written: Mapping[str, Any]

@@ -10,7 +10,7 @@ from tests.conformance.variants.variant import Variant
 from validation.checks.suite import checks
 
 SUITE_ITSELF = "the suite itself failed"
-"""What a reason says if the fault is not the target's."""
+"""Text in a reason if the fault is not the target's."""
 
 
 def wanted(variant: Variant) -> list[tuple[Check, Body]]:

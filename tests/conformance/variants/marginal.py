@@ -188,7 +188,7 @@ def sequences_only(p: Process) -> Methods:
 
 @FAMILY.of("perturb", on=(LINEAR, COSINE))
 def times_out_of_a_thousand(p: Process) -> Methods:
-    """The library wants 1000 t, and divides."""
+    """The library takes 1000 t, and divides by 1000."""
 
     def library(x_0: Any, eps: Any, timestep: Any) -> Any:
         a, s = over(np, p, timestep / np.float32(1000), x_0)

@@ -1,4 +1,4 @@
-"""What a member of the family is: one form of one quantity, put behind the contract, with as small a claim as it needs.
+"""A member of the family: one form of one quantity behind the contract, with the smallest claim it needs.
 
 A right variant is right over the reals and computes in its dtype as a careful library would: no MUST clause may fail
 on it. A wrong one names the clauses that it breaks. No variant is tuned to what a check lets pass.
@@ -16,7 +16,7 @@ import numpy as np
 from refdiff.conformance.interface import METHODS, Capability, Chain, Claim, Cosine, DType, Linear, Own, Process
 
 Methods: TypeAlias = Mapping[str, Callable[..., Any]]
-"""What `build` returns, by name."""
+"""Methods of the object that `build` returns, by name."""
 Make: TypeAlias = Callable[[Process], Methods]
 Claimed: TypeAlias = "Process | type[Process]"
 
@@ -36,7 +36,7 @@ class Variant:
 
     name: str
     form: str
-    """What it computes, in a sentence."""
+    """Description of the computation, in one sentence."""
     make: Make
     """Makes the methods of one process."""
     capabilities: frozenset[Capability]

@@ -18,7 +18,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Ask:
-    """What a loss is asked, with the scales at hand."""
+    """Arguments of a loss, with alpha and sigma."""
 
     def __init__(self, p: Process, prediction: str, x_0: Any, eps: Any, t: Any, weight: str) -> None:
         """Look up the scales."""

@@ -1,4 +1,4 @@
-"""What noising a batch costs: ratios, of two ways timed side by side.
+"""Cost of noising a batch, as ratios of two implementations timed alternately.
 
     python -m validation.tools.benchmarks.noising [--rounds N] [--strict]
 
@@ -45,7 +45,7 @@ THREADS = (2, 1)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What is noised."""
+    """Data to be noised."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32

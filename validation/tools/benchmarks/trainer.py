@@ -1,4 +1,4 @@
-"""What the trainer costs beside the shortest loop that could do its work: one ratio, of two loops timed side by side.
+"""Cost of the trainer relative to a minimal training loop: one ratio, of two loops timed alternately.
 
     python -m validation.tools.benchmarks.trainer [--rounds N] [--strict]
 
