@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil, inf
 
 import numpy as np
@@ -14,7 +12,7 @@ from refdiff.loss import Denoiser
 from refdiff.nn import MLP
 from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Data, Time
+from refdiff.tensors import Data, Time, one_thread
 from refdiff.training import build
 from refdiff.training.config import Average, Batch, Config, Descent, Goal
 from refdiff.training.data import Array, Examples, Order
@@ -25,17 +23,6 @@ from refdiff.training.step import Loop
 
 PACE = 320
 """Training steps per second of budget; a fixed rate, so that a seed gives the same network on any machine."""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread: a small network is not faster on two, and much slower on shared cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
@@ -62,7 +49,7 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Den
     state = State.new(how, model, times, world)
     objective = build.objective(how.objective, process)
     loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
-    with _one_thread():
+    with one_thread():
         for _ in range(steps):
             loop.step()
     trained = state.ema.module

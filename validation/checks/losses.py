@@ -44,10 +44,10 @@ def asked_of(
     got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
     if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
         shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
-        raise Misbehaviour("CON-2", f"loss wants one call of the denoiser, with x_t {batch.x_0.shape}, made {shapes}")
+        raise Misbehaviour("CON-2", f"expected loss to call the denoiser once, x_t {batch.x_0.shape}, got {shapes}")
     if np.shape(calls[0][1]) != batch.t.shape:
         shape = np.shape(calls[0][1])
-        raise Misbehaviour("CON-2", f"loss wants to call the denoiser with t of shape {batch.t.shape}, gave {shape}")
+        raise Misbehaviour("CON-2", f"expected loss to call the denoiser with t of shape {batch.t.shape}, got {shape}")
     return got
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from refdiff.tensors import one_thread
+
 from ..oracles.mixture import Floats, Mixture
 from ..oracles.simulation import Rate, grid
 from ..oracles.solver import TIMES, Place, Scales
@@ -76,12 +78,13 @@ def train(made: Examples, seed: int, iterations: int = ITERATIONS) -> Callable[[
     wanted = torch.from_numpy(made.target).float()[:, None]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
-    for _ in range(iterations):
-        chosen = torch.randint(len(wanted), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        (net(inputs[chosen]) - wanted[chosen]).square().mean().backward()
-        optimizer.step()
-        schedule.step()
+    with one_thread():
+        for _ in range(iterations):
+            chosen = torch.randint(len(wanted), (BATCH,), generator=generator)
+            optimizer.zero_grad()
+            (net(inputs[chosen]) - wanted[chosen]).square().mean().backward()
+            optimizer.step()
+            schedule.step()
 
     @torch.no_grad()
     def predict(x: Floats, t: float) -> Floats:

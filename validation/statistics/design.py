@@ -134,7 +134,9 @@ class Design:
         """
         n = len(shares)
         if n < self.n or self.law != "shares":
-            raise ValueError(f"{self.name} wants {self.n} calls with a law of shares, got {n} with {self.law}")
+            raise ValueError(
+                f"expected at least {self.n} calls and law 'shares' for {self.name}, got {n} and {self.law!r}"
+            )
         far = np.abs(shares.mean(axis=0) - levels)
         return self._by_capital(lambda bias: wagers.log_capital(shares, levels, bias), far, n, more)
 
@@ -146,7 +148,9 @@ class Design:
         """
         n = len(values)
         if n < self.n or self.law != "shares":
-            raise ValueError(f"{self.name} wants {self.n} calls with a law of shares, got {n} with {self.law}")
+            raise ValueError(
+                f"expected at least {self.n} calls and law 'shares' for {self.name}, got {n} and {self.law!r}"
+            )
         far = np.maximum(values.mean(axis=0) - means, 0.0)
         return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), far, n, more)
 
