@@ -92,7 +92,7 @@ def test_one_design_has_one_use() -> None:
     if used is not None:
         with pytest.raises(ValueError, match="has two"):
             by_design(used)
-    with pytest.raises(ValueError, match="cases make 2"):
+    with pytest.raises(ValueError, match="got 2"):
         statistical(Design(name="path-mean", law="law", catches=0.2, why="planted"), case=(1, 2))
 
 
@@ -150,7 +150,7 @@ def test_weighted_values_pass_if_no_mean_is_too_large() -> None:
     for weights, passed in ((0.5 / t, True), (np.ones_like(t), False), (0.9 * np.ones_like(t) / (2.0 * t), True)):
         values = np.concatenate([weights * late, weights * early, weights], axis=1)
         assert design.judge_weighted(values, means).passed is passed
-    with pytest.raises(ValueError, match="law of shares"):
+    with pytest.raises(ValueError, match="law .shares."):
         design.judge_weighted(values[:3], means)
 
 
@@ -184,9 +184,9 @@ def test_rare_events() -> None:
 def test_a_law_is_judged_by_its_own_method() -> None:
     """Draws, shares of calls, and events are told apart."""
     rare = Design(name="times-repeats", law="rare", catches=0.5, bias=0.01, why="planted")
-    with pytest.raises(ValueError, match="not draws"):
+    with pytest.raises(ValueError, match="for draws"):
         rare.judge(np.zeros(rare.n))
-    with pytest.raises(ValueError, match="law of shares"):
+    with pytest.raises(ValueError, match="law .shares."):
         rare.judge_shares(np.zeros((rare.n, 1)), np.array([0.5]))
     with pytest.raises(ValueError, match="rare event"):
         SHARES_DESIGN.judge_rare(np.zeros(10, dtype=bool))
