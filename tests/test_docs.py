@@ -130,7 +130,7 @@ TINY += [f"--monitor.{name}" for name in ("judged=4", "walk=2", "shown=2")]
 
 def test_training_commands(theirs: Path) -> None:
     """Each trains, resumes or samples as printed, but for the size and the number of steps."""
-    from PIL import Image  # here: the extra of the trainer
+    from PIL import Image  # lazy import: part of the extra `train`
 
     (theirs / "photos").mkdir()
     for i in range(12):

@@ -50,7 +50,7 @@ def _target(origin: str, process: str) -> tuple[str, str]:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicts:
-    """A denoiser that predicts what it is told, remembers what it is asked, and can be printed."""
+    """A denoiser that returns a given prediction, records its inputs, and can be printed."""
 
     prediction: Array
     asked: list[tuple[Array, Any]] = field(default_factory=list)

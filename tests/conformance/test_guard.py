@@ -240,5 +240,5 @@ def test_bfloat16_travels_as_float32_that_it_holds() -> None:
 
     built = Built(Made(), FORMATS["bfloat16"], 1.0, is_chain=False)
     one = np.ones((1, 1), np.float32)
-    with pytest.raises(Misbehaviour, match="not bfloat16"):
+    with pytest.raises(Misbehaviour, match="values of bfloat16"):
         built.perturb(one, one, one[0])

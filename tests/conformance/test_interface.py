@@ -1,4 +1,4 @@
-"""A claim that does not hold together is refused in one sentence."""
+"""An invalid claim is refused with a message of one line."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_images_it_cannot_halve_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (), (2, 1)])
 def test_one_time_per_image(shape: tuple[int, ...], unhooked: None) -> None:
-    """NET-2: one time is not spread over a batch by luck."""
+    """NET-2: a single time is not broadcast over a batch."""
     with pytest.raises(DomainError, match=r"^expected t of shape \(2,\) to match images.* \(NET-2\)$"):
         UNet(1, SMALL)(images(2), torch.zeros(shape))
 

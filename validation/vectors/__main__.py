@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     texts, lock = contents(), FOLDER / "ids.lock"
     if lock.is_file() and (gone := broken(lock.read_text(encoding="ascii"), texts["ids.lock"])):
-        print(f"ids are for ever: {len(gone)} vanished or ask something else, {gone[0]} among them")
+        print(f"expected no id to be removed or changed, got {len(gone)}, {gone[0]} among them")
         return 1
     if not options.check:
         FOLDER.mkdir(exist_ok=True)
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     differing = [name for name, text in texts.items() if not _same(FOLDER / name, text)]
     for name in differing:
-        print(f"{name} is not what `python -m validation.vectors` writes")
+        print(f"{name} is out of date: run `python -m validation.vectors`")
     return 1 if differing else 0
 
 
