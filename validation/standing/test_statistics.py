@@ -92,7 +92,7 @@ def test_one_design_has_one_use() -> None:
     if used is not None:
         with pytest.raises(ValueError, match="got two of"):
             by_design(used)
-    with pytest.raises(ValueError, match="combinations of cases for .*, got 2"):
+    with pytest.raises(ValueError, match=r"combinations of cases for .*, got 2"):
         statistical(Design(name="path-mean", law="law", catches=0.2, why="planted"), case=(1, 2))
 
 
