@@ -219,9 +219,11 @@ def test_commands_are_those_of_ci() -> None:
 
 
 def test_modules_exist() -> None:
-    """Every `python -m module` of the pages is a module that can be found."""
+    """Every `python -m module` of the pages that is the repository's can be found."""
     text = "\n".join([*PAGES.values(), *SPECIFICATION.values()])
     modules = {name.rstrip(".") for name in re.findall(r"python -m ([\w.]+)", text)}
+    # Looking for pip, of all modules, would import setuptools.
+    modules = {name for name in modules if name.partition(".")[0] in ("refdiff", "validation", "tests")}
     assert len(modules) > 8
     assert not [name for name in modules if find_spec(name) is None]
 

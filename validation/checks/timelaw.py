@@ -202,21 +202,26 @@ def undone(subject: Subject, drawn: Drawn, levels: int) -> Undone:
     Weights that are free count as 1, and the times as their place in the law that is declared.
     """
     at, weights, low, high = _places(subject, drawn)
-    edges = _levels(subject, levels)
-    below = at[:, :, None] <= edges
-    up_to, beyond = ((weights[:, :, None] * some).mean(axis=1) for some in (below, ~below))
+    edges = np.arange(1, levels + 1) / (levels + 1)
+    if isinstance(subject.process, Chain):
+        # Where one index ends and the next begins: as many as there are levels, spread over the chain.
+        law = _below(subject, drawn)
+        edges = law[np.unique(np.clip(np.round(edges * (len(law) - 1)), 1, len(law) - 2)).astype(int)]
+    within = at[:, :, None] <= edges
+    up_to, beyond = ((weights[:, :, None] * some).mean(axis=1) for some in (within, ~within))
     whole = weights.mean(axis=1)[:, None]
     means = [edges / high, (1.0 - edges) / (1.0 - low), np.ones(1)]
     return Undone(np.concatenate([up_to, beyond, whole], axis=1), np.minimum(np.concatenate(means), 1.0))
 
 
-def _levels(subject: Subject, count: int) -> Floats:
-    """Return levels inside (0, 1): of indices, shares of the chain."""
-    even = np.arange(1, count + 1) / (count + 1)
-    if not isinstance(subject.process, Chain):
-        return even
-    steps = len(subject.process.betas)
-    return np.asarray(np.unique(np.clip(np.round(even * steps), 1, steps - 1)) / steps if steps > 1 else even[:0])
+def _below(subject: Subject, drawn: Drawn) -> Floats:
+    """Return the law of the indices of a chain, at 0..N: the declared one of free weights, or the uniform one."""
+    assert isinstance(subject.process, Chain)
+    draws, steps = subject.claim.draws, len(subject.process.betas)
+    if draws.weights == "undo" or draws.density == "uniform":
+        return np.arange(steps + 1) / steps
+    chance, _ = chances(subject, drawn)
+    return np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
 
 
 def _places(subject: Subject, drawn: Drawn) -> tuple[Floats, Floats, float, float]:
@@ -227,13 +232,9 @@ def _places(subject: Subject, drawn: Drawn) -> tuple[Floats, Floats, float, floa
     draws = subject.claim.draws
     free, one = draws.weights == "free", np.ones_like(drawn.weights)
     if isinstance(subject.process, Chain):
-        steps = len(subject.process.betas)
-        if free and draws.density == "declared":
-            chance, _ = chances(subject, drawn)
-            below = np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
-            k = np.clip(drawn.times.astype(np.int64), 1, steps)
-            return 0.5 * (below[k - 1] + below[k]), one, 0.0, 1.0
-        return (drawn.times - 0.5) / steps, one if free else drawn.weights, 0.0, 1.0
+        below = _below(subject, drawn)
+        k = np.clip(drawn.times.astype(np.int64), 1, len(below) - 1)
+        return 0.5 * (below[k - 1] + below[k]), one if free else drawn.weights, 0.0, 1.0
     if free:
         return law_of(subject, drawn).cdf(drawn.times), one, 0.0, 1.0
     reach = range_of(subject)
