@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -92,14 +90,3 @@ def is_plain(*tensors: Tensor) -> bool:
     # A subclass may be fake (no data behind it); a wrapped tensor belongs to vmap, grad or jvp.
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     return all(type(x) in (Tensor, torch.nn.Parameter) and not wrapped(x) for x in tensors)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread: a small network is not faster on two, and much slower on shared cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

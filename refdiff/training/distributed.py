@@ -1,4 +1,4 @@
-"""Data-parallel training: rank, share of the work, and collective operations."""
+"""Data-parallel training: rank, share of the work, collective operations, and threads of a process."""
 
 from __future__ import annotations
 
@@ -111,3 +111,14 @@ def _device(name: str, local: int) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"expected an available device, got {name}: {str(error).splitlines()[0]} (TRN-10)") from None
     return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch to one thread: a small network is not faster on two, and much slower on shared cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

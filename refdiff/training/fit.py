@@ -12,11 +12,11 @@ from refdiff.loss import Denoiser
 from refdiff.nn import MLP
 from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess
-from refdiff.tensors import Data, Time, one_thread
+from refdiff.tensors import Data, Time
 from refdiff.training import build
 from refdiff.training.config import Average, Batch, Config, Descent, Goal
 from refdiff.training.data import Array, Examples, Order
-from refdiff.training.distributed import World
+from refdiff.training.distributed import World, one_thread
 from refdiff.training.randomness import seed_default
 from refdiff.training.state import State
 from refdiff.training.step import Loop

@@ -10,17 +10,9 @@ from tests.conformance.variants.judging import SUITE_ITSELF, failing, judged
 from tests.conformance.variants.variant import Variant
 
 SEED = 0
-MISSED: dict[str, str] = {}
-"""Wrong variants that no check sees yet, and why; strict: one that is seen is to be taken off this list."""
 
 
-def _marked(variant: Variant) -> object:
-    reason = MISSED.get(variant.name)
-    marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
-    return pytest.param(variant, id=variant.name, marks=marks)
-
-
-@pytest.mark.parametrize("variant", [_marked(variant) for variant in WRONG])
+@pytest.mark.parametrize("variant", WRONG, ids=lambda variant: variant.name)
 def test_wrong_variant_breaks_its_clauses(variant: Variant) -> None:
     """Those that its fault is about are among what fails; the suite itself does not."""
     outcomes = judged(variant, SEED)

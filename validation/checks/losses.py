@@ -18,7 +18,7 @@ from ..oracles.certified import Floats, Quantity
 from .readings import scales
 
 BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
-"""What says how fast alpha_bar falls."""
+"""Quantities that determine the decay of alpha_bar."""
 
 
 def known_scales(subject: Subject, t: Times, weight: Weighting) -> Known:
@@ -32,7 +32,7 @@ def known_scales(subject: Subject, t: Times, weight: Weighting) -> Known:
 
 
 def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
-    """Call the target's loss with a denoiser that predicts what it is told."""
+    """Call the target's loss with a denoiser that returns a given prediction."""
     denoiser = Predicts(batch.predicted)
     return asked_of(subject, kind, batch, denoiser, denoiser.asked), denoiser
 
@@ -52,7 +52,7 @@ def asked_of(
 
 
 def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
-    """Return the loss of a batch as the claim reduces it, and its bound."""
+    """Return the loss of a batch with the claimed reduction, and its tolerance."""
     if subject.built.reduction == "none":
         return found.value, found.off
     share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
@@ -62,10 +62,10 @@ def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]
 
 
 def time_loss(subject: Subject, t: Times) -> Floats:
-    """Return how far the time that the denoiser is given may be from the time asked for (LOS-1).
+    """Return the tolerance of the time passed to the denoiser (LOS-1).
 
-    A network may want its time in units of its own, a t + b, or as a noise level: an adapter takes it back. Two
-    roundings each way make 4u (t + b/a), b/a being 1/128 at most; a noise level tells t as far as alpha_bar does.
+    A network may take time in its own units, a t + b, or as a noise level, which an adapter converts back. Two
+    roundings each way give 4u (t + b/a), with b/a at most 1/128; from a noise level, t is as accurate as alpha_bar.
     """
     if isinstance(subject.process, Chain):
         return np.zeros(len(t))

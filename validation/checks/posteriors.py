@@ -1,4 +1,4 @@
-"""How far a target's posterior may be off, from what is known or read of its scales (MAR-7)."""
+"""Tolerances of a target's posterior, from the known scales or from those of the target (MAR-7)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bounds(
 ) -> Bounds:
     """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target.
 
-    of: how far alpha_bar may be off.
+    of: tolerance of alpha_bar.
     """
     uncertain = (of(subject, s), of(subject, t))
     found = bounds_of(s < t, alphas, variances, uncertain, subject.format)

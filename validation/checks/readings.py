@@ -141,16 +141,16 @@ def placed(subject: Subject, x_0: Array, eps: Array, t: Times) -> Array:
 
 
 def _told_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
-    """Return alpha and sigma by the first quantities of `coefficients` that tell them, those without cancellation."""
+    """Return alpha and sigma from the most accurate quantities of `coefficients` that determine them."""
     if "schedule" not in subject.capabilities:
-        raise NotClaimed("what is asked needs the target's alpha and sigma: the claim has no perturb and no schedule")
+        raise NotClaimed("expected a claim with perturb or schedule, from which alpha and sigma follow, got neither")
     found = {name: x.astype(np.float64) for name, x in subject.built.coefficients(t).items()}
     floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
     with np.errstate(all="ignore"):
         alphas = [tell(found[name]) for name, tell in _ALPHA.items() if name in found]
         sigmas = [tell(found[name]) for name, tell in (_SIGMA if floor else _SIGMA | _REST).items() if name in found]
     if not (alphas and sigmas):
-        raise NotClaimed("coefficients has no quantities that tell alpha and sigma")
+        raise NotClaimed("coefficients has no quantities that determine alpha and sigma")
     return np.asarray(alphas[0]), np.asarray(sigmas[0])
 
 

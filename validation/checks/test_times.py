@@ -16,7 +16,7 @@ from ..oracles.certified import Floats
 from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
 from ..statistics.wagers import even_levels
-from .timelaw import Drawn, Law, chances, draw, inside, law_of, mass_limits, range_of, undone
+from .timelaw import Drawn, Law, chances, draw, inside, law_of, mass_limits, range_of, weighted
 
 SIZES = (1, 2, 3, 7, 49, 64, 98, 103, 1000)
 """`arange(0, 1, 1/n)` has n + 1 numbers for 49, 98 and 103."""
@@ -104,9 +104,7 @@ def test_weights_undo_the_density(subject: Subject) -> None:
     if subject.claim.draws.weights == "undo":
         _undone(subject, drawn, law)
     levels = even_levels()
-    # A number that the format rounds, or a generator with as few bits, moves a distribution function by that much.
-    more = 2.0 * subject.format.u if subject.format.bits < 24 else 0.0
-    outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, more)
+    outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, _coarseness(subject))
     what = f"Kolmogorov distance of the law of times ({outcome.n} calls of {MANY})"
     subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
 
@@ -207,6 +205,11 @@ def _finite(subject: Subject, drawn: Drawn) -> bool:
     return drawn.finite
 
 
+def _coarseness(subject: Subject) -> float:
+    """Return how far rounded times, or a generator with as few bits, move a distribution function."""
+    return 2.0 * subject.format.u if subject.format.bits < 24 else 0.0
+
+
 def _first(drawn: Drawn) -> dict[str, Floats]:
     return {"t": drawn.times.ravel()[:1]}
 
@@ -222,9 +225,8 @@ def test_weights_undo_the_density_of_small_batches(subject: Subject) -> None:
         drawn = draw(subject, SMALL.n, places)
         if not _finite(subject, drawn):
             return
-        found = undone(subject, drawn, LEVELS)
-        more = 2.0 * subject.format.u if subject.format.bits < 24 else 0.0
-        outcome = SMALL.judge_weighted(found.values, found.means, more)
+        found = weighted(subject, drawn, LEVELS)
+        outcome = SMALL.judge_weighted(found.values, found.means, _coarseness(subject))
         what = f"excess of E[w f(t)] over the mean of f, the worst step f ({outcome.n} calls of {places})"
         subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
 

@@ -188,18 +188,18 @@ def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Undone:
-    """What calls say of E[w f(t)], f being 1 up to a level, or beyond it: (calls, 2 levels), and the mean of f."""
+class Weighted:
+    """Means of w f(t) in each call, (calls, functions), and those of f: 1 up to a level, beyond it, or always."""
 
     values: Floats
     means: Floats
-    """At most, as far as the range is known."""
+    """Upper bounds, where the range of the times is not declared."""
 
 
-def undone(subject: Subject, drawn: Drawn, levels: int) -> Undone:
-    """Return the weighted shares of each call up to some levels and beyond them, and of the whole.
+def weighted(subject: Subject, drawn: Drawn, levels: int) -> Weighted:
+    """Return the weighted shares of each call up to `levels` levels, beyond them, and in total.
 
-    Weights that are free count as 1, and the times as their place in the law that is declared.
+    Free weights count as 1, and a time as its place in the declared distribution.
     """
     at, weights, low, high = _places(subject, drawn)
     edges = np.arange(1, levels + 1) / (levels + 1)
@@ -211,7 +211,7 @@ def undone(subject: Subject, drawn: Drawn, levels: int) -> Undone:
     up_to, beyond = ((weights[:, :, None] * some).mean(axis=1) for some in (within, ~within))
     whole = weights.mean(axis=1)[:, None]
     means = [edges / high, (1.0 - edges) / (1.0 - low), np.ones(1)]
-    return Undone(np.concatenate([up_to, beyond, whole], axis=1), np.minimum(np.concatenate(means), 1.0))
+    return Weighted(np.concatenate([up_to, beyond, whole], axis=1), np.minimum(np.concatenate(means), 1.0))
 
 
 def _below(subject: Subject, drawn: Drawn) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refdiff.tensors import one_thread
+from refdiff.training.distributed import one_thread
 
 from ..oracles.mixture import Floats, Mixture
 from ..oracles.simulation import Rate, grid

@@ -19,7 +19,7 @@ LAWS: tuple[tuple[Law, float], ...] = (("mean", 0.3), ("variance", 0.4), ("law",
 
 
 def test_shares_fit_the_budget() -> None:
-    """All designs together cry wolf once in a million runs at most."""
+    """All designs together give a false alarm in one run of a million at most."""
     assert BUDGET == 1e-6
     assert all(share > 0 for share in SHARES.values())
     assert sum(SHARES.values()) <= 1
@@ -139,6 +139,18 @@ def test_capital_of_weights_is_a_fair_bet() -> None:
             values = np.array([[high if is_high else low] for is_high in outcome])
             mean += weight * exp(wagers.log_capital_above(values, np.array([0.25]), 0.0))
         assert abs(mean - 1.0) < 1e-12
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30, 1e60, 1e300])
+def test_capital_of_weights_of_any_size(size: float) -> None:
+    """Logarithms are summed by products of eight, which must not overflow: 19 calls, against one logarithm each."""
+    values = np.append(np.full(18, size), 0.0)[:, None]
+    for n in (1, 8, 19):
+        by_one = [np.log1p(f / 0.5 * (values[-n:] - 0.5)).sum() for f in wagers.FRACTIONS]
+        expected = np.logaddexp.reduce(by_one) - np.log(len(by_one))
+        assert wagers.log_capital_above(values[-n:], np.array([0.5]), 0.0) == pytest.approx(
+            expected, rel=1e-14, abs=1e-14
+        )
 
 
 def test_weighted_values_pass_if_no_mean_is_too_large() -> None:

@@ -132,11 +132,7 @@ class Design:
         more: bias added by the format. The statistic is the largest distance of a mean from its level, and `high`
         its acceptance limit for this number of calls.
         """
-        n = len(shares)
-        if n < self.n or self.law != "shares":
-            raise ValueError(
-                f"expected at least {self.n} calls and law 'shares' for {self.name}, got {n} and {self.law!r}"
-            )
+        n = self._enough(len(shares), "shares", "calls")
         far = np.abs(shares.mean(axis=0) - levels)
         return self._by_capital(lambda bias: wagers.log_capital(shares, levels, bias), far, n, more)
 
@@ -146,11 +142,7 @@ class Design:
         values: (calls, means), such as weights where they count. n is sized for weights of 1; the rate of false alarms
         holds for any. The statistic is the largest excess of a mean, and `high` how much of it the calls leave open.
         """
-        n = len(values)
-        if n < self.n or self.law != "shares":
-            raise ValueError(
-                f"expected at least {self.n} calls and law 'shares' for {self.name}, got {n} and {self.law!r}"
-            )
+        n = self._enough(len(values), "shares", "calls")
         far = np.maximum(values.mean(axis=0) - means, 0.0)
         return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), far, n, more)
 
@@ -161,13 +153,17 @@ class Design:
         sure = wagers.ruled_out(capital, statistic if isfinite(statistic) else 1.0, bias, limit)
         return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
 
+    def _enough(self, n: int, law: Law, unit: str) -> int:
+        """Return n. Raises ValueError for too few calls or trials, or a design of another law."""
+        if n < self.n or self.law != law:
+            raise ValueError(
+                f"expected at least {self.n} {unit} and law {law!r} for {self.name}, got {n} and {self.law!r}"
+            )
+        return n
+
     def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:
         """Test at least n trials, each with conditional probability at most `bias` of the event."""
-        n = happened.size
-        if n < self.n or self.law != "rare":
-            raise ValueError(
-                f"expected at least {self.n} trials and law 'rare' for {self.name}, got {n} and {self.law!r}"
-            )
+        n = self._enough(happened.size, "rare", "trials")
         count = int(happened.sum())
         p = float(stats.binom.sf(count - 1, n, self.bias))
         high = float(stats.binom.isf(self.false_alarm, n, self.bias))
