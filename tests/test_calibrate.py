@@ -150,7 +150,7 @@ def test_checks_on_refdiff_are_made_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_line_of_the_ledger_is_calibrated() -> None:
     """Every share of the budget belongs to an experiment of the evidence, or to a check by design."""
-    standing = {experiment.design.name for experiment in calibrate._experiments()}
+    evidence = {experiment.design.name for experiment in calibrate._experiments()}
     assert checks()
     assert set(_DESIGNS) == set(SHARES)
-    assert len(set(SHARES) - standing) == len(CHECKS)
+    assert len(set(SHARES) - evidence) == len(CHECKS)

@@ -1,4 +1,4 @@
-"""How evidence is declared: `@standing` for the truth of a clause, `@check` for a verdict on a target.
+"""Decorators: `@evidence` for the truth of a clause, `@check` for a verdict on a target.
 
 Both mark a pytest function with the clauses it speaks about; the plugin, the traceability test and
 `judge` read the marks. Nothing is keyed on node ids.
@@ -23,7 +23,7 @@ Kind: TypeAlias = Literal["symbolic", "certified", "quadrature", "simulation", "
 
 @final
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Evidence:
     """A test that a clause is true. No target is involved."""
 
     clauses: tuple[str, ...]
@@ -44,9 +44,9 @@ class Check:
     """Whether to have compared nothing is no pass: false for rules, which are kept or broken."""
 
 
-def standing(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def evidence(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a test function as evidence, of one kind, that these clauses are true."""
-    return pytest.mark.refdiff_standing(Standing(clauses, kind))
+    return pytest.mark.refdiff_evidence(Evidence(clauses, kind))
 
 
 def check(
@@ -57,10 +57,10 @@ def check(
 
 
 def declared(path: Path) -> dict[str, set[str]]:
-    """Return the kinds of standing by clause that a test file declares, read from its text: nothing is imported."""
+    """Return the kinds of evidence by clause that a test file declares, read from its text: nothing is imported."""
     found: dict[str, set[str]] = {}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "standing":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "evidence":
             (kind,) = (ast.literal_eval(keyword.value) for keyword in node.keywords)
             for clause in node.args:
                 found.setdefault(ast.literal_eval(clause), set()).add(kind)

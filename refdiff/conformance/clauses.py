@@ -21,7 +21,7 @@ Level: TypeAlias = Literal["MUST", "SHOULD"]
 _CLAUSE = re.compile(
     r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S
 )
-_NOTE = re.compile(r"^- \*(?P<name>Standing|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
+_NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 
 @final
@@ -37,7 +37,7 @@ class Clause:
     """The statement, without its notes."""
     code: tuple[str, ...]
     """Dotted names of what implements it."""
-    standing_note: str
+    evidence_note: str
     """Why it needs no evidence, if it is a convention."""
     check_note: str
     """Why no check on a target is possible, if none is."""
@@ -78,7 +78,7 @@ def _clause(match: re.Match[str], chapter: str) -> Clause:
         chapter=chapter,
         text=match["rest"].split("\n\n")[0].strip(),
         code=tuple(re.findall(r"`([\w.]+)`", notes.get("Code", ""))),
-        standing_note=notes.get("Standing", ""),
+        evidence_note=notes.get("Evidence", ""),
         check_note=notes.get("Check", ""),
     )
 

@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from refdiff.conformance.session import Session
 
     config.addinivalue_line("markers", "refdiff_check(check): judges a target on a clause; set by refdiff")
-    config.addinivalue_line("markers", "refdiff_standing(standing): evidence that a clause is true; set by refdiff")
+    config.addinivalue_line("markers", "refdiff_evidence(evidence): evidence that a clause is true; set by refdiff")
     choice = options.chosen(config)
     if choice.named or choice.chapters or choice.required:
         choice.refuse()

@@ -65,7 +65,7 @@ def _cover(report: Report) -> str:
 
 def table(report: Report, form: str = "simple") -> str:
     """Return the clauses as a table, in a format of tabulate."""
-    header = ("clause", "level", "verdict", "error/bound", "at", "ulp", "standing")
+    header = ("clause", "level", "verdict", "error/bound", "at", "ulp", "evidence")
     return tabulate([_cells(row) for row in report.rows], header, tablefmt=form, disable_numparse=True)
 
 
@@ -152,7 +152,7 @@ def _code(text: str, language: str) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    kinds = ", ".join(row.standing) or ("convention" if row.clause.standing_note else "")
+    kinds = ", ".join(row.evidence) or ("convention" if row.clause.evidence_note else "")
     word = f"{row.word}, in part" if row.in_part else row.word
     if row.worst is None:
         return (row.clause.id, row.clause.level, word, "", "", "", kinds)

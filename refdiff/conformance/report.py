@@ -36,7 +36,7 @@ class Row:
     status: RowStatus
     reason: str
     """One line: why it failed, or was not judged."""
-    standing: tuple[str, ...]
+    evidence: tuple[str, ...]
     """Kinds of evidence, independent of the target, that the clause is true."""
     worst: Worst | None
     reproducer: str
@@ -143,7 +143,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "status": row.status,
         "in_part": row.in_part,
         "reason": row.reason,
-        "standing": list(row.standing),
+        "evidence": list(row.evidence),
         "worst": row.worst.as_json() if row.worst else None,
         "reproducer": row.reproducer,
         "checks": [outcome.as_json() for outcome in row.outcomes],
@@ -156,8 +156,8 @@ def assemble(
     *,
     target: Mapping[str, Any],
     environment: Mapping[str, Any] | None = None,
-    standing: Mapping[str, Iterable[str]] | None = None,
-    broken_standing: Sequence[str] = (),
+    evidence: Mapping[str, Iterable[str]] | None = None,
+    broken_evidence: Sequence[str] = (),
     known: Mapping[str, KnownFailure] | None = None,
     required: Sequence[str] = (),
     missing: Sequence[str] = (),
@@ -167,18 +167,18 @@ def assemble(
     """Aggregate outcomes into one row for each clause.
 
     target: as `described` gives it;
-    standing: kinds of evidence by clause id; broken_standing: sentences about evidence that failed;
+    evidence: kinds of evidence by clause id; broken_evidence: sentences about evidence that failed;
     required: ids, or prefixes of ids, that must be judged wholly;
     missing: checks that did not run to their end; suite_errors: failures of the suite outside of its checks;
     chapters: prefixes of the clauses that were asked for, none for all.
     """
-    known, standing = known or {}, standing or {}
+    known, evidence = known or {}, evidence or {}
     found = [*outcomes, *_never_served(target, outcomes)]
-    rows, errors = [], list(broken_standing)
+    rows, errors = [], list(broken_evidence)
     for clause in clauses:
         # Sorted: xdist's workers finish in any order, and the report says the same.
         own = tuple(sorted((o for o in found if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
-        row = _row(clause, own, tuple(sorted(set(standing.get(clause.id, ())))), chapters)
+        row = _row(clause, own, tuple(sorted(set(evidence.get(clause.id, ())))), chapters)
         if _matches(clause.id, required):
             row = _required(row)
         if clause.id in known and row.status == "fail":
@@ -211,7 +211,7 @@ def _matches(clause: str, ids: Sequence[str]) -> bool:
     return any(clause == name or clause.startswith(f"{name}-") for name in ids)
 
 
-def _row(clause: Clause, outcomes: tuple[Outcome, ...], standing: tuple[str, ...], chapters: Sequence[str]) -> Row:
+def _row(clause: Clause, outcomes: tuple[Outcome, ...], evidence: tuple[str, ...], chapters: Sequence[str]) -> Row:
     status, reason = _status(clause, outcomes)
     selected = not chapters or _matches(clause.id, chapters)
     if status == "not_run" and not selected:
@@ -223,7 +223,7 @@ def _row(clause: Clause, outcomes: tuple[Outcome, ...], standing: tuple[str, ...
         clause=clause,
         status=status,
         reason=reason,
-        standing=standing,
+        evidence=evidence,
         worst=worst,
         reproducer=_reproducer(worst, outcomes),
         outcomes=outcomes,

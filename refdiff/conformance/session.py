@@ -14,7 +14,7 @@ import pytest
 from refdiff.conformance.options import Choice
 
 if TYPE_CHECKING:
-    from refdiff.conformance.check import Check, Standing
+    from refdiff.conformance.check import Check, Evidence
     from refdiff.conformance.judge import Judge
     from refdiff.conformance.known import KnownFailure
     from refdiff.conformance.outcome import Outcome
@@ -53,14 +53,14 @@ class Session:
     """Whether this is a judgement: a target is named, or a check was met, here or in a worker."""
     begun: bool = False
     evidence_only: bool = False
-    """Whether standing tests were met."""
+    """Whether evidence tests were met."""
     judge: Judge | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     why: dict[tuple[str, str], str] = field(default_factory=dict)
     """By clause and check: what became of a test that has no outcome."""
     declared: dict[str, set[str]] = field(default_factory=dict)
-    """Kinds of standing by clause id: what tests that were left out say they show."""
-    stood: dict[str, set[str]] = field(default_factory=dict)
+    """Kinds of evidence by clause id: what tests that were left out say they show."""
+    shown: dict[str, set[str]] = field(default_factory=dict)
     """The same, of tests that ran and passed."""
     broken: list[str] = field(default_factory=list)
     """Evidence that did not hold, one line each."""
@@ -112,7 +112,7 @@ class Session:
             self._begin()
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Leave out the standing, which needs torch, when somebody else's code is judged; nothing of it is imported."""
+        """Leave out the evidence, which needs torch, when somebody else's code is judged; nothing of it is imported."""
         suite = collection_path.parent
         if suite.name != "evidence" or not is_suite(suite.parent):
             return None
@@ -128,7 +128,7 @@ class Session:
         """Attach to a check what it is, so that each of its reports tells; a node id would not."""
         if (mark := item.get_closest_marker("refdiff_check")) and isinstance(item, pytest.Function):
             item.user_properties.append(("refdiff_check", json.dumps([mark.args[0].clause, item.originalname])))
-        elif item.get_closest_marker("refdiff_standing"):
+        elif item.get_closest_marker("refdiff_evidence"):
             self.evidence_only = True
 
     @pytest.hookimpl(tryfirst=True)
@@ -144,7 +144,7 @@ class Session:
     def _asked_for(self, item: pytest.Item) -> bool:
         if mark := item.get_closest_marker("refdiff_check"):
             clauses: tuple[str, ...] = (mark.args[0].clause,)
-        elif mark := item.get_closest_marker("refdiff_standing"):
+        elif mark := item.get_closest_marker("refdiff_evidence"):
             clauses = mark.args[0].clauses
         else:
             return True
@@ -204,17 +204,17 @@ class Session:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach to the report of a standing test what it showed."""
+        """Attach to the report of an evidence test what it showed."""
         report = yield
-        mark = item.get_closest_marker("refdiff_standing")
+        mark = item.get_closest_marker("refdiff_evidence")
         if mark and (report.when == "call" or report.failed):
-            standing: Standing = mark.args[0]
-            shown = {"clauses": standing.clauses, "kind": standing.kind, "passed": report.passed, "test": item.name}
-            report.user_properties.append(("refdiff_standing", json.dumps(shown)))
+            evidence: Evidence = mark.args[0]
+            shown = {"clauses": evidence.clauses, "kind": evidence.kind, "passed": report.passed, "test": item.name}
+            report.user_properties.append(("refdiff_evidence", json.dumps(shown)))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what checks and standing tests found; under xdist this runs where the report is written."""
+        """Collect what checks and evidence tests found; under xdist this runs where the report is written."""
         found = [name for name, _ in report.user_properties]
         if "refdiff" not in found and (report.when == "call" or not report.passed):
             for key in _keys(report.user_properties):
@@ -224,13 +224,13 @@ class Session:
                 from refdiff.conformance.outcome import Outcome
 
                 self.outcomes += map(Outcome.from_json, json.loads(str(value)))
-            elif name == "refdiff_standing" and (report.when == "call" or report.failed):
-                self._stood(json.loads(str(value)))
+            elif name == "refdiff_evidence" and (report.when == "call" or report.failed):
+                self._record_evidence(json.loads(str(value)))
 
-    def _stood(self, shown: Mapping[str, Any]) -> None:
+    def _record_evidence(self, shown: Mapping[str, Any]) -> None:
         for clause in shown["clauses"]:
             if shown["passed"]:
-                self.stood.setdefault(clause, set()).add(shown["kind"])
+                self.shown.setdefault(clause, set()).add(shown["kind"])
             else:
                 self.broken.append(f"{clause}: the {shown['kind']} evidence {shown['test']} did not hold")
 
@@ -307,11 +307,11 @@ class Session:
             environment=environment(
                 seed=self.choice.seed,
                 full=self.choice.full,
-                standing_run=self.choice.is_default,
+                evidence_run=self.choice.is_default,
                 in_process=self.choice.launch() is None,
             ),
-            standing=self.stood if self.choice.is_default else self.declared,
-            broken_standing=self.broken,
+            evidence=self.shown if self.choice.is_default else self.declared,
+            broken_evidence=self.broken,
             known=self.known,
             required=self.choice.required,
             missing=[one.sentence() for one in absent],

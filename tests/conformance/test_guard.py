@@ -15,7 +15,7 @@ from refdiff.conformance.interface import Claim, Linear, Process, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from validation.checks.suite import checks
 
-HERE = "tests.conformance.bad_targets"
+HERE = "tests.meta.targets.bad"
 BAD = {
     "missing_method": ("CON-1", "the claim lists 'perturb', but build() returned an object without it"),
     "wrong_shape": ("CON-2", "expected perturb of shape"),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.test_plugin import BAD, run
 
-SCRIPT = Path(__file__).parent / "node" / "target.js"
+SCRIPT = Path(__file__).parents[1] / "meta" / "targets" / "node" / "target.js"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.remote import Launch, Remote
 from validation.checks.suite import checks
 
-SCRIPT = Path(__file__).parent / "node" / "target.js"
+SCRIPT = Path(__file__).parents[1] / "meta" / "targets" / "node" / "target.js"
 CLAUSES = ("SCH", "MAR", "PAR", "DIS", "CON", "NOT", "NUM")
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on the path")
@@ -80,7 +80,7 @@ def test_costs_no_more_than_twice_what_python_costs() -> None:
         return seconds
 
     node = Remote(Launch(command=f"node '{SCRIPT}'"))
-    python = Remote(Launch(), "tests.conformance.plain:every")
+    python = Remote(Launch(), "tests.meta.targets.plain:every")
     rounds = [(there(), here()) for there, here in [(calls(node), calls(python))] * 8]
     there, here = (min(times) for times in zip(*rounds, strict=True))
     assert there <= 2.0 * here

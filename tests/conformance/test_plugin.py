@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "spec" / "report.schema.json").read_text())
-BAD = "tests.conformance.bad_targets"
+BAD = "tests.meta.targets.bad"
 QUICK = ["--refdiff-chapter", "MAR,CON"]
 
 
@@ -58,7 +58,7 @@ def test_right_target(tmp_path: Path) -> None:
     assert data["target"]["name"] == "plain"
     assert {status(data)[clause] for clause in ("MAR-1", "MAR-2", "MAR-4", "CON-1")} == {"pass"}
     assert (status(data)["MAR-7"], status(data)["PAR-1"]) == ("not_claimed", "not_run")
-    assert not data["environment"]["standing_run"]
+    assert not data["environment"]["evidence_run"]
     assert "MAR-4" in done.stdout
     assert "plain conforms (MAR, CON only): 12 of 15 clauses judged, 3 not claimed" in done.stdout
     assert data["chapters"] == ["MAR", "CON"]
@@ -209,7 +209,7 @@ def test_xdist_says_the_same(tmp_path: Path) -> None:
     assert status(one) == status(two)
     assert one["target"] == two["target"]
     assert {c["id"]: c["worst"] for c in one["clauses"]} == {c["id"]: c["worst"] for c in two["clauses"]}
-    assert {c["id"]: c["standing"] for c in one["clauses"]} == {c["id"]: c["standing"] for c in two["clauses"]}
+    assert {c["id"]: c["evidence"] for c in one["clauses"]} == {c["id"]: c["evidence"] for c in two["clauses"]}
 
 
 def test_sessions_of_others_are_left_alone(tmp_path: Path) -> None:

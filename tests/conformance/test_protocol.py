@@ -177,7 +177,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "spec",
-    [f"tests.conformance.{name}" for name in ("plain:every", "callbacks:target", "bad_targets:not_an_array")],
+    [f"tests.meta.targets.{name}" for name in ("plain:every", "callbacks:target", "bad:not_an_array")],
 )
 def test_every_message_keeps_to_the_schema(spec: str, messages: list[dict[str, Any]]) -> None:
     """In both directions, of a target that conforms and of one that does not, callbacks and errors among them."""
@@ -291,7 +291,7 @@ def test_lines_cut_anywhere(tmp_path: Path) -> None:
 
 def test_host_by_its_own_command() -> None:
     """`python -m refdiff.conformance.host module:factory` is a program like any other."""
-    command = f"{sys.executable} -m refdiff.conformance.host tests.conformance.plain:every"
+    command = f"{sys.executable} -m refdiff.conformance.host tests.meta.targets.plain:every"
     target = Remote(Launch(command=command))
     assert target.claim.name == "plain"
     assert target.build(LINEAR).perturb(X, X, T).shape == X.shape

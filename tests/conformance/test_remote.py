@@ -20,11 +20,11 @@ from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.remote import Launch, Remote, RemoteObject, size
 from refdiff.errors import ConfigError
-from tests.conformance.plain import Plain
+from tests.meta.targets.plain import Plain
 from validation.checks.suite import checks
 
 ROOT = Path(__file__).parents[2]
-HOSTILE = "tests.conformance.hostile_targets"
+HOSTILE = "tests.meta.targets.hostile"
 LIMIT = 1.0
 FAST = [
     (check, body) for check, body in checks() if check.clause in ("CON-1", "CON-2", "CON-3", "CON-5", "MAR-1", "MAR-4")
@@ -224,14 +224,14 @@ def test_a_forgotten_target_is_ended() -> None:
     gc.collect()
     before = children()
     for _ in range(2):
-        judged("tests.conformance.bad_targets:right")
+        judged("tests.meta.targets.bad:right")
     gc.collect()
     assert children() == before
 
 
 def test_values_are_those_of_one_process() -> None:
     """To the bit, in every call, the answers are those of the same target here."""
-    target = Remote(Launch(), "tests.conformance.plain:Plain")
+    target = Remote(Launch(), "tests.meta.targets.plain:Plain")
     there, here = target.build(LINEAR), Plain().build(LINEAR)
     for name, value in here.coefficients(T).items():
         assert there.coefficients(T)[name].tobytes() == value.tobytes()
@@ -242,7 +242,7 @@ def test_values_are_those_of_one_process() -> None:
 
 def test_denoisers_cross_both_ways() -> None:
     """`loss` calls the suite's denoiser once, with what it was given; `fit` returns one that can be called."""
-    target = Remote(Launch(), "tests.conformance.callbacks:target")
+    target = Remote(Launch(), "tests.meta.targets.callbacks:target")
     built = target.build(Cosine(s=0.008))
     asked = []
 
@@ -270,7 +270,7 @@ def test_denoisers_cross_both_ways() -> None:
 
 def test_interrupted_call_leaves_no_answer_behind() -> None:
     """A call that an exception of the suite cuts short does not answer the next one."""
-    target = Remote(Launch(), "tests.conformance.callbacks:target")
+    target = Remote(Launch(), "tests.meta.targets.callbacks:target")
     built = target.build(LINEAR)
 
     def interrupted(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
 
 SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="utf-8"))
-ENVIRONMENT = report.environment(seed=0, full=False, standing_run=False, in_process=False)
+ENVIRONMENT = report.environment(seed=0, full=False, evidence_run=False, in_process=False)
 
 
 TARGET = {
@@ -35,7 +35,7 @@ TARGET = {
 
 def clause(name: str, level: Level) -> Clause:
     """Return a clause of no chapter."""
-    return Clause(id=name, level=level, chapter="1 X", text="Text.", code=("x",), standing_note="", check_note="")
+    return Clause(id=name, level=level, chapter="1 X", text="Text.", code=("x",), evidence_note="", check_note="")
 
 
 MUST, SHOULD = clause("ABC-1", "MUST"), clause("ABC-2", "SHOULD")
@@ -66,7 +66,7 @@ def test_verdict() -> None:
     assert made(("ABC-1", "pass"), ("ABC-2", "pass")).verdict == "conforming"
     assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "weak"
     assert made(("ABC-1", "fail"), ("ABC-2", "fail")).verdict == "non-conforming"
-    assert made(("ABC-1", "pass"), ("ABC-2", "pass"), broken_standing=["ABC-1: evidence"]).verdict == "non-conforming"
+    assert made(("ABC-1", "pass"), ("ABC-2", "pass"), broken_evidence=["ABC-1: evidence"]).verdict == "non-conforming"
     assert made(("ABC-1", "error"), ("ABC-2", "fail")).verdict == "suite-error"
     assert made(("ABC-1", "fail"), ("ABC-2", "error")).verdict == "non-conforming"
 

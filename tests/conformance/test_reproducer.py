@@ -16,7 +16,7 @@ from validation.checks.suite import checks
 def test_reproducer_gives_the_number_got() -> None:
     """Executed in an empty namespace, line by line as printed."""
     wanted = {"test_alpha", "test_sigma_of_perturb", "test_perturb"}
-    outcomes = Judge.of("tests.conformance.bad_targets:right").judge(c for c in checks() if c[1].__name__ in wanted)
+    outcomes = Judge.of("tests.meta.targets.bad:right").judge(c for c in checks() if c[1].__name__ in wanted)
     found = [outcome.worst for outcome in outcomes if outcome.worst]
     assert len(found) == 3
     for worst in found:

@@ -1,4 +1,4 @@
-"""The linear default and the cosine default, in NumPy, for the standing tests that walk or integrate in time."""
+"""The linear default and the cosine default, in NumPy, for the evidence tests that walk or integrate in time."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, symbolic
 from .exact import COSINE, ROUNDOFF, Array, Dtype, Floats, delta, rho, wide, worst
@@ -29,14 +29,14 @@ rational_betas = st.lists(
 exactly = settings(deadline=None, derandomize=True, max_examples=50)
 
 
-@standing("DIS-1", kind="symbolic")
+@evidence("DIS-1", kind="symbolic")
 def test_one_step_more_is_one_factor_more() -> None:
     """DIS-1: if k - 1 steps make sqrt(a) x_0 + sqrt(1 - a) eps, step k makes the same of a (1 - beta_k): induction."""
     for residual in symbolic.chain_step_residuals():
         assert symbolic.is_zero(residual)
 
 
-@standing("DIS-1", kind="property")
+@evidence("DIS-1", kind="property")
 @exactly
 @given(betas=rational_betas)
 def test_moments_of_a_chain_are_the_product(betas: list[Fraction]) -> None:
@@ -49,7 +49,7 @@ def test_moments_of_a_chain_are_the_product(betas: list[Fraction]) -> None:
         assert variance == 1 - alpha_bar
 
 
-@standing("DIS-1", kind="certified")
+@evidence("DIS-1", kind="certified")
 def test_certified_products_are_exact() -> None:
     """DIS-1: Arb's alpha_bar_k, k = 0..50, is the rational product of the binary64 betas, rounded once; k = 0 is 1."""
     table = certified.chain_column(DDPM, "alpha_bar", range(51))
@@ -69,7 +69,7 @@ def _products(beta: Array) -> dict[str, Array]:
     }
 
 
-@standing("DIS-1", kind="exhaustive")
+@evidence("DIS-1", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_right_products_meet_their_bound(dtype: Dtype) -> None:
     """DIS-1: for DDPM's betas, at every k, right products and 1 less them are within delta + k u alpha_bar."""
@@ -83,7 +83,7 @@ def test_right_products_meet_their_bound(dtype: Dtype) -> None:
         assert np.all(error <= bound), f"1 - {name} {worst(error, bound, wide(K))}"
 
 
-@standing("DIS-1", "NUM-1", kind="exhaustive")
+@evidence("DIS-1", "NUM-1", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_right_scales_meet_their_bound(dtype: Dtype) -> None:
     """NUM-1: at every k, alpha from a right product is within delta + k u alpha/2."""
@@ -95,7 +95,7 @@ def test_right_scales_meet_their_bound(dtype: Dtype) -> None:
         assert np.all(error <= bound), f"{name} {worst(error, bound, wide(K))}"
 
 
-@standing("DIS-1", kind="exhaustive")
+@evidence("DIS-1", kind="exhaustive")
 def test_shifted_index_is_outside_the_bound() -> None:
     """DIS-1: in float32 a table read one step early misses alpha_bar_k by more than the bound, at every k."""
     u = ROUNDOFF["float32"]
@@ -110,7 +110,7 @@ def _narrow(dtype: Dtype, wanted: certified.Column) -> Floats:
     return rho(dtype, wanted.value, wanted.conditioning) + 2 * K * per_step
 
 
-@standing("DIS-2", kind="exhaustive")
+@evidence("DIS-2", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_careful_chains_meet_the_narrow_bound(dtype: Dtype) -> None:
     """DIS-2: at every k, log1p and expm1 of a running sum, in one dtype, give alpha_bar, alpha and sigma within rho."""
@@ -129,14 +129,14 @@ def test_careful_chains_meet_the_narrow_bound(dtype: Dtype) -> None:
 K_ALL = np.arange(N + 1)
 
 
-@standing("DIS-4", kind="symbolic")
+@evidence("DIS-4", kind="symbolic")
 def test_steps_compose_and_their_posterior_strides() -> None:
     """DIS-4: one step, induction, and Bayes's rule: MAR-6 and MAR-7, whatever lies between."""
     for residual in (*symbolic.chain_step_residuals(), *symbolic.semigroup_residuals(), *symbolic.bayes_residuals()):
         assert symbolic.is_zero(residual)
 
 
-@standing("DIS-4", kind="property")
+@evidence("DIS-4", kind="property")
 @exactly
 @given(betas=rational_betas)
 def test_strided_kernels_over_the_rationals(betas: list[Fraction]) -> None:
@@ -159,7 +159,7 @@ def test_strided_kernels_over_the_rationals(betas: list[Fraction]) -> None:
             assert variance == 0
 
 
-@standing("DIS-4", kind="exhaustive")
+@evidence("DIS-4", kind="exhaustive")
 def test_adjacent_posterior_at_every_index() -> None:
     """DIS-4: at every k of DDPM's chain, certified abar give 1 - abar_k/abar_{k-1} = beta_k, to 2^-51."""
     bars = certified.chain_column(DDPM, "alpha_bar", K_ALL)
@@ -185,7 +185,7 @@ def _gap(steps: int, shifted: bool, beta_min: float = 0.1, beta_max: float = 20.
     return worst_gap, where
 
 
-@standing("DIS-5", kind="certified")
+@evidence("DIS-5", kind="certified")
 @pytest.mark.parametrize(("shifted", "measured", "constant"), [(False, 0.0677, 67.0), (True, 0.0777, 77.0)])
 def test_rate_of_the_linear_chain(shifted: bool, measured: float, constant: float) -> None:
     """DIS-5: sup_k is at k = N, 0.0677 (0.0777) at N = 1000, and N times it extrapolates to 67.0 (77.0): order 1."""
@@ -200,7 +200,7 @@ def test_rate_of_the_linear_chain(shifted: bool, measured: float, constant: floa
     assert all(abs(slope - 1) < 0.01 for slope in slopes)
 
 
-@standing("DIS-5", kind="certified")
+@evidence("DIS-5", kind="certified")
 @pytest.mark.parametrize(
     ("low", "high", "inside"),
     [(0.0, 0.1, True), (0.0, 0.5, True), (0.1, 0.5, False), (0.0, 0.75, False), (0.5, 0.5, False), (2.0, 3.0, False)],
@@ -217,7 +217,7 @@ def test_rate_where_the_gap_may_be_largest_inside(low: float, high: float, insid
     assert (np.abs(g).argmax() < len(u) - 1) == inside
 
 
-@standing("DIS-5", kind="symbolic")
+@evidence("DIS-5", kind="symbolic")
 def test_constant_of_the_rate() -> None:
     """DIS-5: at k = uN, N times the gap of the sums tends to g(u), and g(1) is (beta_min^2 + ... + beta_max^2)/6.
 
@@ -238,7 +238,7 @@ def test_constant_of_the_rate() -> None:
     assert sp.simplify(half_square.subs(u, 1) - end) == 0
 
 
-@standing("DIS-5", kind="exhaustive")
+@evidence("DIS-5", kind="exhaustive")
 @pytest.mark.parametrize("steps", [100, 1000])
 def test_capped_cosine_meets_its_schedule_but_for_the_capped(steps: int) -> None:
     """DIS-5: the product of 1 - beta_k is abar(k/N); the cap at 0.999 leaves it at k = N alone.

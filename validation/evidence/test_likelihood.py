@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import objectives
 from ..oracles.mixture import TWO, Mixture
@@ -44,7 +44,7 @@ def _sampled(m: float, spread: float) -> Mixture:
     return Mixture((1.0,), (mean,), (variance,))
 
 
-@standing("LOS-10", kind="quadrature")
+@evidence("LOS-10", kind="quadrature")
 @pytest.mark.parametrize(("m", "spread"), [(0.3, 0.8), (-0.5, 1.3), (1.0, 0.4)])
 def test_divergence_of_a_wrong_score_is_bounded(m: float, spread: float) -> None:
     """LOS-10: KL(p_0 | p_theta) <= 1/2 int beta E|s_hat - score|^2 + KL(p_1 | prior).
@@ -59,14 +59,14 @@ def test_divergence_of_a_wrong_score_is_bounded(m: float, spread: float) -> None
     assert divergence - end < 0.8 * _gap(m, spread)
 
 
-@standing("LOS-10", kind="quadrature")
+@evidence("LOS-10", kind="quadrature")
 def test_score_of_a_process_attains_the_bound() -> None:
     """LOS-10: s_hat = -x is the score of the process started at N(0, 1), and the bound is an equality, to the nodes."""
     bound = _gap(0.0, 1.0) + objectives.divergence(TWO.noised(*linear_scales(1.0)), PRIOR)
     assert abs(objectives.divergence(TWO, PRIOR) - bound) < 1e-6
 
 
-@standing("LOS-10", kind="quadrature")
+@evidence("LOS-10", kind="quadrature")
 def test_moments_of_the_wrong_walk() -> None:
     """LOS-10: the closed form of mean and variance solves the ODEs of the reverse SDE, integrated by SciPy."""
     m, spread = 0.3, 0.8

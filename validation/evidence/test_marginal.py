@@ -10,7 +10,7 @@ import flint
 import numpy as np
 import pytest
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, quadrature, symbolic
 from ..oracles.quadrature import Gaussian
@@ -72,7 +72,7 @@ def numbers(process: certified.Process, s: float, t: float) -> Numbers:
     )
 
 
-@standing("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="symbolic")
+@evidence("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_closed_form_solves_the_moment_equations(name: symbolic.Name) -> None:
     """MAR-2: alpha solves dmu/dt = -beta mu/2 from 1, and 1 - alpha_bar solves dV/dt = -beta V + beta from 0.
@@ -87,13 +87,13 @@ def test_closed_form_solves_the_moment_equations(name: symbolic.Name) -> None:
     assert symbolic.is_zero(q.mean**2 + q.variance - 1)
 
 
-@standing("MAR-1", "MAR-2", "MAR-9", "SDE-5", kind="symbolic")
+@evidence("MAR-1", "MAR-2", "MAR-9", "SDE-5", kind="symbolic")
 def test_marginal_solves_the_fokker_planck_equation() -> None:
     """MAR-9: the Gaussian density has no Fokker-Planck residual, for any rate."""
     assert symbolic.is_zero(symbolic.fokker_planck_residual(symbolic.schedule("general")))
 
 
-@standing("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="quadrature")
+@evidence("MAR-1", "MAR-2", "MAR-3", "SDE-1", "SDE-2", "SDE-5", kind="quadrature")
 @pytest.mark.parametrize("t", [2.0**-10, 0.1, 0.5, 0.9375])
 @pytest.mark.parametrize(("process", "rate"), RATES)
 def test_integrated_moments_are_certified(process: certified.Process, rate: quadrature.Real, t: float) -> None:
@@ -105,7 +105,7 @@ def test_integrated_moments_are_certified(process: certified.Process, rate: quad
     assert abs(found.mean**2 + found.variance - 1) <= 3 * found.error
 
 
-@standing("MAR-3", kind="certified")
+@evidence("MAR-3", kind="certified")
 @pytest.mark.parametrize("t", [2.0**-1000, 0.01, 0.5, 1 - 2.0**-53])
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_certified_variance_is_preserved(process: certified.Process, t: float) -> None:
@@ -118,13 +118,13 @@ def test_certified_variance_is_preserved(process: certified.Process, t: float) -
         assert abs(total - 1) < 2.0**-100
 
 
-@standing("MAR-4", kind="symbolic")
+@evidence("MAR-4", kind="symbolic")
 def test_sample_has_the_law_of_the_marginal() -> None:
     """MAR-4: alpha x_0 + sigma eps, eps ~ N(0, 1), has the characteristic function of N(alpha x_0, sigma^2)."""
     assert symbolic.is_zero(symbolic.characteristic_residual())
 
 
-@standing("MAR-4", kind="exhaustive")
+@evidence("MAR-4", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_samples_meet_their_bound(case: Case, dtype: Dtype, seed: int) -> None:
@@ -150,14 +150,14 @@ def _draws(dtype: Dtype, seed: int) -> tuple[Array, Array]:
     return x_0, eps
 
 
-@standing("MAR-6", kind="symbolic")
+@evidence("MAR-6", kind="symbolic")
 def test_two_steps_are_one() -> None:
     """MAR-6: scale and variance of two transitions compose to those of one; a linear schedule's rest is linear."""
     for residual in (*symbolic.semigroup_residuals(), symbolic.remainder_residual()):
         assert symbolic.is_zero(residual)
 
 
-@standing("MAR-6", kind="quadrature")
+@evidence("MAR-6", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_transition_carries_density_to_density(process: certified.Process, s: float, t: float) -> None:
@@ -172,14 +172,14 @@ def test_transition_carries_density_to_density(process: certified.Process, s: fl
         assert abs(found.value - n.later.density(x)) <= found.error + ROUNDING * n.later.density(x)
 
 
-@standing("MAR-7", kind="symbolic")
+@evidence("MAR-7", kind="symbolic")
 def test_posterior_is_bayes_rule() -> None:
     """MAR-7: log q(x_t | x_s) + log q(x_s | x_0) - log q(x_t | x_0) is the log-density of the clause's Gaussian."""
     for residual in symbolic.bayes_residuals():
         assert symbolic.is_zero(residual)
 
 
-@standing("MAR-7", kind="quadrature")
+@evidence("MAR-7", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_posterior_moments_by_integration(process: certified.Process, s: float, t: float) -> None:
@@ -194,14 +194,14 @@ def test_posterior_moments_by_integration(process: certified.Process, s: float, 
         assert abs(variance.value - n.variance) <= variance.error + ROUNDING
 
 
-@standing("MAR-8", kind="symbolic")
+@evidence("MAR-8", kind="symbolic")
 def test_posterior_undoes_the_marginal() -> None:
     """MAR-8: A + B alpha_t = alpha_s, and B^2 sigma_t^2 + variance = sigma_s^2."""
     for residual in symbolic.undoing_residuals():
         assert symbolic.is_zero(residual)
 
 
-@standing("MAR-8", kind="quadrature")
+@evidence("MAR-8", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), PAIRS)
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_posterior_carries_density_back(process: certified.Process, s: float, t: float) -> None:
@@ -213,7 +213,7 @@ def test_posterior_carries_density_back(process: certified.Process, s: float, t:
         assert abs(found.value - n.earlier.density(x)) <= found.error + ROUNDING * n.earlier.density(x)
 
 
-@standing("MAR-7", "MAR-8", kind="property")
+@evidence("MAR-7", "MAR-8", kind="property")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_posteriors_meet_their_bound(case: Case, dtype: Dtype, seed: int) -> None:
@@ -246,7 +246,7 @@ def _posterior_slack(q: Exact, u: float, i: Array, j: Array) -> tuple[Floats, Ar
     return e, (i < j) & (8 * e <= q.variance[j])
 
 
-@standing("MAR-9", kind="symbolic")
+@evidence("MAR-9", kind="symbolic")
 def test_score_is_minus_eps_over_sigma() -> None:
     """MAR-9: the log-density of D features is D times that of one; its gradient is -(x_t - alpha x_0)/sigma^2."""
     s = symbolic
@@ -261,7 +261,7 @@ def _log_density(x: float, y: float, alpha: float, sigma: float) -> float:
     return -0.5 * square / sigma**2 - 2 * log(sigma) - 0.5 * 2 * log(2 * pi)
 
 
-@standing("MAR-9", kind="quadrature")
+@evidence("MAR-9", kind="quadrature")
 @pytest.mark.parametrize("t", [0.0625, 0.75])
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_density_has_unit_mass(process: certified.Process, t: float) -> None:
@@ -272,7 +272,7 @@ def test_density_has_unit_mass(process: certified.Process, t: float) -> None:
     assert abs(found.value - 1) <= found.error
 
 
-@standing("MAR-9", "PAR-4", kind="quadrature")
+@evidence("MAR-9", "PAR-4", kind="quadrature")
 @pytest.mark.parametrize("t", [0.0625, 0.75])
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_differences_of_the_density_are_its_score(process: certified.Process, t: float) -> None:

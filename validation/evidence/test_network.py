@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 K = np.arange(1000)
 
@@ -15,7 +15,7 @@ def _rates(half: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.geomspace(1.0, 1e-4, half)
 
 
-@standing("NET-1", kind="symbolic")
+@evidence("NET-1", kind="symbolic")
 def test_distance_of_one_frequency() -> None:
     """NET-1: (sin a - sin b)^2 + (cos a - cos b)^2 = 4 sin^2((a - b)/2)."""
     a, b = sp.symbols("a b", real=True)
@@ -24,7 +24,7 @@ def test_distance_of_one_frequency() -> None:
     assert sp.simplify(2 - 2 * sp.cos(a - b) - 4 * sp.sin((a - b) / 2) ** 2) == 0
 
 
-@standing("NET-1", kind="exhaustive")
+@evidence("NET-1", kind="exhaustive")
 def test_every_two_of_a_thousand_times_are_apart() -> None:
     """NET-1: at each of the 999 differences, for every even number of channels from 16 to 512; without scale not."""
     apart = np.arange(1, 1000) / 1000
@@ -36,7 +36,7 @@ def test_every_two_of_a_thousand_times_are_apart() -> None:
         assert unscaled < wanted
 
 
-@standing("NET-1", kind="property")
+@evidence("NET-1", kind="property")
 @pytest.mark.parametrize("half", [32, 64, 128, 256])
 def test_five_sixths_hardly_move_without_scale(half: int) -> None:
     """NET-1: with c = 1 five sixths of the channels, to 1 in 100, vary by less than 0.1 over [0, 1] (erratum E6)."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import objectives, solver
 from ..oracles.mixture import ONE, TWO, Mixture
@@ -22,7 +22,7 @@ STEPS = (128, 256, 512, 1024)
 HIDDEN = solver.Hidden.drawn(24, seed=0)
 
 
-@standing("TRN-7", kind="symbolic")
+@evidence("TRN-7", kind="symbolic")
 def test_orders_for_gaussian_data() -> None:
     """TRN-7: N(0, s^2), constant rate: floor - floor* = c h + O(h^2), excess = e h^2 + O(h^3), c and e not 0.
 
@@ -51,7 +51,7 @@ def test_orders_for_gaussian_data() -> None:
     # The excess is (slope - slope_0)^2 E[x^2]: twice the order, as slope_0 is a minimum.
 
 
-@standing("TRN-7", kind="quadrature")
+@evidence("TRN-7", kind="quadrature")
 @pytest.mark.parametrize("data", [TWO, ONE])
 def test_loss_floor_has_order_one(data: Mixture) -> None:
     """TRN-7: least squares on fixed features, no Monte Carlo: the loss reached is off by 1/N, slope -1 within 0.05.
@@ -72,7 +72,7 @@ def test_loss_floor_has_order_one(data: Mixture) -> None:
         assert abs(slopes[2] + 2.0) <= 0.1
 
 
-@standing("TRN-7", kind="quadrature")
+@evidence("TRN-7", kind="quadrature")
 def test_quadrature_has_settled() -> None:
     """TRN-7: 160 nodes, and LOS-11's formula with 120, give one floor: a ten-thousandth of the least bias above."""
     made = solver.by_closed_form(linear_scales)
@@ -90,7 +90,7 @@ REACHED = 2e-3
 """Above its floor, of 0.14, where a network of this size ends."""
 
 
-@standing("TRN-7", kind="simulation")
+@evidence("TRN-7", kind="simulation")
 @pytest.mark.parametrize("steps", [0, 8, 64, 256])
 def test_small_network_trained_both_ways(steps: int) -> None:
     """TRN-7: by 1500 steps of Adam, from simulated paths and from the closed form, each network reaches its floor.
@@ -111,7 +111,7 @@ def test_small_network_trained_both_ways(steps: int) -> None:
         assert excess(predict, at) < REACHED
 
 
-@standing("TRN-7", kind="simulation")
+@evidence("TRN-7", kind="simulation")
 @pytest.mark.parametrize("steps", [64, 256])
 def test_cost_of_a_solver(steps: int) -> None:
     """TRN-7: x_t at t takes N t draws and updates in place of one; over the 8 times, 9/16 N on average."""

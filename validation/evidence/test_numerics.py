@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, naive, symbolic
 from .exact import (
@@ -52,21 +52,21 @@ def _judge_must(case: Case, dtype: Dtype) -> None:
             assert np.all(error <= bound), f"{name}, {quantity}, {worst(error, bound, q.t)}"
 
 
-@standing("NUM-1", "MAR-1", "MAR-2", "MAR-3", kind="exhaustive")
+@evidence("NUM-1", "MAR-1", "MAR-2", "MAR-3", kind="exhaustive")
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_formulas_meet_the_bound_at_every_half(case: Case) -> None:
     """NUM-1: alpha, sigma^2 and alpha_bar of right formulas, in float16 throughout, at every float16 time."""
     _judge_must(case, "float16")
 
 
-@standing("NUM-1", "MAR-1", "MAR-2", "MAR-3", kind="property")
+@evidence("NUM-1", "MAR-1", "MAR-2", "MAR-3", kind="property")
 @pytest.mark.parametrize("case", [*DEFAULTS, *OTHERS])
 def test_right_formulas_meet_the_bound_in_single(case: Case) -> None:
     """NUM-1: the same in float32, at a stratified sample of times, for more parameters."""
     _judge_must(case, "float32")
 
 
-@standing("NUM-1", "SCH-4", kind="property")
+@evidence("NUM-1", "SCH-4", kind="property")
 @pytest.mark.parametrize("offset", [0.25, 0.5, 1.0, 2.0, 10.0, 100.0, 1000.0])
 def test_large_offsets_widen_the_bound(offset: float) -> None:
     """NUM-1: with a large offset the angle starts near pi/2, and what it was rounded by is divided by cos(start)."""
@@ -82,7 +82,7 @@ def test_large_offsets_widen_the_bound(offset: float) -> None:
             assert np.all(np.abs(difference) <= bound), f"{name}, {quantity}, {worst(np.abs(difference), bound, q.t)}"
 
 
-@standing("NUM-3", kind="exhaustive")
+@evidence("NUM-3", kind="exhaustive")
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_formulas_are_finite(case: Case, dtype: Dtype) -> None:
@@ -98,7 +98,7 @@ def test_right_formulas_are_finite(case: Case, dtype: Dtype) -> None:
         assert np.all(np.isfinite(got["log_alpha_bar"][asked])), name
 
 
-@standing("NUM-3", kind="certified")
+@evidence("NUM-3", kind="certified")
 @pytest.mark.parametrize("t", [2.0**-1074, 2.0**-149, 2.0**-24, 0.5, 1 - 2.0**-11, 1 - 2.0**-53])
 @pytest.mark.parametrize("process", [LINEAR, COSINE, certified.linear(0.0, 2.0), certified.cosine(0.0)])
 def test_exact_values_are_finite_inside(process: certified.Process, t: float) -> None:
@@ -112,7 +112,7 @@ def test_exact_values_are_finite_inside(process: certified.Process, t: float) ->
         assert certified.from_log_alpha_bar(log_alpha_bar, "sigma") > 0
 
 
-@standing("NUM-4", kind="symbolic")
+@evidence("NUM-4", kind="symbolic")
 def test_slopes_at_the_ends_are_limits() -> None:
     """NUM-4: SymPy's one-sided limits of sigma' at 0 (linear) and alpha' at 1 (cosine)."""
     s = symbolic.offset
@@ -128,7 +128,7 @@ def _slope(process: certified.Process, quantity: certified.Quantity, t: Any) -> 
     return certified.from_log_alpha_bar(series, quantity)[1]
 
 
-@standing("NUM-4", kind="certified")
+@evidence("NUM-4", kind="certified")
 @pytest.mark.parametrize("bits", [100, 400])
 def test_slopes_near_the_ends_approach_the_limits(bits: int) -> None:
     """NUM-4: 2^-100 and 2^-400 from an end, sigma' sqrt(h) is sqrt(beta_min)/2, else sigma' and alpha' are the limits.
@@ -170,7 +170,7 @@ def _judge_should(case: Case, dtype: Dtype, quantity: certified.Quantity) -> Non
     assert np.all(error <= bound), f"{quantity} {worst(error, bound, wide(t[at]))}"
 
 
-@standing("SCH-9", "NUM-2", "NUM-5", kind="property")
+@evidence("SCH-9", "NUM-2", "NUM-5", kind="property")
 @pytest.mark.parametrize("quantity", ["log_alpha_bar", "alpha_bar", "beta", "log_snr"])
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("case", DEFAULTS)
@@ -179,7 +179,7 @@ def test_careful_schedules_meet_the_narrow_bound(case: Case, dtype: Dtype, quant
     _judge_should(case, dtype, quantity)
 
 
-@standing("MAR-10", "NUM-2", kind="property")
+@evidence("MAR-10", "NUM-2", kind="property")
 @pytest.mark.parametrize("quantity", ["alpha", "sigma"])
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("case", DEFAULTS)
@@ -188,7 +188,7 @@ def test_careful_scales_meet_the_narrow_bound(case: Case, dtype: Dtype, quantity
     _judge_should(case, dtype, quantity)
 
 
-@standing("MAR-11", kind="exhaustive")
+@evidence("MAR-11", kind="exhaustive")
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_careful_samples_meet_the_narrow_bound(case: Case, dtype: Dtype) -> None:
@@ -203,7 +203,7 @@ def test_careful_samples_meet_the_narrow_bound(case: Case, dtype: Dtype) -> None
     assert np.all(error[at] <= bound[at]), worst(error[at], bound[at], q.t[at])
 
 
-@standing("NUM-2", kind="exhaustive")
+@evidence("NUM-2", kind="exhaustive")
 def test_ulp_is_the_spacing_of_floats() -> None:
     """NUM-2: the ulp of every float16 above 0 is the distance to the next; below the normals it is the smallest."""
     halves = np.arange(1, 0x3C00, dtype=np.uint16).view(np.float16)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, objectives, symbolic_objectives
 from ..oracles.mixture import TWO, Floats, Mixture
@@ -60,7 +60,7 @@ def _slopes(f: Any, alpha: float, variance: float, theta: Any) -> Callable[[int]
     return gradient
 
 
-@standing("LOS-3", "LOS-5", kind="symbolic")
+@evidence("LOS-3", "LOS-5", kind="symbolic")
 @pytest.mark.parametrize("name", ["eps", "x_0", "v", "score"])
 def test_errors_are_one_error(name: str) -> None:
     """LOS-5: a squared error is that of eps times the table's factor; LOS-3: with no error, it is 0."""
@@ -69,7 +69,7 @@ def test_errors_are_one_error(name: str) -> None:
     assert symbolic_objectives.v_residual() == 0
 
 
-@standing("LOS-3", "LOS-5", kind="property")
+@evidence("LOS-3", "LOS-5", kind="property")
 @exactly
 @given(m=circle, x_0=rationals, eps=rationals, eps_hat=rationals)
 def test_errors_over_the_rationals(m: Fraction, x_0: Fraction, eps: Fraction, eps_hat: Fraction) -> None:
@@ -87,7 +87,7 @@ def test_errors_over_the_rationals(m: Fraction, x_0: Fraction, eps: Fraction, ep
     assert eps_hat != eps or error == 0
 
 
-@standing("LOS-11", kind="quadrature")
+@evidence("LOS-11", kind="quadrature")
 @pytest.mark.parametrize("t", TIMES)
 def test_denoising_is_score_matching(t: float) -> None:
     """LOS-11: on a mixture, DSM - ESM is E|s(x|x_0)|^2 - E|score|^2 for every theta; gradients agree."""
@@ -102,7 +102,7 @@ def test_denoising_is_score_matching(t: float) -> None:
         assert one_off + other_off < 1e-3 * (1.0 + np.max(np.abs(one)))
 
 
-@standing("LOS-11", kind="symbolic")
+@evidence("LOS-11", kind="symbolic")
 def test_cross_terms_agree() -> None:
     """LOS-11: E[s_hat s(x|x_0)] = E[s_hat d log p/dx] for Gaussian data and any cubic: all that differs is constant."""
     assert symbolic_objectives.matching_residual() == 0
@@ -114,7 +114,7 @@ def _constant(t: float) -> float:
     return 1.0 / variance - float(objectives.over_marginal(law, lambda x: law.score(x) ** 2))
 
 
-@standing("LOS-11", kind="quadrature")
+@evidence("LOS-11", kind="quadrature")
 def test_constant_grows_like_the_logarithm() -> None:
     """LOS-11: from t_min = 1e-5 to 1e-6 the integral of C grows by log(10)/beta(0), to 2e-3."""
     grown, error = quad(lambda u: np.exp(u) * _constant(float(np.exp(u))), log(1e-6), log(1e-5), epsrel=1e-9)
@@ -122,7 +122,7 @@ def test_constant_grows_like_the_logarithm() -> None:
     assert abs(grown / (log(10.0) / 0.1) - 1.0) < 2e-3
 
 
-@standing("LOS-12", kind="quadrature")
+@evidence("LOS-12", kind="quadrature")
 @pytest.mark.parametrize("t", TIMES)
 def test_least_loss_is_the_irreducible_one(t: float) -> None:
     """LOS-12: at -sigma score the eps loss is 1 - sigma^2 E score^2, g more costs E g^2; it is sigma^2 DSM."""
@@ -157,14 +157,14 @@ def _square(g: Callable[[Any], Any], x: Any) -> Any:
     return g(x) ** 2
 
 
-@standing("LOS-12", kind="symbolic")
+@evidence("LOS-12", kind="symbolic")
 def test_minimiser_of_gaussian_data() -> None:
     """LOS-12: for Gaussian data the loss is stationary at -sigma score along any cubic, at the value of LOS-12."""
     assert symbolic_objectives.minimiser_residual() == 0
     assert symbolic_objectives.least_residual() == 0
 
 
-@standing("LOS-7", "LOS-8", "LOS-9", kind="symbolic")
+@evidence("LOS-7", "LOS-8", "LOS-9", kind="symbolic")
 def test_limits_of_weights() -> None:
     """LOS-9: limits at SNR = 0 and infinity of 1/SNR (1 on x_0) and of min(SNR, gamma), on eps, x_0 and v."""
     infinity, gamma = sp.oo, symbolic_objectives.gamma
@@ -174,7 +174,7 @@ def test_limits_of_weights() -> None:
     assert {name: strong[name][1] for name in strong} == {"eps": 0, "x_0": gamma, "v": 0}
 
 
-@standing("LOS-8", "LOS-9", kind="property")
+@evidence("LOS-8", "LOS-9", kind="property")
 @exactly
 @given(m=circle, gamma=st.fractions(min_value=Fraction(1, 4), max_value=10, max_denominator=20))
 def test_min_snr_over_the_rationals(m: Fraction, gamma: Fraction) -> None:
@@ -189,7 +189,7 @@ def test_min_snr_over_the_rationals(m: Fraction, gamma: Fraction) -> None:
     assert 0 < on_v < gamma
 
 
-@standing("LOS-7", kind="certified")
+@evidence("LOS-7", kind="certified")
 def test_inverse_snr_of_the_default() -> None:
     """LOS-7: 1/SNR at t = 1 of the linear default is 2.32e4, proven; and 1/SNR alpha^2 = sigma^2 at every time."""
     value = certified.at(LINEAR, "log_snr", 1.0).value
@@ -200,13 +200,13 @@ def test_inverse_snr_of_the_default() -> None:
         assert abs(inverse * quantities["alpha_bar"] - quantities["variance"]) <= 2.0**-48 * quantities["variance"]
 
 
-@standing("LOS-10", kind="symbolic")
+@evidence("LOS-10", kind="symbolic")
 def test_divergence_falls_at_half_the_rate_times_the_gap() -> None:
     """LOS-10: d KL(p_t | q_t)/dt = -beta/2 E (d log p - d log q)^2, for Gaussians, as algebra."""
     assert symbolic_objectives.divergence_rate_residual() == 0
 
 
-@standing("LOS-10", kind="quadrature")
+@evidence("LOS-10", kind="quadrature")
 def test_likelihood_weight_integrates_to_the_divergence() -> None:
     """LOS-10: for two mixtures, 1/2 int beta E (d log p - d log q)^2 dt over [0.02, 1] is KL at 0.02 less KL at 1."""
 

@@ -12,7 +12,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import symbolic
 from .exact import (
@@ -83,14 +83,14 @@ def slope_of_log_density(x_t: Fraction, x_0: Fraction, scales: Scales) -> Fracti
     return (quadratic(x_t + 1) - quadratic(x_t - 1)) / 2
 
 
-@standing("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="symbolic")
+@evidence("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="symbolic")
 @pytest.mark.parametrize(("source", "to"), PAIRS)
 def test_conversion_follows_from_the_definitions(source: str, to: str) -> None:
     """PAR-1: each conversion follows from x_t = alpha x_0 + sigma eps, v = alpha eps - sigma x_0, s = grad log q."""
     assert symbolic.conversion_residual(source, to) == 0
 
 
-@standing("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="property")
+@evidence("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="property")
 @exactly
 @given(m=slopes, x_0=rationals, eps=rationals)
 def test_conversion_is_exact_over_the_rationals(m: Fraction, x_0: Fraction, eps: Fraction) -> None:
@@ -103,14 +103,14 @@ def test_conversion_is_exact_over_the_rationals(m: Fraction, x_0: Fraction, eps:
         assert convert(meaning[source], x_t, scales, source, to) == meaning[to]
 
 
-@standing("PAR-5", kind="symbolic")
+@evidence("PAR-5", kind="symbolic")
 @pytest.mark.parametrize(("source", "to"), PAIRS)
 def test_round_trip_is_the_identity(source: str, to: str) -> None:
     """PAR-5: there and back returns any value, at any x_t, of data or not."""
     assert symbolic.round_trip_residual(source, to) == 0
 
 
-@standing("PAR-5", "PAR-6", kind="property")
+@evidence("PAR-5", "PAR-6", kind="property")
 @exactly
 @given(m=slopes, x_t=rationals, value=rationals)
 def test_round_trip_is_exact_over_the_rationals(m: Fraction, x_t: Fraction, value: Fraction) -> None:
@@ -123,21 +123,21 @@ def test_round_trip_is_exact_over_the_rationals(m: Fraction, x_t: Fraction, valu
         assert alpha * x_0 + sigma * eps == x_t
 
 
-@standing("PAR-6", kind="symbolic")
+@evidence("PAR-6", kind="symbolic")
 @pytest.mark.parametrize("source", NAMES)
 def test_predictions_recompose(source: str) -> None:
     """PAR-6: alpha x_0 + sigma eps = x_t for x_0 and eps converted from any value."""
     assert symbolic.recomposition_residual(source) == 0
 
 
-@standing("PAR-7", kind="symbolic")
+@evidence("PAR-7", kind="symbolic")
 @pytest.mark.parametrize(("source", "to"), [("v", "x_0"), ("v", "eps"), ("score", "eps")])
 def test_velocity_needs_no_divisor(source: str, to: str) -> None:
     """PAR-7: neither alpha nor sigma is in a denominator."""
     assert symbolic.divisors(source, to) == set()
 
 
-@standing("PAR-7", kind="property")
+@evidence("PAR-7", kind="property")
 @exactly
 @given(m=slopes, x_t=rationals, value=rationals)
 def test_velocity_is_finite_at_the_ends(m: Fraction, x_t: Fraction, value: Fraction) -> None:
@@ -192,7 +192,7 @@ def _judge(case: Case, dtype: Dtype, name: str, of: tuple[Floats, Floats], insid
         assert np.all(error[asked] <= bound[asked]), f"{name}, {source} to {to}, {message}"
 
 
-@standing("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="exhaustive")
+@evidence("PAR-1", "PAR-2", "PAR-3", "PAR-4", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_conversions_meet_their_bound(case: Case, dtype: Dtype, seed: int) -> None:
@@ -209,7 +209,7 @@ def test_right_conversions_meet_their_bound(case: Case, dtype: Dtype, seed: int)
         _judge(case, dtype, name, (of_alpha, of_sigma), inside, seed)
 
 
-@standing("PAR-8", kind="exhaustive")
+@evidence("PAR-8", kind="exhaustive")
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_careful_conversions_meet_the_narrow_bound(case: Case, dtype: Dtype, seed: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import simulation, walk
 from ..oracles.mixture import TWO, Floats
@@ -76,21 +76,21 @@ def simulated(seed: int, factor: float = 1.0) -> Floats:
     return np.asarray(ndtri(np.clip(discretised().cdf(ends), 1e-12, 1.0 - 1e-12)))
 
 
-@standing("SDE-6", kind="simulation")
+@evidence("SDE-6", kind="simulation")
 @statistical(MEAN)
 def test_simulated_ends_have_the_mean(seed: int) -> Floats:
     """SDE-6: put through the distribution function of the steps' law, the ends have mean 0 as normal scores."""
     return simulated(seed)
 
 
-@standing("SDE-6", kind="simulation")
+@evidence("SDE-6", kind="simulation")
 @statistical(VARIANCE)
 def test_simulated_ends_have_the_variance(seed: int) -> Floats:
     """SDE-6: and variance 1."""
     return simulated(seed)
 
 
-@standing("SDE-6", kind="simulation")
+@evidence("SDE-6", kind="simulation")
 @statistical(LAW)
 def test_simulated_ends_have_the_law(seed: int) -> Floats:
     """SDE-6: and Kolmogorov's distance from the law of the steps is that of independent draws."""
@@ -109,7 +109,7 @@ def _moved(factor: float) -> float:
     return float((wrong.density * z**2).sum() * (wrong.x[1] - wrong.x[0]))
 
 
-@standing("SDE-6", kind="simulation")
+@evidence("SDE-6", kind="simulation")
 @pytest.mark.parametrize(("factor", "variance"), [(1.02, 0.9695), (0.98, 1.0332)])
 def test_wrong_score_moves_the_variance_beyond_what_is_caught(factor: float, variance: float) -> None:
     """SDE-6: without Monte Carlo, a score off by 2% moves the variance by more than the Design catches."""
@@ -117,14 +117,14 @@ def test_wrong_score_moves_the_variance_beyond_what_is_caught(factor: float, var
     assert abs(_moved(factor) - 1.0) > VARIANCE.catches
 
 
-@standing("SDE-6", kind="simulation")
+@evidence("SDE-6", kind="simulation")
 @pytest.mark.parametrize("factor", [1.02, -1.0])
 def test_wrong_score_is_caught(factor: float, seed: int) -> None:
     """SDE-6: simulated with a wrong score, the paths are refused; they pass with the chance `miss`, 1e-3, at most."""
     assert not VARIANCE.judge(simulated(seed, factor)).passed
 
 
-@standing("SDE-6", kind="quadrature")
+@evidence("SDE-6", kind="quadrature")
 def test_discretised_law_meets_the_closed_form() -> None:
     """SDE-6: the steps' law differs from p_t by 0.021, 0.0103 and 0.0051 for 60, 120, 240 steps: order 1 in the step.
 
@@ -140,14 +140,14 @@ def test_discretised_law_meets_the_closed_form() -> None:
     assert abs(distances[0] - 0.0214) < 1e-4
 
 
-@standing("SDE-6", kind="quadrature")
+@evidence("SDE-6", kind="quadrature")
 def test_grid_is_fine_enough() -> None:
     """SDE-6: on a grid half as wide again, the steps' law is the same to 1e-6, far less than is caught."""
     coarse, fine = discretised(), discretised(points=900)
     assert np.max(np.abs(coarse.cdf(fine.x) - fine.below)) < 1e-6
 
 
-@standing("SDE-6", kind="quadrature")
+@evidence("SDE-6", kind="quadrature")
 @pytest.mark.parametrize(
     ("score", "clock", "end"),
     [
@@ -169,7 +169,7 @@ def test_wrong_signs_of_a_unit_normal(score: float, clock: float, end: Callable[
     assert abs(variance / end(b) - 1.0) < 1e-5
 
 
-@standing("SDE-6", "SDE-7", kind="quadrature")
+@evidence("SDE-6", "SDE-7", kind="quadrature")
 def test_start_at_the_end_of_cosine_decides_nothing() -> None:
     """SDE-6: with beta infinite at t = 1, x_1 says nothing of any x_t before it: alpha_1/alpha_t = 0.
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import symbolic_sde, walk
 from ..oracles.mixture import ONE, TWO
@@ -28,26 +28,26 @@ circle = st.fractions(min_value=Fraction(1, 20), max_value=Fraction(19, 20), max
 """m in (0, 1): (1 - m^2)/(1 + m^2) and 2m/(1 + m^2) are a rational alpha and sigma."""
 
 
-@standing("SMP-1", "SMP-4", kind="symbolic")
+@evidence("SMP-1", "SMP-4", kind="symbolic")
 def test_euler_steps_are_of_their_equations() -> None:
     """SMP-1: x less h times the reverse drift, at the score -eps/sigma; SMP-4: the same of the flow."""
     for residual in symbolic_sde.euler_residuals():
         assert residual == 0
 
 
-@standing("SMP-2", kind="symbolic")
+@evidence("SMP-2", kind="symbolic")
 def test_posterior_mean_is_the_textbook_step() -> None:
     """SMP-2: A x_0_hat + B x_t = (x_t - (1 - alpha_t|s^2)/sigma_t eps)/alpha_t|s, DDPM's form, strided or not."""
     assert symbolic_sde.ddpm_residual() == 0
 
 
-@standing("SMP-3", "SMP-5", "SMP-2", kind="symbolic")
+@evidence("SMP-3", "SMP-5", "SMP-2", kind="symbolic")
 def test_steps_land_on_the_marginal() -> None:
     """SMP-5: with the true eps, ddim gives alpha_s x_0 + sigma_s eps, ddpm the mean alpha_s x_0 and power sigma_s^2."""
     assert symbolic_sde.landing_residuals() == (0, 0, 0)
 
 
-@standing("SMP-6", kind="symbolic")
+@evidence("SMP-6", kind="symbolic")
 def test_last_step_is_the_prediction() -> None:
     """SMP-6: at s = 0 the posterior's mean is x_0_hat, its variance 0."""
     assert symbolic_sde.last_step_residuals() == (0, 0)
@@ -57,7 +57,7 @@ def _on_circle(m: Fraction) -> tuple[Fraction, Fraction]:
     return (1 - m * m) / (1 + m * m), 2 * m / (1 + m * m)
 
 
-@standing("SMP-2", "SMP-3", "SMP-5", kind="property")
+@evidence("SMP-2", "SMP-3", "SMP-5", kind="property")
 @exactly
 @given(earlier=circle, later=circle, x_0=circle, eps=circle)
 def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fraction, eps: Fraction) -> None:
@@ -130,7 +130,7 @@ def _ends_with_the_prediction(step: Step, x: Fraction, eps: Fraction, t: At) -> 
     return limit and (step is _by_precision or step(x, eps, t, (Fraction(1), Fraction(0))) == (wanted, Fraction(0)))
 
 
-@standing("SMP-6", kind="property")
+@evidence("SMP-6", kind="property")
 @exactly
 @given(later=circle, x=circle, eps=circle)
 def test_last_step_over_the_rationals(later: Fraction, x: Fraction, eps: Fraction) -> None:
@@ -142,7 +142,7 @@ def test_last_step_over_the_rationals(later: Fraction, x: Fraction, eps: Fractio
         assert not _ends_with_the_prediction(wrong, x, eps, t)
 
 
-@standing("SMP-2", kind="property")
+@evidence("SMP-2", kind="property")
 @exactly
 @given(earlier=circle, later=circle, x=circle, eps=circle)
 def test_ancestral_step_is_bayes(earlier: Fraction, later: Fraction, x: Fraction, eps: Fraction) -> None:
@@ -223,7 +223,7 @@ def _errors(rule: Affine, steps: int) -> tuple[float, float]:
     return abs(mean - wanted[0]), abs(variance - wanted[1])
 
 
-@standing("SMP-8", "SMP-1", "SMP-4", kind="quadrature")
+@evidence("SMP-8", "SMP-1", "SMP-4", kind="quadrature")
 @pytest.mark.parametrize(
     ("rule", "order", "steps"), [(_em, 1, 960), (_ode, 1, 960), (_ddpm, 1, 960), (_ddim, 1, 960), (_rk4, 4, 48)]
 )
@@ -243,13 +243,13 @@ def test_orders_on_gaussian_data(rule: Affine, order: int, steps: int) -> None:
             assert abs(log2(coarse / fine) - order) <= 0.03 * order
 
 
-@standing("SMP-8", kind="symbolic")
+@evidence("SMP-8", kind="symbolic")
 def test_local_orders() -> None:
     """SMP-8: on dx/dt = a(t) x, one Euler step is off by h^2, one Runge-Kutta step by h^5: orders 1 and 4."""
     assert symbolic_sde.local_orders() == (2, 5)
 
 
-@standing("SMP-8", kind="symbolic")
+@evidence("SMP-8", kind="symbolic")
 def test_ddim_is_exact_for_a_point() -> None:
     """SMP-8: where the data is one point x_0, eps is constant along the flow, and ddim follows it in one step."""
     assert symbolic_sde.landing_residuals()[0] == 0
@@ -282,7 +282,7 @@ def _ddim_step(x: float, eps: float, t: float, s: float) -> float:
     return a_s * (x - sqrt(v_t) * eps) / a_t + sqrt(v_s) * eps
 
 
-@standing("SMP-8", "SMP-3", kind="quadrature")
+@evidence("SMP-8", "SMP-3", kind="quadrature")
 @pytest.mark.parametrize("end", [0.5, 0.25, 0.01])
 @pytest.mark.parametrize(("x_0", "x"), [(0.7, 1.3), (-2.0, 0.4), (0.0, -3.0)])
 def test_one_ddim_step_follows_the_flow_of_a_point(x_0: float, x: float, end: float) -> None:
@@ -308,7 +308,7 @@ def _walk(steps: int, end: float = 0.0) -> walk.Law:
     return walk.walked(TWO, walk.ancestral(TWO, alphas, sigmas), TWO.noised(*scales[0]), TWO.noised(*scales[-1]))
 
 
-@standing("SMP-7", kind="quadrature")
+@evidence("SMP-7", kind="quadrature")
 def test_ancestral_walk_meets_the_data() -> None:
     """SMP-7: the law of 32, 64, 128 ancestral steps is 0.058, 0.035, 0.020 from the data's: its bias falls to 0.
 
@@ -320,7 +320,7 @@ def test_ancestral_walk_meets_the_data() -> None:
     assert abs(distances[1] - 0.0346) < 1e-4
 
 
-@standing("SMP-7", "SMP-8", kind="quadrature")
+@evidence("SMP-7", "SMP-8", kind="quadrature")
 def test_ancestral_walk_has_order_one_away_from_the_data() -> None:
     """SMP-8: to t = 1/16, where the components are wider than a step's noise, slopes are within 0.02 of 1."""
     last = TWO.noised(*linear_scales(1.0 / 16.0))
@@ -329,7 +329,7 @@ def test_ancestral_walk_has_order_one_away_from_the_data() -> None:
         assert abs(log2(coarse / fine) - 1.0) <= 0.02
 
 
-@standing("SMP-7", kind="property")
+@evidence("SMP-7", kind="property")
 @pytest.mark.parametrize("steps", [4, 16, 64])
 def test_walk_of_a_gaussian_is_the_affine_recursion(steps: int) -> None:
     """SMP-7: for a single Gaussian the carried density is the Gaussian of the affine recursion, to 1e-6 of mass."""
@@ -351,7 +351,7 @@ def _even(alphas: list[float], sigmas: list[float], points: int = 700) -> walk.L
     return walk.carried(TWO, walk.ancestral(TWO, np.array(alphas), np.array(sigmas)), first, last, points)
 
 
-@standing("SMP-7", kind="quadrature")
+@evidence("SMP-7", kind="quadrature")
 @pytest.mark.parametrize("steps", [8, 32])
 def test_two_ways_to_carry_a_law_agree(steps: int) -> None:
     """SMP-7: densities on a grid finer than the noise, and distribution functions by splines, agree to 1e-6."""
@@ -368,7 +368,7 @@ def _walk_between(scales: list[tuple[float, float]], points: int) -> walk.Law:
     return walk.walked(TWO, steps, TWO.noised(*scales[0]), TWO.noised(*scales[-1]), points)
 
 
-@standing("SMP-7", kind="property")
+@evidence("SMP-7", kind="property")
 @pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-10])
 def test_noise_may_be_narrow(size: float) -> None:
     """SMP-7: with sigma^2 from `size` down to a sixteenth of it, the law is that of the data, to 2 size.

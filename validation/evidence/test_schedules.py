@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, naive, quadrature, symbolic
 from .exact import COSINE, DEFAULTS, LINEAR, ROUNDOFF, Case, Dtype, Floats, delta, exact, times, wide, worst
@@ -33,7 +33,7 @@ def ball(process: certified.Process, quantity: certified.Quantity, t: float) -> 
     return (flint.arb(found.value) + flint.arb(found.residual)) * flint.arb(1, 2.0**-105)
 
 
-@standing("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="symbolic")
+@evidence("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_log_alpha_bar_is_minus_the_integral_of_the_rate(name: symbolic.Name) -> None:
     """SCH-3: d log alpha_bar/dt = -beta and log alpha_bar(0) = 0, for any rate and for both schedules."""
@@ -42,7 +42,7 @@ def test_log_alpha_bar_is_minus_the_integral_of_the_rate(name: symbolic.Name) ->
     assert symbolic.at_zero(q.log_alpha_bar) == 0
 
 
-@standing("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="quadrature")
+@evidence("SCH-3", "SCH-4", "SCH-5", "SDE-4", kind="quadrature")
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize(("process", "rate"), RATES)
 def test_integrated_rate_is_the_certified_logarithm(
@@ -57,7 +57,7 @@ def test_integrated_rate_is_the_certified_logarithm(
     assert abs(-found.value - wanted) <= found.error + (2.0**-50 + 2.0**-52 / (1.0 - t)) * abs(wanted)
 
 
-@standing("SCH-3", kind="certified")
+@evidence("SCH-3", kind="certified")
 @pytest.mark.parametrize("t", TIMES)
 def test_slope_of_the_linear_logarithm_is_the_rate(t: float) -> None:
     """SCH-3: Arb's derivative of log alpha_bar, rounded once, is beta_min + t (beta_max - beta_min), rounded once."""
@@ -65,7 +65,7 @@ def test_slope_of_the_linear_logarithm_is_the_rate(t: float) -> None:
     assert certified.at(LINEAR, "beta", t).value == float(wanted)
 
 
-@standing("SCH-4", "SCH-5", kind="certified")
+@evidence("SCH-4", "SCH-5", kind="certified")
 @pytest.mark.parametrize("t", [*TIMES, 1 - 2.0**-53])
 @pytest.mark.parametrize("s", [0.0, 0.008, 1.0])
 def test_slope_of_the_cosine_logarithm_is_the_tangent(s: float, t: float) -> None:
@@ -77,7 +77,7 @@ def test_slope_of_the_cosine_logarithm_is_the_tangent(s: float, t: float) -> Non
         assert rate.overlaps(ball(certified.cosine(s), "beta", t))
 
 
-@standing("SCH-4", kind="certified")
+@evidence("SCH-4", kind="certified")
 @pytest.mark.parametrize("s", [0.0, 0.008, 1.0])
 def test_cosine_signal_ends_at_zero(s: float) -> None:
     """SCH-4: 0 < alpha(1 - h) <= C h for h = 2^-10 .. 2^-50, C the slope at 1, as sin x <= x: the limit is 0."""
@@ -87,14 +87,14 @@ def test_cosine_signal_ends_at_zero(s: float) -> None:
         assert 0.0 < certified.at(process, "alpha", 1.0 - h).value <= slope * h * (1 + 2.0**-50)
 
 
-@standing("SCH-6", kind="symbolic")
+@evidence("SCH-6", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_log_snr_falls_at_the_rate_over_the_variance(name: symbolic.Name) -> None:
     """SCH-6: d lambda/dt = -beta/sigma^2, with d log alpha_bar/dt = -beta, both <= 0 where beta >= 0."""
     assert symbolic.is_zero(symbolic.log_snr_slope_residual(symbolic.schedule(name)))
 
 
-@standing("SCH-6", kind="certified")
+@evidence("SCH-6", kind="certified")
 @pytest.mark.parametrize("process", [LINEAR, COSINE, certified.cosine(0.0), certified.linear(0.0, 2.0)])
 def test_rate_is_enclosed_above_zero(process: certified.Process) -> None:
     """SCH-6: beta(0) >= 0, and Arb encloses d beta/dt over intervals that cover [0, 1 - 2^-10]: always above 0."""
@@ -108,7 +108,7 @@ def test_rate_is_enclosed_above_zero(process: certified.Process) -> None:
         assert slope > 0, f"the rate may fall in [{low}, {high}]: {slope}"
 
 
-@standing("SCH-6", kind="exhaustive")
+@evidence("SCH-6", kind="exhaustive")
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_formulas_increase_by_less_than_the_slack(case: Case) -> None:
     """SCH-6: over every pair of float16 times, no right formula's alpha_bar, nor that of its log-SNR, rises by 24u."""
@@ -121,7 +121,7 @@ def test_right_formulas_increase_by_less_than_the_slack(case: Case) -> None:
             assert np.max(rise) <= 24 * ROUNDOFF["float16"], name
 
 
-@standing("SCH-7", kind="symbolic")
+@evidence("SCH-7", kind="symbolic")
 def test_log_snr_is_the_logit_of_alpha_bar() -> None:
     """SCH-7: log(alpha^2/sigma^2) = log alpha_bar - log(1 - alpha_bar), the logistic inverts it, and its limits."""
     a = sp.Symbol("a", positive=True)
@@ -133,7 +133,7 @@ def test_log_snr_is_the_logit_of_alpha_bar() -> None:
     assert sp.limit(logit, a, 0, "+") == -sp.oo
 
 
-@standing("SCH-7", "SCH-8", kind="certified")
+@evidence("SCH-7", "SCH-8", kind="certified")
 @pytest.mark.parametrize("t", [2.0**-1000, *TIMES, 1 - 2.0**-53])
 @pytest.mark.parametrize("process", [LINEAR, COSINE])
 def test_all_quantities_are_of_one_alpha_bar(process: certified.Process, t: float) -> None:
@@ -152,7 +152,7 @@ def test_all_quantities_are_of_one_alpha_bar(process: certified.Process, t: floa
             assert other.rad() < 2.0**-90
 
 
-@standing("SCH-8", kind="symbolic")
+@evidence("SCH-8", kind="symbolic")
 @pytest.mark.parametrize("name", NAMES)
 def test_all_quantities_are_of_one_formula(name: symbolic.Name) -> None:
     """SCH-8: alpha^2, 1 - sigma^2 and the logistic of lambda are exp(log alpha_bar)."""
@@ -163,7 +163,7 @@ def test_all_quantities_are_of_one_formula(name: symbolic.Name) -> None:
     assert symbolic.is_zero(1 / (1 + sp.exp(-(symbolic.log_snr(symbolic.alpha**2)))) - symbolic.alpha**2)
 
 
-@standing("SCH-3", "SCH-4", kind="exhaustive")
+@evidence("SCH-3", "SCH-4", kind="exhaustive")
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_logarithms_meet_their_bound(case: Case) -> None:
     """SCH-3: at every float16 time, exp of a right log alpha_bar is within delta + 4u alpha_bar |log alpha_bar|."""
@@ -176,7 +176,7 @@ def test_right_logarithms_meet_their_bound(case: Case) -> None:
         assert np.all(error <= bound), f"{name} {worst(error, bound, q.t)}"
 
 
-@standing("SCH-7", kind="exhaustive")
+@evidence("SCH-7", kind="exhaustive")
 @pytest.mark.parametrize("case", DEFAULTS)
 def test_right_log_snrs_meet_their_bound(case: Case) -> None:
     """SCH-7: at every float16 time, the logistic of a right lambda is within delta + 4u alpha_bar sigma^2 |lambda|."""
@@ -198,7 +198,7 @@ def _rate_in_the_rest(s: float, t: Floats) -> Floats:
     return (1 - t) * slope
 
 
-@standing("SCH-5", kind="property")
+@evidence("SCH-5", kind="property")
 @pytest.mark.parametrize("s", [0.008, 0.0, 0.2])
 def test_right_rates_meet_their_bound(s: float) -> None:
     """SCH-5: at a sample of float16 and float32 times, right rates meet their bound."""
@@ -215,7 +215,7 @@ def test_right_rates_meet_their_bound(s: float) -> None:
                 assert np.all(error <= bound), f"{name} {worst(error, bound, wide(t))}"
 
 
-@standing("SCH-5", kind="property")
+@evidence("SCH-5", kind="property")
 def test_angle_from_the_end_needs_its_term() -> None:
     """SCH-5: in float32 the cotangent, a right rate, exceeds the bound without the conditioning in 1 - t."""
     t = (np.arange(1, 1024) / 16384).astype(np.float32)
@@ -224,7 +224,7 @@ def test_angle_from_the_end_needs_its_term() -> None:
     assert np.any(error > (1 + 0.016) * delta(ROUNDOFF["float32"], q.conditioning))
 
 
-@standing("SCH-10", kind="symbolic")
+@evidence("SCH-10", kind="symbolic")
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_inverse_time_inverts(name: Any) -> None:
     """SCH-10: log alpha_bar at t(lambda) is -log(1 + exp(-lambda)), as algebra."""
@@ -243,7 +243,7 @@ def _cosine_inverse(log_snr: Any) -> Any:
     return ((start.cos() / (1 + (-log_snr).exp()).sqrt()).acos() - start) * 2 * (1 + s) / flint.arb.pi()
 
 
-@standing("SCH-10", kind="certified")
+@evidence("SCH-10", kind="certified")
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize(("process", "inverse"), [(LINEAR, _linear_inverse), (COSINE, _cosine_inverse)])
 def test_inverse_time_returns(process: certified.Process, inverse: Callable[[Any], Any], t: float) -> None:

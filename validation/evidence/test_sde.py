@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import symbolic, symbolic_sde
 from ..oracles.mixture import TWO, Floats
@@ -26,13 +26,13 @@ TOLERANCE = 1e-10
 """Asked of each step of DOP853."""
 
 
-@standing("SDE-3", kind="symbolic")
+@evidence("SDE-3", kind="symbolic")
 def test_power_one_is_kept() -> None:
     """SDE-3: with f = -g^2 x/2, d E[x^2]/dt = 0 at E[x^2] = 1."""
     assert symbolic_sde.power_residual() == 0
 
 
-@standing("SDE-3", kind="property")
+@evidence("SDE-3", kind="property")
 @exactly
 @given(g_squared=st.fractions(min_value=0, max_value=20, max_denominator=50), x=rationals, power=rationals)
 def test_only_this_drift_keeps_it(g_squared: Fraction, x: Fraction, power: Fraction) -> None:
@@ -43,14 +43,14 @@ def test_only_this_drift_keeps_it(g_squared: Fraction, x: Fraction, power: Fract
     assert -g_squared * (1 + power) + g_squared == -g_squared * power
 
 
-@standing("SDE-6", kind="symbolic")
+@evidence("SDE-6", kind="symbolic")
 def test_reverse_sde_has_the_forward_densities() -> None:
     """SDE-6: on any density, Fokker-Planck of the reverse SDE is the forward one's; with a wrong sign, not."""
     assert symbolic.is_zero(symbolic_sde.reverse_residual())
     assert not symbolic.is_zero(symbolic_sde.reverse_residual(-1))
 
 
-@standing("SDE-7", kind="symbolic")
+@evidence("SDE-7", kind="symbolic")
 def test_flow_has_the_forward_densities() -> None:
     """SDE-7: on any density, the continuity equation of the flow is the forward Fokker-Planck equation."""
     assert symbolic.is_zero(symbolic_sde.flow_residual())
@@ -77,7 +77,7 @@ def _carried(start: float, end: float) -> tuple[Floats, Floats, Floats, int]:
     return x, moved, change, len(found.t)
 
 
-@standing("SDE-7", kind="quadrature")
+@evidence("SDE-7", kind="quadrature")
 @pytest.mark.parametrize(("start", "end"), [(1.0, FIRST), (FIRST, 1.0)])
 def test_flow_carries_quantiles_to_quantiles(start: float, end: float) -> None:
     """SDE-7: on the line the flow is monotone, so it takes each quantile of p_s to the same of p_t, both ways.
@@ -93,7 +93,7 @@ def test_flow_carries_quantiles_to_quantiles(start: float, end: float) -> None:
     assert np.max(bound) < 1e-4
 
 
-@standing("SDE-7", kind="quadrature")
+@evidence("SDE-7", kind="quadrature")
 @pytest.mark.parametrize(("start", "end"), [(1.0, FIRST), (FIRST, 1.0)])
 def test_divergence_of_the_flow_is_the_log_likelihood(start: float, end: float) -> None:
     """SDE-7: the integral of minus the divergence is the change of log p along the flow: the exact log-likelihood."""

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import certified, simulation
 from ..oracles.simulation import Floats, Law
@@ -116,21 +116,21 @@ def _standardised_ends(run: Run, seed: int) -> Floats:
     return standardised(ends(run, seed)[0], law.scale * X_0, law.variance)
 
 
-@standing("MAR-1", "SDE-5", kind="simulation")
+@evidence("MAR-1", "SDE-5", kind="simulation")
 @statistical(EULER_MEAN, run=RUNS)
 def test_simulated_ends_have_the_discretised_mean(run: Run, seed: int) -> Floats:
     """MAR-1: torchsde's Euler paths end with the mean a x_0 of the affine recursion."""
     return _standardised_ends(run, seed)
 
 
-@standing("MAR-2", "SDE-5", kind="simulation")
+@evidence("MAR-2", "SDE-5", kind="simulation")
 @statistical(EULER_VARIANCE, run=RUNS)
 def test_simulated_ends_have_the_discretised_variance(run: Run, seed: int) -> Floats:
     """MAR-2: torchsde's Euler paths end with the variance v of the affine recursion."""
     return _standardised_ends(run, seed)
 
 
-@standing("MAR-1", "MAR-2", "SDE-5", kind="simulation")
+@evidence("MAR-1", "MAR-2", "SDE-5", kind="simulation")
 @statistical(EULER_LAW, run=RUNS)
 def test_simulated_ends_have_a_gaussian_law(run: Run, seed: int) -> Floats:
     """MAR-2: after 4 steps of torchsde's own Brownian motion, the paths end in N(a x_0, v): Kolmogorov's distance."""
@@ -156,7 +156,7 @@ def _extrapolated(run: Run, start: float) -> tuple[Law, Law]:
     return Law(*map(float, rows[-1])), Law(*map(float, moved))
 
 
-@standing("MAR-1", "MAR-2", kind="simulation")
+@evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_discretised_law_converges_to_the_closed_form(run: Run) -> None:
     """MAR-2: without Monte Carlo, a and v extrapolated to step 0 are alpha and sigma^2, as far as they have settled."""
@@ -166,7 +166,7 @@ def test_discretised_law_converges_to_the_closed_form(run: Run) -> None:
     assert abs(law.variance - certified.at(run.process, "variance", run.end).value) <= moved.variance + ROUNDING
 
 
-@standing("MAR-6", kind="simulation")
+@evidence("MAR-6", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_discretised_law_from_the_middle_is_the_transition(run: Run) -> None:
     """MAR-6: started at x_s, a and v extrapolated to step 0 are alpha_t/alpha_s and 1 - alpha_bar_t/alpha_bar_s."""
@@ -178,7 +178,7 @@ def test_discretised_law_from_the_middle_is_the_transition(run: Run) -> None:
     assert abs(law.variance - (1 - scale**2)) <= moved.variance + ROUNDING
 
 
-@standing("MAR-2", "SDE-5", kind="simulation")
+@evidence("MAR-2", "SDE-5", kind="simulation")
 @pytest.mark.parametrize("run", [Run(LINEAR, _linear, 1.0, 512), Run(COSINE, _cosine, 15 / 16, 240)])
 def test_variance_has_weak_order_one(run: Run) -> None:
     """MAR-2: halving the step halves the error of Euler's variance: log-log slope within 0.02 of 1, by recursion."""
@@ -188,7 +188,7 @@ def test_variance_has_weak_order_one(run: Run) -> None:
         assert abs(log2(coarse / fine) - 1) <= 0.02
 
 
-@standing("MAR-1", "MAR-2", kind="simulation")
+@evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_exact_steps_compose_to_the_closed_form(run: Run) -> None:
     """MAR-2: alpha'/alpha and Var I of each step, by quadrature, compose to alpha and sigma^2 at the end.
@@ -207,21 +207,21 @@ def _standardised_errors(run: Run, seed: int) -> Floats:
     return standardised(euler - solution, law.scale, law.variance)
 
 
-@standing("MAR-1", "MAR-2", kind="simulation")
+@evidence("MAR-1", "MAR-2", kind="simulation")
 @statistical(PATH_MEAN, run=PATH_RUNS)
 def test_paths_differ_by_the_mean_of_the_error(run: Run, seed: int) -> Floats:
     """MAR-2: Euler less the exact solution, on one Brownian motion, has the mean of the recursion."""
     return _standardised_errors(run, seed)
 
 
-@standing("MAR-1", "MAR-2", kind="simulation")
+@evidence("MAR-1", "MAR-2", kind="simulation")
 @statistical(PATH_VARIANCE, run=PATH_RUNS)
 def test_paths_differ_by_the_variance_of_the_error(run: Run, seed: int) -> Floats:
     """MAR-2: Euler less the exact solution, on one Brownian motion, has the variance of the recursion."""
     return _standardised_errors(run, seed)
 
 
-@standing("MAR-1", "MAR-2", kind="simulation")
+@evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_paths_converge_with_strong_order_one(run: Run) -> None:
     """MAR-2: the exact root mean square error on one path halves with the step: the noise is additive (erratum E11).
@@ -237,7 +237,7 @@ def test_paths_converge_with_strong_order_one(run: Run) -> None:
         assert abs(log2(coarse / fine) - 1) <= 0.02
 
 
-@standing("MAR-1", "MAR-2", "SDE-5", kind="simulation")
+@evidence("MAR-1", "MAR-2", "SDE-5", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_order_on_simulated_paths(run: Run, seed: int) -> None:
     """MAR-2: the deviation of the error over paths falls with the step: a slope of 1 is in its interval, 1/2 is not.

@@ -13,7 +13,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import ive
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles.mixture import TWO, Floats
 from .scales import linear_scales
@@ -49,7 +49,7 @@ def _over(constant: Callable[[float], float], low: float, high: float, nodes: in
     return float(sum(0.5 * log(high / low) * w * exp(y) * constant(exp(y)) for y, w in zip(y, w, strict=True)))
 
 
-@standing("LOS-11", kind="quadrature")
+@evidence("LOS-11", kind="quadrature")
 def test_points_have_no_logarithm() -> None:
     """LOS-11: of x_0 = +-1 the integral over [1e-5, 1e-3] is 0 where a density has log(100)/beta(0) = 46; in all 0.29.
 
@@ -63,7 +63,7 @@ def test_points_have_no_logarithm() -> None:
     assert log(100) / RATE > 46.0
 
 
-@standing("LOS-11", kind="quadrature")
+@evidence("LOS-11", kind="quadrature")
 def test_two_forms_of_the_constant() -> None:
     """LOS-11: 1/sigma^2 - E|score|^2 is alpha^2/sigma^4 E Var(x_0 | x_t), for two points whose law has a density."""
     for t in (0.05, 0.2, 0.5):
@@ -75,7 +75,7 @@ def test_two_forms_of_the_constant() -> None:
         assert abs(_of_points(SIGNS, t) - wanted) < 1e-6 / variance
 
 
-@standing("LOS-11", kind="quadrature")
+@evidence("LOS-11", kind="quadrature")
 @pytest.mark.parametrize("low", [1e-6, 1e-7])
 def test_a_line_and_a_circle_count_once(low: float) -> None:
     """LOS-11: in the plane, C of data on a line or a circle grows as log(1/t)/beta(0), half of D log(1/t)/beta(0).

@@ -14,7 +14,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import objectives
 from ..oracles.mixture import TWO, Floats
@@ -28,7 +28,7 @@ def _probabilities(masses: list[Fraction]) -> list[Fraction]:
     return [mass / sum(masses) for mass in masses]
 
 
-@standing("TIM-2", "TIM-5", kind="property")
+@evidence("TIM-2", "TIM-5", kind="property")
 @exactly
 @given(pairs=st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8))
 def test_weights_undo_any_density(pairs: list[tuple[Fraction, Fraction]]) -> None:
@@ -44,7 +44,7 @@ def test_weights_undo_any_density(pairs: list[tuple[Fraction, Fraction]]) -> Non
         assert sum(q * q * v for q, v in zip(tilted, rising, strict=True)) != sum(rising) / n
 
 
-@standing("TIM-2", kind="symbolic")
+@evidence("TIM-2", kind="symbolic")
 def test_implied_distribution_function() -> None:
     """TIM-2: on [a, b], the integral of 1/w is (b - a) F; F makes t uniform; E[w f] is the mean of f."""
     t, a, b, c = sp.symbols("t a b c", positive=True)
@@ -76,7 +76,7 @@ def _first_at_or_above(i: Floats, n: int) -> Floats:
     return np.where(short, np.nextafter(near, 2.0), near)
 
 
-@standing("TIM-3", kind="exhaustive")
+@evidence("TIM-3", kind="exhaustive")
 def test_one_time_in_each_stratum() -> None:
     """TIM-3: for every n to 2000, (i + u)/n in binary64, kept in its stratum's numbers, is in it exactly, below 1.
 
@@ -102,7 +102,7 @@ def test_one_time_in_each_stratum() -> None:
     assert (np.float32(63) + np.float32(top - 2.0**-26)) / np.float32(64) == 1.0
 
 
-@standing("TIM-3", kind="symbolic")
+@evidence("TIM-3", kind="symbolic")
 def test_strata_lower_the_variance() -> None:
     """TIM-3: the mean over strata is unbiased; Var of the mean falls by the variance of the strata's own means.
 
@@ -116,7 +116,7 @@ def test_strata_lower_the_variance() -> None:
     assert sp.simplify(independent - stratified - sum((m[i] - mean) ** 2 for i in range(n)) / n**2) == 0
 
 
-@standing("TIM-4", kind="exhaustive")
+@evidence("TIM-4", kind="exhaustive")
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
 def test_permuted_places_have_the_law_of_all(n: int) -> None:
     """TIM-4: over all permutations of n strata, each place holds each stratum equally often."""
@@ -127,7 +127,7 @@ def test_permuted_places_have_the_law_of_all(n: int) -> None:
     assert n == 1 or not np.all(np.eye(n) == 1.0 / n)
 
 
-@standing("TIM-4", kind="symbolic")
+@evidence("TIM-4", kind="symbolic")
 def test_exchangeable_places_are_uncorrelated_with_their_number() -> None:
     """TIM-4: with every place of one mean, sum over places of (i - mean i) E t_i is 0; in order it is (n^2 - 1)/12."""
     n = sp.Symbol("n", integer=True, positive=True)
@@ -138,7 +138,7 @@ def test_exchangeable_places_are_uncorrelated_with_their_number() -> None:
     assert sp.simplify(in_order - (n**2 - 1) / 12) == 0
 
 
-@standing("TIM-5", kind="symbolic")
+@evidence("TIM-5", kind="symbolic")
 def test_best_density_is_the_root_of_the_square() -> None:
     """TIM-5: sum f_i^2/p_i under sum p_i = 1 is stationary at p_i ~ |f_i|, where it is (sum |f_i|)^2."""
     f, p = sp.symbols("f0:3", positive=True), sp.symbols("p0:3", positive=True)
@@ -150,7 +150,7 @@ def test_best_density_is_the_root_of_the_square() -> None:
     assert sp.simplify(sum(f[i] ** 2 / best[p[i]] for i in range(3)) - sum(f) ** 2) == 0
 
 
-@standing("TIM-5", "TIM-6", kind="property")
+@evidence("TIM-5", "TIM-6", kind="property")
 @exactly
 @given(pairs=st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8))
 def test_no_density_beats_the_best(pairs: list[tuple[Fraction, Fraction]]) -> None:
@@ -167,7 +167,7 @@ def _resampled(moments: list[Fraction], eta: Fraction) -> list[Fraction]:
     return [(1 - eta) * p + eta / len(moments) for p in share]
 
 
-@standing("TIM-6", kind="property")
+@evidence("TIM-6", kind="property")
 @exactly
 @given(
     roots=st.lists(numbers, min_size=1, max_size=8),
@@ -181,7 +181,7 @@ def test_resampler_is_a_density_with_bounded_weights(roots: list[Fraction], eta:
     assert len(set(_resampled([roots[0]] * len(roots), eta))) == 1
 
 
-@standing("TIM-6", kind="symbolic")
+@evidence("TIM-6", kind="symbolic")
 def test_resampler_tends_to_the_best_density() -> None:
     """TIM-6: as eta falls to 0 the probabilities tend to sqrt(m_i)/sum sqrt(m_j), which is TIM-5's best."""
     m, eta = sp.symbols("m0:3", positive=True), sp.Symbol("eta", positive=True)
@@ -221,7 +221,7 @@ def _loss_moments(weight: str) -> tuple[Floats, Floats]:
     return np.array(first), np.array(second)
 
 
-@standing("TIM-3", "TIM-5", "TIM-6", kind="quadrature")
+@evidence("TIM-3", "TIM-5", "TIM-6", kind="quadrature")
 @pytest.mark.parametrize(
     ("weight", "stratified", "importance"), [("uniform", 0.7523, 0.2621), ("likelihood", 0.6893, 0.0670)]
 )

@@ -14,7 +14,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Array, DType
 
@@ -45,7 +45,7 @@ def kept(form: Step, decay: float, history: npt.NDArray[Any]) -> Array:
     return np.stack(rows)
 
 
-@standing("TRN-1", kind="symbolic")
+@evidence("TRN-1", kind="symbolic")
 def test_recursion_is_a_weighted_mean() -> None:
     """TRN-1: a_n = d^n w_0 + (1 - d) sum d^(n-k) w_k, whose weights sum to 1; what a step adds sums geometrically."""
     d, n, k = sp.symbols("d n k", positive=True)
@@ -63,7 +63,7 @@ def test_recursion_is_a_weighted_mean() -> None:
     assert sp.simplify(added - (1 - d**5) / (1 - d)) == 0
 
 
-@standing("TRN-1", "TRN-2", kind="property")
+@evidence("TRN-1", "TRN-2", kind="property")
 @exactly
 @given(history=st.lists(weights, min_size=1, max_size=10), d=decays)
 def test_recursion_over_the_rationals(history: list[Fraction], d: Fraction) -> None:
@@ -80,7 +80,7 @@ def test_recursion_over_the_rationals(history: list[Fraction], d: Fraction) -> N
     assert constant == history[0]
 
 
-@standing("TRN-1", kind="certified")
+@evidence("TRN-1", kind="certified")
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_right_forms_meet_the_bound(dtype: DType, name: str) -> None:
@@ -100,7 +100,7 @@ def test_right_forms_meet_the_bound(dtype: DType, name: str) -> None:
     assert most < 2 / 3
 
 
-@standing("TRN-2", kind="exhaustive")
+@evidence("TRN-2", kind="exhaustive")
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999, 0.9999])
 def test_moved_form_keeps_every_constant(decay: float) -> None:
     """TRN-2: a + (1 - d)(w - a) keeps every finite float16, and so does w + d (a - w); the weighed form does not.
@@ -117,7 +117,7 @@ def test_moved_form_keeps_every_constant(decay: float) -> None:
     assert lost.any() or decay in (0.0, 0.9999)
 
 
-@standing("TRN-2", kind="property")
+@evidence("TRN-2", kind="property")
 def test_weighed_form_drifts() -> None:
     """TRN-2: of 20,000 constant float32 weights at d = 0.9999 a fifth drift in the weighed form, by 1.66e-4 at most.
 
@@ -140,7 +140,7 @@ def test_weighed_form_drifts() -> None:
         assert drift.max() < 7 * 2.0**-24 * (1 - decay**4000) / (1 - decay)
 
 
-@standing("TRN-3", kind="symbolic")
+@evidence("TRN-3", kind="symbolic")
 def test_distance_after_a_jump() -> None:
     """TRN-3: b - a_n = d^n (b - a), by induction; the way gone is at least 0.95 (1 - d) n for n (1 - d) <= 1/10."""
     d, a, b, n = sp.symbols("d a b n", positive=True)
@@ -152,7 +152,7 @@ def test_distance_after_a_jump() -> None:
     assert sp.simplify((x - x**2 / 2) / x).subs(x, sp.Rational(1, 10)) == sp.Rational(19, 20)
 
 
-@standing("TRN-3", kind="property")
+@evidence("TRN-3", kind="property")
 @pytest.mark.parametrize("name", FORMS)
 def test_float32_moves_and_half_does_not(name: str) -> None:
     """TRN-3: kept in float32 each form has a tenth of the bound to spare; kept in half precision it stays at a.
@@ -171,7 +171,7 @@ def test_float32_moves_and_half_does_not(name: str) -> None:
     assert one + rest * (two - one) == one
 
 
-@standing("TRN-4", "TRN-5", kind="symbolic")
+@evidence("TRN-4", "TRN-5", kind="symbolic")
 def test_excess_is_the_error_of_the_score() -> None:
     """TRN-5: for N(m, s^2) data and any affine eps_hat, loss = least + sigma^2 E (s_hat - s)^2: cross terms vanish."""
     a, v, s2, m, p, q = sp.symbols("a v s2 m p q", positive=True)
@@ -192,7 +192,7 @@ def test_excess_is_the_error_of_the_score() -> None:
     assert sp.simplify(least - (1 - v * mean(score**2))) == 0
 
 
-@standing("TRN-4", "TRN-5", kind="quadrature")
+@evidence("TRN-4", "TRN-5", kind="quadrature")
 @pytest.mark.parametrize("share", optimum.SHARES[::5].tolist())
 def test_excess_by_pairs_and_by_the_marginal(share: float) -> None:
     """TRN-4: the loss over pairs less the least is sigma^2 E (s_hat - s)^2 over x_t, for any eps_hat."""
@@ -206,7 +206,7 @@ def test_excess_by_pairs_and_by_the_marginal(share: float) -> None:
         assert abs(by_pairs - optimum.score_error(predict, alpha, variance)) < 1e-4
 
 
-@standing("TRN-4", "TRN-5", kind="quadrature")
+@evidence("TRN-4", "TRN-5", kind="quadrature")
 def test_margins_lie_below_the_least_fault() -> None:
     """TRN-4: sigma^2 where sigma belongs, the mildest fault of its table, is over twice both margins off."""
     found: list[float] = []
@@ -223,7 +223,7 @@ def _variance_for_deviation(alpha: float, variance: float) -> optimum.Predict:
     return lambda x: -variance * law.score(x)
 
 
-@standing("TRN-6", kind="symbolic")
+@evidence("TRN-6", kind="symbolic")
 def test_flow_carries_quantiles() -> None:
     """TRN-6: of N(m, s^2) data, x = alpha m + sqrt(V) z, z fixed, solves dx/dt = -beta (x + score)/2: CDFs are kept."""
     b, alpha, v, m, z = sp.symbols("b alpha V m z", positive=True)
@@ -233,7 +233,7 @@ def test_flow_carries_quantiles() -> None:
     assert sp.simplify(moved + b / 2 * (x - (x - alpha * m) / v)) == 0
 
 
-@standing("TRN-6", kind="quadrature")
+@evidence("TRN-6", kind="quadrature")
 def test_exact_walk_converges_and_wrong_ones_do_not() -> None:
     """TRN-6: with the best eps_hat the distance is 0.006 in 64 steps and halves with the step, to the quantiles' 1/800.
 

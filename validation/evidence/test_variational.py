@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from refdiff.conformance.check import standing
+from refdiff.conformance.check import evidence
 
 from ..oracles import objectives, symbolic_objectives
 from .scales import linear_scales
@@ -30,7 +30,7 @@ def _divergence(m: float, v: float, n: float, u: float) -> tuple[float, float]:
     return float(value), float(error)
 
 
-@standing("LOS-13", "LOS-14", kind="symbolic")
+@evidence("LOS-13", "LOS-14", kind="symbolic")
 def test_terms_are_divergences() -> None:
     """LOS-14: the textbook's divergence is the mean of a log-ratio; the clauses' terms are that, for both variances."""
     assert symbolic_objectives.divergence_residual() == 0
@@ -38,7 +38,7 @@ def test_terms_are_divergences() -> None:
     assert symbolic_objectives.step_residuals() == (0, 0)
 
 
-@standing("LOS-13", kind="quadrature")
+@evidence("LOS-13", kind="quadrature")
 @pytest.mark.parametrize("x_0", [0.0, 1.0, -2.5])
 def test_prior_term_by_integration(x_0: float) -> None:
     """LOS-13: the divergence of q(x_1 | x_0) from N(0, 1), integrated, is the clause's; 2.16e-5 at x_0^2 = 1."""
@@ -51,7 +51,7 @@ def test_prior_term_by_integration(x_0: float) -> None:
         assert abs(clause - 2.16e-5) < 1e-7
 
 
-@standing("LOS-14", kind="quadrature")
+@evidence("LOS-14", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), [(0.3, 0.4), (0.01, 0.02), (0.2, 0.9)])
 def test_step_term_by_integration(s: float, t: float) -> None:
     """LOS-14: the divergence between the posterior at x_0 and at x_0_hat, integrated, for both variances."""
@@ -67,7 +67,7 @@ def test_step_term_by_integration(s: float, t: float) -> None:
     assert abs(large - (r * clause + 0.5 * (r - 1 - log(r)))) <= large_error + 1e-12 * (1 + a_s**2 / v_s)
 
 
-@standing("LOS-15", kind="certified")
+@evidence("LOS-15", kind="certified")
 @pytest.mark.parametrize("levels", [2, 4, 256])
 def test_masses_of_the_levels_sum_to_one(levels: int) -> None:
     """LOS-15: with the tails on the outermost levels, the masses sum to 1, in balls; and floats agree with them."""
@@ -137,7 +137,7 @@ def _log_likelihood(level: int) -> float:
     return log(float((weights / sqrt(2 * pi) * mass).sum()))
 
 
-@standing("LOS-15", kind="quadrature")
+@evidence("LOS-15", kind="quadrature")
 def test_sum_of_the_terms_is_a_bound() -> None:
     """LOS-15: for a Gaussian model of 5 steps, the sum is -log p(x_0) or up to 0.6 nats more, at each level.
 
@@ -153,7 +153,7 @@ def test_sum_of_the_terms_is_a_bound() -> None:
     assert abs(sum(np.exp(_log_likelihood(level)) for level in range(LEVELS)) - 1.0) < 1e-6
 
 
-@standing("LOS-15", kind="quadrature")
+@evidence("LOS-15", kind="quadrature")
 @pytest.mark.parametrize("level", range(LEVELS))
 def test_a_draw_is_no_bound(level: int) -> None:
     """LOS-15: the bound is of the mean over q: of x_1..x_N drawn from q(. | x_0), some have a sum below -log p(x_0).

@@ -28,7 +28,7 @@ PROCESSES = 16
 """As many processes may a claim list before the checks on it spend more than their share."""
 _DESIGNS: dict[str, Design] = {}
 EXPERIMENTS: list[Experiment] = []
-"""Of the standing tests that were imported, in order."""
+"""Of the evidence tests that were imported, in order."""
 CHECKS: list[Callable[..., None]] = []
 """Checks on targets that judge by designs."""
 

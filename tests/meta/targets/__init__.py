@@ -1,0 +1,1 @@
+"""Targets written to test the suite: right, wrong, refusing, hostile."""

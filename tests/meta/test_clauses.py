@@ -1,0 +1,89 @@
+"""Traceability: every clause has a check, evidence and code, or says why not; every check names a clause."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from refdiff.conformance.check import declared
+from refdiff.conformance.clauses import clauses, lock, spec_folder
+from validation.checks.suite import checks
+
+EVIDENCE = Path(__file__).parents[2] / "validation" / "evidence"
+
+
+def shown() -> dict[str, set[str]]:
+    """Return the kinds of evidence by clause that the suite declares."""
+    found: dict[str, set[str]] = {}
+    for path in EVIDENCE.glob("test_*.py"):
+        for clause, kinds in declared(path).items():
+            found.setdefault(clause, set()).update(kinds)
+    return found
+
+
+def test_clauses_are_read() -> None:
+    """The chapters hold clauses of their own prefix, and each clause has a statement."""
+    prefixes = {clause.chapter.split()[0]: clause.id[:3] for clause in clauses().values()}
+    assert prefixes == {
+        "0": "NOT",
+        "1": "SCH",
+        "2": "MAR",
+        "3": "SDE",
+        "4": "PAR",
+        "5": "LOS",
+        "6": "TIM",
+        "7": "DIS",
+        "8": "TRN",
+        "9": "NET",
+        "10": "SMP",
+        "11": "NUM",
+        "12": "CON",
+    }
+    assert all(len(clause.text) > 20 for clause in clauses().values())
+
+
+def test_lock() -> None:
+    """A changed clause fails here until its checks were looked at: then `python -m refdiff.conformance.clauses`."""
+    assert (spec_folder() / "clauses.lock").read_text(encoding="utf-8") == lock()
+
+
+def test_every_clause_has_a_check_or_says_why_not() -> None:
+    """A stated reason stands in place of a check, never beside one."""
+    checked = {check.clause for check, _ in checks()}
+    excused = {clause.id for clause in clauses().values() if clause.check_note}
+    assert checked | excused == set(clauses())
+    assert not checked & excused
+
+
+@pytest.mark.parametrize("clause", [c.id for c in clauses().values() if c.level == "MUST"])
+def test_every_must_has_evidence(clause: str) -> None:
+    """Two kinds of evidence or more, unless the clause is a convention and says so."""
+    if clauses()[clause].evidence_note:
+        assert clauses()[clause].evidence_note.startswith("convention")
+        assert clause not in shown()
+    else:
+        assert len(shown().get(clause, ())) >= 2
+
+
+def test_evidence_names_clauses() -> None:
+    """Evidence for a clause that is none is evidence for nothing."""
+    assert set(shown()) <= set(clauses())
+
+
+@pytest.mark.parametrize("clause", clauses())
+def test_every_clause_names_its_code(clause: str) -> None:
+    """Each dotted name leads to an object."""
+    assert clauses()[clause].code
+    for name in clauses()[clause].code:
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            try:
+                found: object = import_module(".".join(parts[:length]))
+            except ModuleNotFoundError:
+                continue
+            for attribute in parts[length:]:
+                found = getattr(found, attribute)
+            break
+        assert found is not None

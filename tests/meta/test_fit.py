@@ -1,0 +1,93 @@
+"""Checks of `fit`: a small trained network passes, and the optimum of each wrong objective fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.interface import Chain, Process
+from refdiff.conformance.report import Report
+from tests.meta.targets.fitted import COSINE, DDPM, LINEAR, WRONG, Fitted, optimal
+from tests.meta.test_training_faults import judged
+from validation.expected.denoiser import DATA, best
+
+
+def failing(report: Report) -> set[str]:
+    """Return the clauses that fail, of either level: what 5 s teach is no MUST."""
+    return {row.clause.id for row in report.rows if row.status == "fail"}
+
+
+UNSEEN = {"variance for deviation": {"TRN-6"}}
+"""Faults that sampling along the flow cannot show, being within its tolerance."""
+
+
+@pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
+def test_small_network_is_not_flagged(process: Process) -> None:
+    """TRN-4 to TRN-6: a few seconds of training of two hidden layers leave a quarter of every margin and more."""
+    report = judged(Fitted(processes=(process,)), {"TRN", "CON"}, seed=1)
+    assert failing(report) == set(), [row.reason for row in report.rows if row.status == "fail"]
+    shares = {row.clause.id: row.worst.ratio for row in report.rows if row.worst is not None}
+    assert set(shares) == {"TRN-4", "TRN-5", "TRN-6"}
+    assert max(shares.values()) < 0.75
+
+
+@pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
+def test_best_denoiser_is_not_flagged(process: Process) -> None:
+    """TRN-4 to TRN-6: E[eps | x_t] has no excess; its walk is off by the steps alone, an eighth of the margin."""
+    report = judged(Fitted(optimal(lambda a, v: best(DATA, a, v)), (process,)), {"TRN"})
+    shares = {row.clause.id: row.worst.ratio for row in report.rows if row.worst is not None}
+    assert failing(report) == set()
+    assert max(shares["TRN-4"], shares["TRN-5"]) < 1e-3
+    assert shares["TRN-6"] < 0.125
+
+
+@pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
+@pytest.mark.parametrize("name", WRONG)
+def test_fault_is_reported(name: str, process: Process) -> None:
+    """TRN-4 to TRN-6: at every clause, however long a wrong objective is trained for."""
+    report = judged(Fitted(optimal(WRONG[name]), (process,)), {"TRN"})
+    assert {"TRN-4", "TRN-5", "TRN-6"} - UNSEEN.get(name, set()) <= failing(report)
+
+
+@pytest.mark.parametrize(
+    ("returns", "cause"),
+    [
+        (lambda x, t: x[:, 0], "expected the denoiser of fit of shape"),
+        (lambda x, t: x.astype(np.float64), "expected the denoiser of fit of dtype float32, got float64"),
+        (lambda x, t: 1 / 0, "the denoiser of fit raised ZeroDivisionError"),
+        (lambda x, t: x.fill(0), "the denoiser of fit writes to its input"),
+        (None, "expected fit to return a function of (x_t, t), got NoneType"),
+    ],
+)
+def test_bad_denoiser_is_one_line(returns: Any, cause: str) -> None:
+    """CON: what `fit` returns is called behind the guard."""
+    report = judged(Fitted(lambda process, data, seed, seconds: returns), {"TRN", "CON"})
+    assert {"TRN-4", "TRN-5", "TRN-6"} <= failing(report)
+    assert any(cause in row.reason for row in report.rows if row.clause.id.startswith("CON"))
+
+
+def test_fit_is_called_once_a_kind() -> None:
+    """Three checks, four linear processes: one training."""
+    calls: list[tuple[Any, ...]] = []
+
+    def learner(process: Process, data: Any, seed: int, seconds: float) -> Any:
+        calls.append((process, data.shape, seconds))
+        return optimal(lambda a, v: best(DATA, a, v))(process, data, seed, seconds)
+
+    judged(Fitted(learner, (type(LINEAR),)), {"TRN"})
+    assert calls == [(LINEAR, (8192, 1), 5.0)]
+
+
+def test_process_without_noise_is_not_judged() -> None:
+    """TRN-4: margins are for noise that hides something; a chain of one faint step has none."""
+    report = judged(Fitted(processes=(Chain(betas=(1e-3,)),)), {"TRN"})
+    assert {row.status for row in report.rows if row.clause.id in ("TRN-4", "TRN-5", "TRN-6")} == {"not_claimed"}
+
+
+def test_slow_or_wrong_training_is_weak() -> None:
+    """TRN-4 to TRN-6: a network that was not trained, for which a busy machine is enough, fails no MUST clause."""
+    report = judged(Fitted(optimal(WRONG["untrained"])), {"TRN", "CON"})
+    assert {"TRN-4", "TRN-5", "TRN-6"} <= failing(report)
+    assert {row.clause.level for row in report.rows if row.status == "fail"} == {"SHOULD"}

@@ -1,0 +1,118 @@
+"""The suite finds faults: each wrong target is reported at the clause that one would expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.clauses import clauses
+from refdiff.conformance.interface import Chain, Cosine, Linear, Target
+from refdiff.conformance.judge import Judge, Settings
+from refdiff.conformance.report import Report, assemble, described
+from tests.meta.targets.plain import F, Plain, chain_alpha_bar, cosine_alpha_bar, linear_log_alpha_bar
+from validation.checks.suite import checks
+
+LINEAR = Plain()
+COSINE = Plain(processes=(Cosine(s=0.008),))
+CHAIN = Plain(processes=(Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())),))
+
+
+def judged(target: Target | str, seed: int = 0) -> Report:
+    """Return the report on a target, judged in this process."""
+    judge = Judge.of(target, Settings(seed=seed))
+    outcomes = judge.judge(checks())
+    return assemble(clauses().values(), outcomes, target=described(judge.claim, judge.origin))
+
+
+def failing(report: Report, level: str) -> set[str]:
+    """Return the ids that fail at a level."""
+    return {row.clause.id for row in report.rows if row.status == "fail" and row.clause.level == level}
+
+
+def in_half(log_alpha_bar: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Return a formula whose argument went through float16."""
+    return lambda process, t: log_alpha_bar(process, t.astype(np.float16).astype(F)).astype(np.float16)
+
+
+WRONG = {
+    "variance for standard deviation": (LINEAR.with_fault(sigma=lambda x: -np.expm1(x)), {"MAR-2"}),
+    "square root dropped": (LINEAR.with_fault(alpha=np.exp), {"MAR-1"}),
+    "beta for its integral": (
+        LINEAR.with_fault(linear_log_alpha_bar=lambda p, t: -(F(p.beta_min) + F(p.beta_max - p.beta_min) * t)),
+        {"SCH-3"},
+    ),
+    "sign of the score": (LINEAR.with_fault(score=lambda eps, sigma: eps / sigma), {"PAR-4"}),
+    "factor 1/2 lost": (
+        LINEAR.with_fault(linear_log_alpha_bar=lambda p, t: -t * (F(p.beta_min) + F(p.beta_max - p.beta_min) * t)),
+        {"SCH-3"},
+    ),
+    "alpha and sigma swapped": (
+        LINEAR.with_fault(alpha=LINEAR.formulas.sigma, sigma=LINEAR.formulas.alpha),
+        {"MAR-1", "MAR-2"},
+    ),
+    "cosine without its offset": (
+        COSINE.with_fault(cosine_alpha_bar=lambda p, t: cosine_alpha_bar(Cosine(s=0.0), t)),
+        {"SCH-4"},
+    ),
+    "cos for cos^2": (COSINE.with_fault(cosine_alpha_bar=lambda p, t: np.sqrt(cosine_alpha_bar(p, t))), {"SCH-4"}),
+    "off by one in k": (
+        CHAIN.with_fault(chain_alpha_bar=lambda p, k: chain_alpha_bar(p, np.minimum(k + 1, len(p.betas)))),
+        {"DIS-1"},
+    ),
+    "off by one in k, past the end of the table": (
+        CHAIN.with_fault(chain_alpha_bar=lambda p, k: chain_alpha_bar(p, k + 1)),
+        {"DIS-1"},
+    ),
+    "float16 inside": (LINEAR.with_fault(linear_log_alpha_bar=in_half(linear_log_alpha_bar)), {"MAR-1", "MAR-2"}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_target_is_reported(name: str) -> None:
+    """A wrong formula fails MUST clauses, the one it breaks among them, with the place and size of the error."""
+    target, expected = WRONG[name]
+    report = judged(target)
+    assert report.verdict == "non-conforming"
+    assert expected <= failing(report, "MUST")
+    for row in report.rows:
+        if row.clause.id in expected:
+            assert row.worst is not None
+            assert row.worst.at
+            assert row.worst.error > row.worst.bound
+            assert row.worst.sentence() in row.reason or "IndexError" in row.reason
+
+
+@pytest.mark.parametrize("right", [LINEAR, COSINE, CHAIN], ids=["linear", "cosine", "chain"])
+def test_right_target_conforms(right: Plain) -> None:
+    """A right implementation in float32 meets every MUST clause that it claims: none of the above is a false alarm."""
+    report = judged(right)
+    assert failing(report, "MUST") == set()
+    assert {row.clause.id for row in report.rows if row.status == "pass"} >= {"MAR-1", "MAR-2", "MAR-4", "PAR-4"}
+
+
+def test_weak_target_is_weak_only() -> None:
+    """sqrt(1 - exp(.)) in float32 is right and weak: it fails SHOULD clauses, and no MUST."""
+    report = judged(LINEAR.with_fault(sigma=lambda x: np.sqrt(F(1) - np.exp(x))))
+    assert report.verdict == "weak"
+    assert failing(report, "MUST") == set()
+    assert {"MAR-10", "MAR-11", "PAR-8"} <= failing(report, "SHOULD")
+    worst = next(row.worst for row in report.rows if row.clause.id == "MAR-10")
+    assert worst is not None
+    assert worst.quantity == "sigma"
+    assert worst.ulps > 1e4
+
+
+def test_one_process_judges_many_targets() -> None:
+    """Two judges in one process do not see each other's targets."""
+    right, wrong = judged(LINEAR), judged(WRONG["square root dropped"][0])
+    assert (right.verdict, wrong.verdict) == (judged(LINEAR).verdict, "non-conforming")
+
+
+def test_seed_changes_the_draws_and_not_the_verdict() -> None:
+    """A type may be asked for any member: other seeds draw other parameters, and find the same."""
+    target = Plain(processes=(Linear,))
+    drawn = {repr(row.worst.process) for seed in (1, 2) for row in judged(target, seed).rows if row.worst}
+    assert len(drawn) > 4
+    assert all(failing(judged(target, seed), "MUST") == set() for seed in (1, 2))

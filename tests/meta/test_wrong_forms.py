@@ -1,0 +1,171 @@
+"""Wrong variants that hid behind what a check did not ask, or that a looser bound might forgive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.interface import Array, Denoiser, Parameterization, Times, Unsupported, Weighting
+from tests.meta.targets.forms import CHAIN_FORMS, COSINE, COSINE_FORMS, DDPM, LINEAR, LINEAR_FORMS, Forms, Scales, decay
+from tests.meta.targets.refusing import musts, outcomes
+
+RIGHT = Forms(LINEAR, LINEAR_FORMS["expm1"], claim_of={"t_min": 1e-5})
+RANK_4 = {"t_min": 1e-5, "events": ((3, 4, 4),)}
+
+
+@dataclass(frozen=True)
+class Only(Forms):
+    """Serves losses of some predictions and weights only, and gives the denoiser x_t times a factor."""
+
+    kinds: tuple[tuple[Parameterization, Weighting], ...] = ()
+    factor: float = 1.0
+
+    def loss(
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+    ) -> Array:
+        """Return the loss, if it is served."""
+        if (prediction, weight) not in self.kinds:
+            raise Unsupported("another loss")
+        return super().loss(
+            lambda x_t, time: denoiser((self.factor * x_t).astype(x_t.dtype), time), prediction, x_0, eps, t, weight
+        )
+
+
+@dataclass(frozen=True)
+class Scaled(Forms):
+    """x_t of `perturb` is wrong by a factor, for events of the shape claimed only."""
+
+    def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
+        """Return x_t, wrong by 10%, and refuse other shapes."""
+        if x_0.ndim != 4:
+            raise Unsupported("images only")
+        return np.asarray(np.float32(1.1) * super().perturb(x_0, eps, t))
+
+
+def by(scales: Callable[[Any, Any, Any], Scales]) -> Forms:
+    """Return the right target, by other scales."""
+    return replace(RIGHT, scales=scales)
+
+
+def squared(x: Any) -> Scales:
+    """Return alpha and sigma of log alpha_bar."""
+    return np.exp(x / 2), np.sqrt(-np.expm1(x))
+
+
+def immiscible(x_0: Any, eps: Any, a: Any, s: Any) -> tuple[Any, Any]:
+    """Return x_t with the noise of another example, and the noise that is compared."""
+    return a * x_0 + s * eps[::-1], eps
+
+
+def repaired(x_0: Any, eps: Any, a: Any, s: Any) -> tuple[Any, Any]:
+    """Return the same, compared with the noise that went in."""
+    return a * x_0 + s * eps[::-1], eps[::-1]
+
+
+F = np.float32
+WRONG: dict[str, tuple[Forms, str]] = {
+    "1.5 x_t to a network of v only": (
+        Only(LINEAR, RIGHT.scales, claim_of={"t_min": 1e-5}, kinds=(("v", "uniform"),), factor=1.5),
+        "LOS-1",
+    ),
+    "1.5 x_t to a network of eps with one weight": (
+        Only(LINEAR, RIGHT.scales, claim_of={"t_min": 1e-5}, kinds=(("eps", "min_snr"),), factor=1.5),
+        "LOS-1",
+    ),
+    "1.01 x_t, images only": (
+        Only(LINEAR, RIGHT.scales, claim_of=RANK_4, kinds=(("x_0", "uniform"),), factor=1.01),
+        "LOS-1",
+    ),
+    "perturb of images off by 10%": (Scaled(LINEAR, RIGHT.scales, claim_of=RANK_4), "MAR-4"),
+    "noise permuted in noising": (replace(RIGHT, noised=immiscible), "LOS-3"),
+    "noise permuted, both ways by x_0": (replace(RIGHT, noised=immiscible, way="x_0"), "LOS-3"),
+    "noise permuted, a chain": (Forms(DDPM, CHAIN_FORMS["product"], noised=immiscible), "LOS-3"),
+    "target without sigma": (replace(RIGHT, noised=lambda x, e, a, s: (a * x + s * e, s * e)), "LOS-1"),
+    "noise added twice": (replace(RIGHT, noised=lambda x, e, a, s: (a * x + 2 * s * e, e)), "LOS-1"),
+    "time of the next example": (replace(RIGHT, clock=lambda t: np.roll(t, 1)), "LOS-1"),
+    "time in half precision": (replace(RIGHT, clock=lambda t: t.astype(np.float16).astype(F)), "LOS-1"),
+    "time from the end": (replace(RIGHT, clock=lambda t: F(1) - t), "LOS-1"),
+    "time as an index": (replace(RIGHT, clock=lambda t: np.floor(t * 1000) / F(1000)), "LOS-1"),
+    "variance for sigma": (by(lambda p, t, f: (RIGHT.scales(p, t, f)[0], RIGHT.scales(p, t, f)[1] ** 2)), "MAR-2"),
+    "alpha_bar for alpha": (by(lambda p, t, f: (RIGHT.scales(p, t, f)[0] ** 2, RIGHT.scales(p, t, f)[1])), "MAR-1"),
+    "slope not halved": (
+        by(lambda p, t, f: squared(-t * (f(p.beta_min) + f(p.beta_max - p.beta_min) * t))),
+        "MAR-1",
+    ),
+    "beta_max for the difference": (
+        by(lambda p, t, f: squared(-t * (f(p.beta_min) + f(p.beta_max) * t / f(2)))),
+        "MAR-2",
+    ),
+    "beta_min forgotten": (by(lambda p, t, f: squared(-f(p.beta_max - p.beta_min) * t * t / f(2))), "MAR-1"),
+    "sigma off by a thousandth": (
+        by(lambda p, t, f: (RIGHT.scales(p, t, f)[0], RIGHT.scales(p, t, f)[1] * f(1.001))),
+        "MAR-2",
+    ),
+    "alpha off by a ten-thousandth": (
+        by(lambda p, t, f: (RIGHT.scales(p, t, f)[0] * f(0.9999), RIGHT.scales(p, t, f)[1])),
+        "MAR-1",
+    ),
+    "exponential in half precision": (
+        by(lambda p, t, f: squared((-decay(p, t, f)).astype(np.float16).astype(f))),
+        "MAR-1",
+    ),
+    "a floor that is not declared": (by(lambda p, t, f: squared(-decay(p, t, f) - f(1e-4))), "MAR-2"),
+    "half-angle without its offset": (
+        Forms(COSINE, lambda p, t, f: COSINE_FORMS["ratio"](replace(p, s=0.0), t, f), claim_of={"t_max": 0.999}),
+        "MAR-1",
+    ),
+    "index off by one": (
+        Forms(DDPM, lambda p, k, f: CHAIN_FORMS["product"](p, np.maximum(k - 1, 1), f)),
+        "DIS-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_form_is_seen(name: str) -> None:
+    """Each wrong target fails the MUST clause that one would expect."""
+    wrong, clause = WRONG[name]
+    assert clause in musts(outcomes(wrong, (clause,)))
+
+
+@dataclass(frozen=True)
+class Weighed(Forms):
+    """A loss by way of x_0 that is wrong by a factor of alpha or sigma."""
+
+    times: Callable[[Any, Any], Any] = lambda a, s: a
+
+    def loss(
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+    ) -> Array:
+        """Return the right loss times a factor."""
+        a, s = self.scales(self.process, t, self.number)
+        right = super().loss(denoiser, prediction, x_0, eps, t, weight)
+        return np.asarray(right * self.times(a, s), dtype=self.number)
+
+
+FACTORS: dict[str, Callable[[Any, Any], Any]] = {
+    "1/SNR for 1/sigma^2": lambda a, s: a**2,
+    "sigma": lambda a, s: s,
+    "half": lambda a, s: 0.5 * a / a,
+    "off by a thousandth": lambda a, s: 1.001 * a / a,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("way", ["eps", "x_0", "v", "score"])
+def test_wrong_weight_is_seen_by_each_way(way: Parameterization, name: str, dtype: Any) -> None:
+    """The tolerance of a loss computed by way of another prediction hides no wrong weight (LOS-1)."""
+    wrong = Weighed(LINEAR, LINEAR_FORMS["expm1"], dtype, way, {"t_min": 1e-5}, times=FACTORS[name])
+    assert "LOS-1" in musts(outcomes(wrong, ("LOS-1",), name="test_loss"))
+
+
+def test_repaired_noise_passes_where_the_fault_fails() -> None:
+    """Noise that is permuted in both places is no fault to LOS-3: the truth of the x_t that is given costs nothing."""
+    name = "of_what_is_given"
+    assert musts(outcomes(replace(RIGHT, noised=repaired), ("LOS-3",), name=name)) == {}
+    assert set(musts(outcomes(replace(RIGHT, noised=immiscible), ("LOS-3",), name=name))) == {"LOS-3"}

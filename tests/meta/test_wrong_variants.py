@@ -1,0 +1,34 @@
+"""Wrong code fails the clauses that it breaks, whatever else it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.meta import test_blind_spots, test_judge, test_own, test_training_faults
+from tests.meta.variants.family import WRONG
+from tests.meta.variants.judging import SUITE_ITSELF, failing, judged
+from tests.meta.variants.variant import Variant
+
+SEED = 0
+
+
+@pytest.mark.parametrize("variant", WRONG, ids=lambda variant: variant.name)
+def test_wrong_variant_breaks_its_clauses(variant: Variant) -> None:
+    """Those that its fault is about are among what fails; the suite itself does not."""
+    outcomes = judged(variant, SEED)
+    failed = failing(outcomes) | failing(outcomes, "SHOULD")
+    assert variant.breaks <= set(failed), failed
+    assert not [o.reason for o in outcomes if SUITE_ITSELF in o.reason]
+
+
+def test_wrong_targets_are_of_every_chapter() -> None:
+    """60 at least, here and in the older files, of every chapter that judges a target."""
+    older = [clauses for _, clauses in test_judge.WRONG.values()]
+    older += [clauses for _, clauses in test_training_faults.FAULTS.values()]
+    older += [{clause} for clause in test_own.FAULTS.values()]
+    older += [{clause} for _, clause in test_blind_spots.FAULTS.values()]
+    assert len(WRONG) + len(older) >= 60
+    broken = set().union(*older, *(variant.breaks for variant in WRONG))
+    assert {clause[:3] for clause in broken} >= {
+        *("CON", "DIS", "LOS", "MAR", "NOT", "PAR", "SCH", "SDE", "SMP", "TIM", "TRN"),
+    }

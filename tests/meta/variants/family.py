@@ -1,0 +1,40 @@
+"""All variants, right and wrong."""
+
+from __future__ import annotations
+
+from tests.meta.variants import (
+    chain,
+    conversions,
+    cosine,
+    ema,
+    indices,
+    linear,
+    losses,
+    marginal,
+    posteriors,
+    steps,
+    times,
+    wrong_calls,
+    wrong_losses,
+    wrong_schedules,
+    wrong_walks,
+)
+from tests.meta.variants.variant import Variant
+
+FAMILIES = (
+    linear.FAMILY,
+    cosine.FAMILY,
+    chain.FAMILY,
+    marginal.FAMILY,
+    conversions.FAMILY,
+    losses.FAMILY,
+    times.FAMILY,
+    indices.FAMILY,
+    steps.FAMILY,
+    posteriors.FAMILY,
+    posteriors.SDE,
+    ema.FAMILY,
+)
+RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in family)
+WRONGS = (wrong_schedules.FAMILY, wrong_calls.FAMILY, wrong_losses.FAMILY, wrong_walks.FAMILY)
+WRONG: tuple[Variant, ...] = tuple(variant for family in WRONGS for variant in family)
