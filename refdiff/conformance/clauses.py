@@ -21,6 +21,7 @@ Level: TypeAlias = Literal["MUST", "SHOULD"]
 _CLAUSE = re.compile(
     r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S
 )
+_TITLE = re.compile(r"\*(?P<title>[^*]+)\.\*\s+")
 _NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 
@@ -33,8 +34,10 @@ class Clause:
     level: Level
     chapter: str
     """Title of the chapter it stands in."""
+    title: str
+    """A few words: what the clause is about."""
     text: str
-    """The statement, without its notes."""
+    """The statement, without its title and its notes."""
     code: tuple[str, ...]
     """Dotted names of what implements it."""
     evidence_note: str
@@ -71,12 +74,15 @@ def clauses() -> dict[str, Clause]:
 
 
 def _clause(match: re.Match[str], chapter: str) -> Clause:
+    statement = match["rest"].split("\n\n")[0].strip()
+    title = _TITLE.match(statement)
     notes = {note["name"]: " ".join(note["text"].split()) for note in _NOTE.finditer(match["rest"])}
     return Clause(
         id=match["id"],
         level=cast("Level", match["level"]),
         chapter=chapter,
-        text=match["rest"].split("\n\n")[0].strip(),
+        title=" ".join(title["title"].split()) if title else "",
+        text=statement[title.end() :] if title else statement,
         code=tuple(re.findall(r"`([\w.]+)`", notes.get("Code", ""))),
         evidence_note=notes.get("Evidence", ""),
         check_note=notes.get("Check", ""),

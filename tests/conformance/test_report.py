@@ -35,7 +35,9 @@ TARGET = {
 
 def clause(name: str, level: Level) -> Clause:
     """Return a clause of no chapter."""
-    return Clause(id=name, level=level, chapter="1 X", text="Text.", code=("x",), evidence_note="", check_note="")
+    return Clause(
+        id=name, level=level, chapter="1 X", title="Title", text="Text.", code=("x",), evidence_note="", check_note=""
+    )
 
 
 MUST, SHOULD = clause("ABC-1", "MUST"), clause("ABC-2", "SHOULD")
