@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import FlakyFailure
 from hypothesis.strategies import SearchStrategy
 
+from refdiff.conformance.comparison import Comparison, Expected, compare
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Capability, Claim, Process
@@ -94,61 +95,48 @@ class Subject:
         if not self.first:
             raise NotClaimed("it is judged on the first process of each kind")
 
-    def expect(
-        self,
-        quantity: str,
-        got: npt.ArrayLike,
-        want: npt.ArrayLike,
-        bound: npt.ArrayLike,
-        *,
-        at: Mapping[str, npt.ArrayLike],
-        residual: npt.ArrayLike = 0.0,
-    ) -> None:
-        """Record |got - (want + residual)| <= bound, elementwise; the last call made is to blame.
+    def expect(self, quantity: str, got: npt.ArrayLike, expected: Expected, *, at: Mapping[str, npt.ArrayLike]) -> None:
+        """Compare an output with its expected value, and record the worst element; the last call made is to blame.
 
-        got: (n, ...); want, residual and bound broadcast against it; at: what to report, each (n,).
-        NaN violates every bound; equal infinities agree.
+        Args:
+            quantity: name of what is compared, as the report shows it.
+            got: output of the target, (n, ...).
+            expected: value, tolerance and domain, which broadcast against `got`.
+            at: times, or other inputs, that the report shows; each (n,).
         """
-        observed = np.asarray(got, dtype=np.float64)
-        if observed.size == 0:
+        comparison = compare(got, expected)
+        if comparison.got.size == 0:
             return
-        with np.errstate(all="ignore"):
-            exact, rest, limit = (
-                np.broadcast_to(np.asarray(x, dtype=np.float64), observed.shape) for x in (want, residual, bound)
-            )
-            error = np.where(observed == exact, np.abs(rest), np.abs((observed - exact) - rest))
-            # 0/0 and inf/inf are met bounds; what compares false with everything is NaN, and meets none.
-            share = np.where((error > 0.0) & (limit < np.inf), error / limit, 0.0)
-            ratio = np.where(error <= limit, share, np.where(np.isnan(share + error + limit), np.inf, share))
-            index = np.unravel_index(int(np.argmax(ratio)), observed.shape)
-        # One number stands for the whole batch: no example of it repeats the call.
-        example = int(index[0]) if index else None
-        # The time of a chain is an index, and a reader should see which.
-        at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
-        rows = np.flatnonzero((ratio > 1.0).reshape(len(ratio) if ratio.ndim else 1, -1).any(axis=1))
-        first = np.asarray(next(iter(at.values())))
-        when = np.broadcast_to(first, observed.shape[:1] or first.shape or (1,))[rows]
-        worst = Worst(
-            quantity=quantity,
-            process=repr(self.process),
-            at={
-                name: float(np.broadcast_to(np.asarray(x), observed.shape[:1] or np.shape(x) or (1,))[example or 0])
-                for name, x in at.items()
-            },
-            got=float(observed[index]),
-            want=float(exact[index]),
-            error=float(error[index]),
-            bound=float(limit[index]),
-            ulps=float(error[index] / self.format.ulp(exact[index])),
-            beyond=int((ratio > 1.0).sum()),
-            of=observed.size,
-            span=(float(when.min()), float(when.max())) if len(when) else (0.0, 0.0),
-            reproducer=reproducer(self.origin, self.member, self.built.last, example),
-        )
+        worst = self._worst(quantity, comparison, at)
         if self._raising and worst.ratio > 1.0:
             raise Violation(worst)
         if self.worst is None or worst.ratio > self.worst.ratio:
             self.worst = worst
+
+    def _worst(self, quantity: str, comparison: Comparison, at: Mapping[str, npt.ArrayLike]) -> Worst:
+        """Return the worst element of a comparison with its place, and Python that repeats the call."""
+        index, shape = comparison.worst, comparison.got.shape
+        # One number stands for the whole batch: no example of it repeats the call.
+        example = index[0] if index else None
+        # The time of a chain is an index, and a reader should see which.
+        at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
+        places = {name: np.broadcast_to(x, shape[:1] or np.shape(x) or (1,)) for name, x in at.items()}
+        times = next(iter(places.values()))[np.flatnonzero(comparison.failing)]
+        error, value = float(comparison.error[index]), float(comparison.value[index])
+        return Worst(
+            quantity=quantity,
+            process=repr(self.process),
+            at={name: float(place[example or 0]) for name, place in places.items()},
+            got=float(comparison.got[index]),
+            want=value,
+            error=error,
+            bound=float(comparison.tolerance[index]),
+            ulps=error / float(self.format.ulp(value)),
+            beyond=int(comparison.violations.sum()),
+            of=comparison.got.size,
+            span=(float(times.min()), float(times.max())) if len(times) else (0.0, 0.0),
+            reproducer=reproducer(self.origin, self.member, self.built.last, example),
+        )
 
     def law(self, body: Callable[..., None], /, **strategies: SearchStrategy[Any]) -> None:
         """Hold `body(**drawn)` against examples that Hypothesis draws, and record the simplest violation."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built
 from refdiff.conformance.interface import (
@@ -213,7 +214,7 @@ def subject() -> Subject:
 def test_expect(got: list[float], want: list[float], bound: list[float], *, fails: bool) -> None:
     """A violation of a bound is found, whatever other processes are claimed."""
     made = subject()
-    made.expect("q", got, want, bound, at={"t": np.zeros(len(got))})
+    made.expect("q", got, Expected(want, bound), at={"t": np.zeros(len(got))})
     assert made.worst is not None
     assert (made.worst.ratio > 1.0) == fails
     assert (made.worst.beyond > 0) == fails

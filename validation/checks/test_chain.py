@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Times
 from refdiff.conformance.subject import Subject
@@ -29,7 +30,9 @@ def test_product(subject: Subject) -> None:
         want = exact(subject.process, "alpha_bar", k)
         for reading in readings(subject, k, ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")):
             name = f"alpha_bar by {reading.name}"
-            subject.expect(name, reading.alpha_bar, want.value, reading.bound, at={"k": k}, residual=want.residual)
+            subject.expect(
+                name, reading.alpha_bar, Expected(want.value, reading.bound, residual=want.residual), at={"k": k}
+            )
 
 
 @check("DIS-1", "perturb", on=(Chain,))
@@ -39,15 +42,15 @@ def test_product_of_perturb(subject: Subject) -> None:
         alpha, sigma = unit_scales(subject, k)
         want, bound = exact(subject.process, "alpha_bar", k), uncertainty(subject, k)
         more = 4.0 * subject.format.u * want.value
-        subject.expect("alpha^2", alpha**2, want.value, bound + more, at={"k": k}, residual=want.residual)
-        subject.expect("1 - sigma^2", 1.0 - sigma**2, want.value, bound, at={"k": k}, residual=want.residual)
+        subject.expect("alpha^2", alpha**2, Expected(want.value, bound + more, residual=want.residual), at={"k": k})
+        subject.expect("1 - sigma^2", 1.0 - sigma**2, Expected(want.value, bound, residual=want.residual), at={"k": k})
 
 
 def _relative(subject: Subject, found: dict[Quantity, Floats]) -> None:
     k = times(subject)
     for name, got in found.items():
         want, bound = exact(subject.process, name, k), rho(subject.process, name, k, subject.format)
-        subject.expect(name, got, want.value, bound, at={"k": k}, residual=want.residual)
+        subject.expect(name, got, Expected(want.value, bound, residual=want.residual), at={"k": k})
 
 
 @check("DIS-2", "schedule", on=(Chain,))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Cosine, Linear, Process
 from refdiff.conformance.subject import Subject
@@ -41,7 +42,7 @@ def test_relative_accuracy_at_every_time(subject: Subject) -> None:
             want, conditioning = _wanted(subject, name, t.astype(np.float64))
             with np.errstate(divide="ignore", invalid="ignore"):
                 bound = 4.0 * subject.format.ulp(want) * (1.0 + np.where(want > 0.0, conditioning / want, 0.0))
-            subject.expect(name, found[name], want, np.where(want > 0.0, bound, 0.0), at={"t": t})
+            subject.expect(name, found[name], Expected(want, np.where(want > 0.0, bound, 0.0)), at={"t": t})
 
 
 def _times(subject: Subject) -> Iterator[Array]:

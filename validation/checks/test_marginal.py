@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process, Times
 from refdiff.conformance.subject import Subject
@@ -24,14 +25,14 @@ KEYS = st.integers(0, 2**16)
 def _scale(subject: Subject, name: str, got: Array | Floats, t: Times) -> None:
     if name == "alpha":
         want, bound = exact(subject.process, "alpha", t), delta(subject.process, "alpha", t, subject.format)
-        subject.expect("alpha", got, want.value, bound, at={"t": t}, residual=want.residual)
+        subject.expect("alpha", got, Expected(want.value, bound, residual=want.residual), at={"t": t})
         return
     # The clause bounds sigma^2; reported as an error of sigma, which is what the target gave.
     sigma, variance = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
     wide = np.asarray(got, dtype=np.float64)
     with np.errstate(all="ignore"):
         bound = variance / np.where(wide + sigma.value > 0.0, wide + sigma.value, np.sqrt(variance))
-    subject.expect("sigma", wide, sigma.value, bound, at={"t": t}, residual=sigma.residual)
+    subject.expect("sigma", wide, Expected(sigma.value, bound, residual=sigma.residual), at={"t": t})
 
 
 @check("MAR-1", "schedule", on=KNOWN)
@@ -66,7 +67,7 @@ def _preserved(subject: Subject, alpha: Array | Floats, sigma: Array | Floats, t
     power = alpha.astype(np.float64) ** 2 + sigma.astype(np.float64) ** 2
     # delta is for the alpha_bar that both halves share, and a floor of sigma; 4u for roots, and squaring them here.
     bound = 4.0 * subject.format.u + uncertainty(subject, t)
-    subject.expect("alpha^2 + sigma^2", power, 1.0, bound, at={"t": t})
+    subject.expect("alpha^2 + sigma^2", power, Expected(1.0, bound), at={"t": t})
 
 
 @check("MAR-3", "schedule")
@@ -108,7 +109,7 @@ def test_perturb(subject: Subject) -> None:
     t, at = (found := times(subject, event=event)), must_scales(subject.process, found, subject.format)
     x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
     bound = _noised_bound(subject, x_0, eps, at)
-    subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
+    subject.expect("x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t})
 
 
 @check("MAR-4", "perturb")
@@ -120,7 +121,9 @@ def test_perturb_is_linear(subject: Subject) -> None:
         x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         at = Scales(*unit_scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
         bound = _noised_bound(subject, x_0, eps, at)
-        subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
+        subject.expect(
+            "x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t}
+        )
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
 
@@ -136,7 +139,7 @@ def test_batch_order(subject: Subject) -> None:
         bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
         want = subject.built.perturb(x_0, eps, t)[order].astype(np.float64)
         got = subject.built.perturb(x_0[order], eps[order], t[order])
-        subject.expect("x_t of the permuted batch", got, want, bound[order], at={"t": t[order]})
+        subject.expect("x_t of the permuted batch", got, Expected(want, bound[order]), at={"t": t[order]})
 
     subject.law(body, t=drawn_times(subject, least=2), key=KEYS)
 
@@ -151,7 +154,7 @@ def test_event_shape(subject: Subject) -> None:
         got = subject.built.perturb(x_0, eps, t)
         want = by_columns(x_0, eps, t) if subject.claim.events is None else by_rows(x_0, eps, t)
         bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
-        subject.expect(f"x_t of event shape {event}", got, want.astype(np.float64), bound, at={"t": t})
+        subject.expect(f"x_t of event shape {event}", got, Expected(want.astype(np.float64), bound), at={"t": t})
 
     def by_columns(x_0: Array, eps: Array, t: Times) -> Array:
         flat_x_0, flat_eps = (x.reshape(len(t), -1) for x in (x_0, eps))
@@ -183,10 +186,12 @@ def test_semigroup(subject: Subject) -> None:
         at = {"t": t, "s": s}
         alphas = [delta(p, "alpha", x, fmt) for p, x in ((process, s), (process, t), (rest, on_rest))]
         mean = on[0] * until_s[0]
-        subject.expect("alpha_t|s alpha_s against alpha_t", mean, until_t[0], 1.01 * np.sum(alphas, axis=0), at=at)
+        subject.expect(
+            "alpha_t|s alpha_s against alpha_t", mean, Expected(until_t[0], 1.01 * np.sum(alphas, axis=0)), at=at
+        )
         variance = on[0] ** 2 * until_s[1] ** 2 + on[1] ** 2
         bound = 1.01 * (d_s + d_t + d_on + 2.0 * alphas[2])
-        subject.expect("variance by way of s against sigma_t^2", variance, until_t[1] ** 2, bound, at=at)
+        subject.expect("variance by way of s against sigma_t^2", variance, Expected(until_t[1] ** 2, bound), at=at)
 
     subject.law(body, way=st.sampled_from(_ways(subject)))
 
@@ -245,7 +250,7 @@ def _relative(subject: Subject, found: Mapping[str, Array | Floats], t: Times) -
         if name in found:
             want, bound = exact(subject.process, name, t), rho(subject.process, name, t, subject.format)
             limit = np.where(asked, bound, np.inf)
-            subject.expect(name, found[name], want.value, limit, at={"t": t}, residual=want.residual)
+            subject.expect(name, found[name], Expected(want.value, limit, residual=want.residual), at={"t": t})
 
 
 @check("MAR-11", "perturb", on=KNOWN)
@@ -257,4 +262,4 @@ def test_perturb_relative_accuracy(subject: Subject) -> None:
     x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
     bound = _noised_bound(subject, x_0, eps, at)
     bound = np.where(in_rho_domain(subject.process, t, fmt).reshape(-1, *(1,) * len(event)), bound, np.inf)
-    subject.expect("x_t", subject.built.perturb(x_0, eps, t), _noised(x_0, eps, at)[0], bound, at={"t": t})
+    subject.expect("x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t})

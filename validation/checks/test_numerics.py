@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.interface import Times
 from refdiff.conformance.subject import Subject
 
@@ -22,7 +23,7 @@ def test_never_nan(subject: Subject) -> None:
 
     def body(t: Times) -> None:
         for name, got in subject.built.coefficients(t).items():
-            subject.expect(f"{name} is a number", np.where(np.isnan(got), np.nan, 0.0), 0.0, 0.0, at={"t": t})
+            subject.expect(f"{name} is a number", np.where(np.isnan(got), np.nan, 0.0), Expected(0.0, 0.0), at={"t": t})
 
     t = times(subject)
     body(t)
@@ -34,7 +35,7 @@ def test_perturb_is_finite(subject: Subject) -> None:
     """NUM-3: alpha and sigma, as `perturb` has them, are finite at every t."""
     t = times(subject)
     for name, got in zip(("alpha", "sigma"), unit_scales(subject, t), strict=True):
-        subject.expect(f"{name} is finite", np.where(np.isfinite(got), 0.0, got), 0.0, 0.0, at={"t": t})
+        subject.expect(f"{name} is finite", np.where(np.isfinite(got), 0.0, got), Expected(0.0, 0.0), at={"t": t})
 
 
 @check("NUM-3", "schedule", on=KNOWN)
@@ -61,4 +62,4 @@ def _finite(subject: Subject, t: Times, asked: np.ndarray[tuple[int, ...], np.dt
         got, want = found[name], exact(subject.process, name, t).value
         finite = asked & (np.abs(want) <= subject.format.largest)
         shown = np.where(finite & ~np.isfinite(got), got, want)
-        subject.expect(f"{name} is finite", shown, want, np.where(finite, 0.0, np.inf), at={"t": t})
+        subject.expect(f"{name} is finite", shown, Expected(want, np.where(finite, 0.0, np.inf)), at={"t": t})

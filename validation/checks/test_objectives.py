@@ -10,6 +10,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterization, Times, Weighting
 from refdiff.conformance.subject import Subject
@@ -70,7 +71,7 @@ def _compare(subject: Subject, kind: Kind, t: Times, event: tuple[int, ...]) -> 
 def _judge(subject: Subject, kind: Kind, batch: Batch, found: Losses) -> None:
     value, bound = reduced(subject, found, batch.size)
     got, _ = asked(subject, kind, batch)
-    subject.expect(f"{kind[1]} {kind[0]} loss", got, value, bound, at={"t": batch.t})
+    subject.expect(f"{kind[1]} {kind[0]} loss", got, Expected(value, bound), at={"t": batch.t})
 
 
 def _weights(subject: Subject, weight: Weighting) -> None:
@@ -128,8 +129,8 @@ def test_denoiser_is_given_the_marginal(subject: Subject) -> None:
         _, denoiser = asked(subject, kind, batch)
         (x_t, given), name = denoiser.asked[0], f"given to the denoiser of {kind[0]}"
         want = q.alpha * x_0 + q.sigma * eps
-        subject.expect(f"x_t {name}", x_t, want, bound + subject.format.smallest, at={"t": t})
-        subject.expect(f"t {name}", given, t.astype(np.float64), time_loss(subject, t), at={"t": t})
+        subject.expect(f"x_t {name}", x_t, Expected(want, bound + subject.format.smallest), at={"t": t})
+        subject.expect(f"t {name}", given, Expected(t.astype(np.float64), time_loss(subject, t)), at={"t": t})
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
 
@@ -166,7 +167,7 @@ def test_perfect_prediction_costs_nothing(subject: Subject) -> None:
             few, part = batch.rows(rows), found.rows(rows)
             value, bound = reduced(subject, part, few.size)
             got, _ = asked(subject, kind, few)
-            subject.expect(f"{kind[1]} {kind[0]} loss of the truth", got, 0.0, value + bound, at={"t": few.t})
+            subject.expect(f"{kind[1]} {kind[0]} loss of the truth", got, Expected(0.0, value + bound), at={"t": few.t})
 
     served(subject, tuple((p, w) for p in PREDICTIONS for w in LIMITED), one, again=True)
 
@@ -195,7 +196,7 @@ def test_truth_of_what_is_given_costs_nothing(subject: Subject) -> None:
             got = asked_of(subject, kind, few, denoiser, denoiser.asked)
             _, bound = reduced(subject, found.rows(rows), few.size)
             name = f"{kind[1]} {kind[0]} loss of the truth of the x_t given"
-            subject.expect(name, got, 0.0, bound, at={"t": few.t})
+            subject.expect(name, got, Expected(0.0, bound), at={"t": few.t})
 
     predictions: tuple[Parameterization, ...] = ("eps", "v", "score")
     served(subject, tuple((p, w) for p in predictions for w in LIMITED), one, again=True)
@@ -218,7 +219,7 @@ def test_each_example_has_its_loss(subject: Subject) -> None:
         _, bound = reduced(subject, found.rows(order), batch.size)
         want = want[order] if want.ndim else want
         name = f"{kind[1]} {kind[0]} loss of the permuted batch"
-        subject.expect(name, got, want, 2.0 * bound, at={"t": t[order]})
+        subject.expect(name, got, Expected(want, 2.0 * bound), at={"t": t[order]})
 
     subject.law(body, t=drawn_times(subject, least=2), key=KEYS, kind=st.sampled_from(kinds))
 
@@ -260,7 +261,7 @@ def _agree(subject: Subject, pair: tuple[Kind, Kind], parts: list[tuple[Batch, L
     # The converted prediction is rounded to the format: the two losses differ by as much as their exact values do.
     bound = first[1] + second[1] + np.abs(first[0] - second[0])
     name = " against ".join(f"{weight} {prediction} loss" for prediction, weight in pair)
-    subject.expect(name, one, other, bound, at={"t": parts[0][0].t})
+    subject.expect(name, one, Expected(other, bound), at={"t": parts[0][0].t})
 
 
 @check("LOS-6", "loss", on=(Chain,))

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Array, Process, Times
 from refdiff.conformance.subject import Subject
@@ -52,7 +53,7 @@ def _compare(
             return
         want = converted(pair, value[rows], x_t[rows], at.rows(rows), subject.format, by_any_way=not relative)
         got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
-        subject.expect(f"{pair[1]} from {pair[0]}", got, want.want, want.bound, at={"t": t[rows]})
+        subject.expect(f"{pair[1]} from {pair[0]}", got, Expected(want.want, want.bound), at={"t": t[rows]})
 
     served(subject, pairs, one, again=True)
 
@@ -97,7 +98,7 @@ def test_score_is_minus_eps_over_own_sigma(subject: Subject) -> None:
         want = converted(("eps", "score"), value, x_t, at, subject.format, by_any_way=True)
         if want.domain.all():
             got = subject.built.convert(value, x_t, t, "eps", "score")
-            subject.expect("score from eps", got, want.want, want.bound, at={"t": t})
+            subject.expect("score from eps", got, Expected(want.want, want.bound), at={"t": t})
 
     subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
@@ -121,7 +122,9 @@ def test_round_trips(subject: Subject) -> None:
                 return
             got = subject.built.convert(middle, x_t, t, *back)
             bound = second.bound + np.where(second.slope > 0.0, second.slope * first.bound, 0.0)
-            subject.expect(f"{there[0]} by way of {there[1]}", got, value.astype(np.float64), bound, at={"t": t})
+            subject.expect(
+                f"{there[0]} by way of {there[1]}", got, Expected(value.astype(np.float64), bound), at={"t": t}
+            )
 
         served(subject, tuple(TERMS), both_ways)
 
@@ -153,7 +156,9 @@ def test_parts_make_the_whole(subject: Subject) -> None:
                 if known is not None:
                     slack = slack + np.where(scale > 0.0, scale * known.bound, 0.0)
             got = q.alpha * x_0 + q.sigma * eps
-            subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, x_t.astype(np.float64), slack, at={"t": t})
+            subject.expect(
+                f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t.astype(np.float64), slack), at={"t": t}
+            )
 
         served(subject, SOURCES, whole)
 
@@ -172,7 +177,7 @@ def test_no_divisor(subject: Subject) -> None:
         got = subject.built.convert(x_0, eps, t, *pair)
         want = converted(pair, x_0, eps, at, subject.format).want
         subject.expect(
-            f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), want, 0.0, at={"t": t}
+            f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), Expected(want, 0.0), at={"t": t}
         )
 
     served(subject, NO_DIVISOR, one, again=True)

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Times
 from refdiff.conformance.subject import Subject
@@ -48,8 +49,8 @@ def _compare(subject: Subject, s: Times, t: Times) -> None:
     want = on_x_0 * x_0.astype(np.float64) + on_x_t * x_t.astype(np.float64)
     size = np.abs(x_0.astype(np.float64)) + np.abs(x_t.astype(np.float64))
     at = {"t": t, "s": s}
-    subject.expect("posterior variance", variance, q.variance, limits.variance, at=at)
-    subject.expect("posterior mean", mean, want, coefficient * size, at=at)
+    subject.expect("posterior variance", variance, Expected(q.variance, limits.variance), at=at)
+    subject.expect("posterior mean", mean, Expected(want, coefficient * size), at=at)
 
 
 @check("MAR-8", "posterior", "perturb")
@@ -81,13 +82,13 @@ def _undoes(subject: Subject, kind: str) -> None:
         known, bound = [scales(subject, x) for x in (s, t)], limits.coefficient
         # A bound that grows with what the target says is none where that is infinite.
         slack = np.where(np.isfinite(b), known[0].d_alpha + np.abs(b) * known[1].d_alpha, 0.0)
-        subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, alpha_s, 2.0 * bound + slack, at=at)
+        subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, Expected(alpha_s, 2.0 * bound + slack), at=at)
         power = b**2 * sigma_t**2 + variance.astype(np.float64)
         loss = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, s)
         limit = np.where(np.isfinite(b), loss + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound, 0.0)
-        subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, sigma_s**2, limit, at=at)
+        subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, Expected(sigma_s**2, limit), at=at)
         first = variance.astype(np.float64)
-        subject.expect("variance, whatever x is", again, first, 2.0 * limits.variance, at=at)
+        subject.expect("variance, whatever x is", again, Expected(first, 2.0 * limits.variance), at=at)
 
     subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
 

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Rule, Times
 from refdiff.conformance.subject import Subject
@@ -104,7 +105,7 @@ def _judge(subject: Subject, rule: Any, s: Times, t: Times, terms_of: Callable[[
     x_t, eps_hat, noise = (y[clear] for y in inputs)
     s, t = s[clear], t[clear]
     got = subject.built.step(x_t, eps_hat, t, s, noise, rule)
-    subject.expect(f"{rule} step", got, found.want[clear], found.bound[clear], at={"t": t, "s": s})
+    subject.expect(f"{rule} step", got, Expected(found.want[clear], found.bound[clear]), at={"t": t, "s": s})
 
 
 def _euler(subject: Subject, rule: Rule, terms_of: Callable[[_Inputs], Terms]) -> None:
@@ -205,7 +206,7 @@ def test_last_step_adds_no_noise(subject: Subject) -> None:
             want = subject.built.step(x_t, eps_hat, t, zero, np.zeros_like(noise), rule).astype(np.float64)
             got = subject.built.step(x_t, eps_hat, t, zero, noise, rule)
             bound = ROUNDINGS * subject.format.u * np.abs(want) + SILENT * np.abs(noise.astype(np.float64))
-            subject.expect(f"{rule} step to s = 0, with noise against without", got, want, bound, at={"t": t})
+            subject.expect(f"{rule} step to s = 0, with noise against without", got, Expected(want, bound), at={"t": t})
 
         subject.law(body, t=drawn_times(subject, most=3), key=st.integers(0, 2**16))
 
@@ -235,7 +236,7 @@ def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> Non
     bound = bound + column(loose, ndim) * np.abs(z)
     x_t, eps_hat, noise = (y[clear] for y in inputs)
     got = subject.built.step(x_t, eps_hat, t, s, noise, "ddpm")
-    subject.expect("ddpm step", got, sum(terms), bound, at={"t": t, "s": s})
+    subject.expect("ddpm step", got, Expected(sum(terms), bound), at={"t": t, "s": s})
 
 
 @check("SMP-5", "step")
@@ -276,22 +277,24 @@ def _lands(subject: Subject, rule: Any) -> None:
         loss = 2.0 * (at_s.d_sigma + ratio * at_t.d_sigma) + ROUNDINGS * u * (at_s.sigma + ratio * at_t.sigma)
         loss = loss + 2.0 * ratio * (at_t.sigma + at_t.d_sigma) * at_t.d_alpha / at_t.alpha
         if rule == "ddim":
-            subject.expect("ddim of alpha_t against alpha_s", signal, a_s, carried, at=at)
-            subject.expect("ddim of sigma_t against sigma_s", by_eps, np.sqrt(v_s), loss, at=at)
+            subject.expect("ddim of alpha_t against alpha_s", signal, Expected(a_s, carried), at=at)
+            subject.expect("ddim of sigma_t against sigma_s", by_eps, Expected(np.sqrt(v_s), loss), at=at)
             return
         by_noise = walked(none, none, one)
         slack = 4.0 * limits.coefficient + carried
-        subject.expect("ddpm of alpha_t against alpha_s", signal, a_s, slack, at=at)
+        subject.expect("ddpm of alpha_t against alpha_s", signal, Expected(a_s, slack), at=at)
         power = by_eps**2 + by_noise**2
         more = 2.0 * limits.variance + 8.0 * u * v_s + 2.0 * at_s.d_sigma * at_s.sigma + at_s.d_sigma**2
         limit = more + (2.0 * np.abs(by_eps) + slack + loss) * (slack + loss)
         # A bound that grows with what the target says is none where that is infinite.
         limit = np.where(np.isfinite(power), limit, 0.0)
-        subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, v_s, limit, at=at)
+        subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, Expected(v_s, limit), at=at)
         if isinstance(subject.process, Own):
             # Of a process that is known, SMP-2 says so. Both sides know the scales as well as limits.variance has it.
             variance = v_s * (1.0 - (a_t / a_s) ** 2 * v_s / v_t)
             known = 2.0 * limits.variance + ROUNDINGS * u * v_s
-            subject.expect("ddpm: variance by noise against the posterior's", by_noise**2, variance, known, at=at)
+            subject.expect(
+                "ddpm: variance by noise against the posterior's", by_noise**2, Expected(variance, known), at=at
+            )
 
     subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.integrate import romb
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
@@ -30,7 +31,7 @@ def test_no_noise_at_the_start(subject: Subject) -> None:
     floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
     bound = C * subject.format.u + floor**2
     for reading in readings(subject, zero, ALL):
-        subject.expect(f"alpha_bar by {reading.name}", reading.alpha_bar, 1.0, bound, at={"t": zero})
+        subject.expect(f"alpha_bar by {reading.name}", reading.alpha_bar, Expected(1.0, bound), at={"t": zero})
 
 
 def _rate(subject: Subject) -> None:
@@ -38,7 +39,7 @@ def _rate(subject: Subject) -> None:
     want = exact(subject.process, "beta", t)
     got = subject.built.quantity("beta", t)
     bound = delta(subject.process, "beta", t, subject.format)
-    subject.expect("beta", got, want.value, bound, at={"t": t}, residual=want.residual)
+    subject.expect("beta", got, Expected(want.value, bound, residual=want.residual), at={"t": t})
 
 
 @check("SCH-2", "schedule", on=(Linear,))
@@ -58,7 +59,9 @@ def _alpha_bar(subject: Subject) -> None:
     want = exact(subject.process, "alpha_bar", t)
     for reading in readings(subject, t, ("alpha_bar", "log_alpha_bar")):
         name = f"alpha_bar by {reading.name}"
-        subject.expect(name, reading.alpha_bar, want.value, reading.bound, at={"t": t}, residual=want.residual)
+        subject.expect(
+            name, reading.alpha_bar, Expected(want.value, reading.bound, residual=want.residual), at={"t": t}
+        )
 
 
 @check("SCH-3", "schedule", on=(Linear,))
@@ -92,7 +95,7 @@ def test_alpha_bar_is_the_integral_of_the_rate(subject: Subject) -> None:
     for reading, start in zip(readings(subject, t, BY_RATE), starts(subject, first, BY_RATE), strict=True):
         want = start.alpha_bar * np.exp(-integral)
         bound = reading.bound + start.bound * np.exp(-integral) + want * (np.abs(integral - coarse) + rate)
-        subject.expect(f"exp(-int beta) against {reading.name}", reading.alpha_bar, want, bound, at={"t": t})
+        subject.expect(f"exp(-int beta) against {reading.name}", reading.alpha_bar, Expected(want, bound), at={"t": t})
 
 
 def _loss_of_rate(subject: Subject, nodes: Floats, cuts: npt.NDArray[np.int64], beta: Floats) -> Floats:
@@ -119,13 +122,13 @@ def test_alpha_bar_never_rises(subject: Subject) -> None:
         for reading in readings(subject, t, ALL):
             step, allowed = np.diff(reading.alpha_bar), slack + reading.rounding
             up = np.maximum(step, 0.0) if not np.isnan(step).any() else step
-            subject.expect(f"rise of alpha_bar by {reading.name}", up, 0.0, allowed[1:] + allowed[:-1], at=at)
+            subject.expect(f"rise of alpha_bar by {reading.name}", up, Expected(0.0, allowed[1:] + allowed[:-1]), at=at)
             if isinstance(subject.process, KNOWN):
                 gap = np.diff(exact(subject.process, "alpha_bar", t).value)
                 apart = np.abs(gap) > reading.bound[1:] + reading.bound[:-1]
                 # What falls, by however much, is as wanted here; what does not is shown as it is.
                 shown = np.where(apart & ~(step < 0.0), step, gap)
-                subject.expect(f"fall of alpha_bar by {reading.name}", shown, gap, 0.0, at=at)
+                subject.expect(f"fall of alpha_bar by {reading.name}", shown, Expected(gap, 0.0), at=at)
 
     subject.law(body, drawn=drawn_times(subject, least=2))
 
@@ -141,13 +144,18 @@ def test_log_snr(subject: Subject) -> None:
         want = exact(subject.process, "alpha_bar", t)
         reading = readings(subject, t, ("log_snr",))[0]
         subject.expect(
-            "1/(1 + exp(-log_snr))", reading.alpha_bar, want.value, reading.bound, at={"t": t}, residual=want.residual
+            "1/(1 + exp(-log_snr))",
+            reading.alpha_bar,
+            Expected(want.value, reading.bound, residual=want.residual),
+            at={"t": t},
         )
         return
     by_log_snr, *others = readings(subject, t, ("log_snr", "alpha_bar", "log_alpha_bar", "alpha", "sigma"))
     for other in others:
         name = f"1/(1 + exp(-log_snr)) against {other.name}"
-        subject.expect(name, by_log_snr.alpha_bar, other.alpha_bar, by_log_snr.bound + other.bound, at={"t": t})
+        subject.expect(
+            name, by_log_snr.alpha_bar, Expected(other.alpha_bar, by_log_snr.bound + other.bound), at={"t": t}
+        )
 
 
 @check("SCH-8", "schedule")
@@ -160,7 +168,7 @@ def test_one_alpha_bar_behind_all(subject: Subject) -> None:
             raise NotClaimed("coefficients has one quantity only, and nothing to compare it with")
         for other in others:
             name = f"alpha_bar by {other.name} against {first.name}"
-            subject.expect(name, other.alpha_bar, first.alpha_bar, first.bound + other.bound, at={"t": t})
+            subject.expect(name, other.alpha_bar, Expected(first.alpha_bar, first.bound + other.bound), at={"t": t})
 
     subject.law(body, t=drawn_times(subject))
 
@@ -178,4 +186,4 @@ def test_relative_accuracy(subject: Subject) -> None:
         want, bound = exact(subject.process, name, t), rho(subject.process, name, t, subject.format)
         bound = np.where(asked & (np.abs(want.value) <= subject.format.largest), bound, np.inf)
         bound = np.where(np.isinf(want.value) & asked, 0.0, bound)
-        subject.expect(name, found[name], want.value, bound, at={"t": t}, residual=want.residual)
+        subject.expect(name, found[name], Expected(want.value, bound, residual=want.residual), at={"t": t})

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import romb
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
@@ -39,7 +40,7 @@ def test_drift(subject: Subject) -> None:
     want = -0.5 * beta.reshape(shape) * x.astype(np.float64)
     bound = 0.5 * size * off.reshape(shape) + (4.0 * subject.format.u + JUDGE_U) * np.abs(want)
     bound = bound + subject.format.smallest
-    subject.expect("drift", subject.built.drift(x, t), want, _in_range(subject, bound, want), at={"t": t})
+    subject.expect("drift", subject.built.drift(x, t), Expected(want, _in_range(subject, bound, want)), at={"t": t})
 
 
 @check("SDE-2", "sde", on=(Linear, Cosine))
@@ -56,7 +57,7 @@ def test_diffusion(subject: Subject) -> None:
     limit = off + (4.0 * subject.format.u + JUDGE_U) * beta + subject.format.smallest
     with np.errstate(all="ignore"):
         bound = np.where(wide >= 0.0, limit / np.where(wide + np.sqrt(beta) > 0.0, wide + np.sqrt(beta), 1.0), 0.0)
-    subject.expect("diffusion", wide, np.sqrt(beta), _in_range(subject, bound, beta), at={"t": t})
+    subject.expect("diffusion", wide, Expected(np.sqrt(beta), _in_range(subject, bound, beta)), at={"t": t})
 
 
 @check("SDE-3", "sde", on=CONTINUOUS)
@@ -80,7 +81,7 @@ def test_variance_is_preserved(subject: Subject) -> None:
         if not isinstance(subject.process, Own):
             off = delta(subject.process, "beta", t, subject.format)
             bound = bound + np.abs(x.astype(np.float64)) * off.reshape(shape)
-        subject.expect("drift against -1/2 g^2 x", got, want, _in_range(subject, bound, want), at={"t": t})
+        subject.expect("drift against -1/2 g^2 x", got, Expected(want, _in_range(subject, bound, want)), at={"t": t})
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
 
@@ -109,17 +110,17 @@ def test_rate_is_that_of_the_marginal(subject: Subject) -> None:
         for reading, start in zip(readings(subject, t, ALL), starts(subject, first, ALL), strict=True):
             name = f"alpha_bar by {reading.name} against exp(-int g^2)"
             bound = reading.bound + share * start.bound + slack
-            subject.expect(name, reading.alpha_bar, start.alpha_bar * share, bound, at={"t": t})
+            subject.expect(name, reading.alpha_bar, Expected(start.alpha_bar * share, bound), at={"t": t})
         return
     if "perturb" not in subject.capabilities:
         if isinstance(subject.process, Own):
             raise NotClaimed("of a process of its own, the SDE is held against its schedule or its noising")
         logs, log = (exact(subject.process, "log_alpha_bar", x).value for x in (t, first))
-        subject.expect("exp(-int g^2)", share, np.exp(logs - log), slack + JUDGE_U, at={"t": t})
+        subject.expect("exp(-int g^2)", share, Expected(np.exp(logs - log), slack + JUDGE_U), at={"t": t})
         return
     (alpha, _), (begin, _) = unit_scales(subject, t), unit_scales(subject, first)
     bound = uncertainty(subject, t) + share * uncertainty(subject, first) + 8.0 * subject.format.u + slack
-    subject.expect("alpha^2 of perturb against exp(-int g^2)", alpha**2, begin**2 * share, bound, at={"t": t})
+    subject.expect("alpha^2 of perturb against exp(-int g^2)", alpha**2, Expected(begin**2 * share, bound), at={"t": t})
 
 
 def _in_range(subject: Subject, bound: Floats, size: Floats) -> Floats:

@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import (
     Array,
@@ -73,7 +74,7 @@ def test_times_by_themselves(subject: Subject) -> None:
         for name, values in together.items():
             want = float(alone[name][0])
             bound = _tolerance(subject, t) * max(1.0, abs(want))
-            subject.expect(f"{name}, alone", values[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+            subject.expect(f"{name}, alone", values[i : i + 1], Expected(want, bound), at={"t": t[i : i + 1]})
 
 
 @check("NOT-2", "perturb")
@@ -160,7 +161,7 @@ def test_loss_example_by_example(subject: Subject) -> None:
             want = alone if subject.built.reduction == "none" else alone.mean()
             what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
             # Both sides come from the target: each is off by the bound at most.
-            subject.expect(what, got, want, 2.0 * bound, at={"t": t})
+            subject.expect(what, got, Expected(want, 2.0 * bound), at={"t": t})
 
     served(subject, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)
 
@@ -184,6 +185,6 @@ def _by_example(
                 size = max(1.0, *(float(np.abs(values).max()) for values in (x[i], y[i], *([want] if grows else []))))
                 bound = _tolerance(subject, t) * size
                 what = f"{name}, event of shape {event}, against the example alone"
-                subject.expect(what, together[i : i + 1], want, bound, at={"t": t[i : i + 1]})
+                subject.expect(what, together[i : i + 1], Expected(want, bound), at={"t": t[i : i + 1]})
 
     served(subject, tuple(calls), one)

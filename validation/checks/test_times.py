@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Times
 from refdiff.conformance.subject import Subject
@@ -87,9 +88,11 @@ def test_range(subject: Subject) -> None:
             t, weight = subject.built.times(n, int(seed))
             ends = inside(subject, reach.low, reach.high)
             low, high = (1, len(subject.process.betas)) if isinstance(subject.process, Chain) else ends
-            subject.expect(f"times(n={n})", t, np.clip(t.astype(np.float64), low, high), 0.0, at={"t": t})
+            subject.expect(f"times(n={n})", t, Expected(np.clip(t.astype(np.float64), low, high), 0.0), at={"t": t})
             right = ((weight > 0.0) | (free & (weight == 0.0))) & np.isfinite(weight)
-            subject.expect(f"weight > 0 of times(n={n})", weight, np.where(right, weight, np.nan), 0.0, at={"t": t})
+            subject.expect(
+                f"weight > 0 of times(n={n})", weight, Expected(np.where(right, weight, np.nan), 0.0), at={"t": t}
+            )
 
 
 @by_design(LAW)
@@ -106,7 +109,7 @@ def test_weights_undo_the_density(subject: Subject) -> None:
     levels = even_levels()
     outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, _coarseness(subject))
     what = f"Kolmogorov distance of the law of times ({outcome.n} calls of {MANY})"
-    subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
+    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @by_design(COUNTS)
@@ -143,14 +146,16 @@ def _counted(subject: Subject, what: str, at: Subject | None = None) -> None:
     if subject.claim.draws.weights == "undo" and subject.claim.draws.density == "uniform":
         # An index that no call drew is rarer than 20 in all calls, but for one chain in 10^8.
         slack = 2e-3 + loose + 20.0 * float((chance == 0.0).sum()) / drawn.times.size
-        reported.expect(f"sum of 1/(N weight), {what}", [total], 1.0, slack, at=_first(drawn))
+        reported.expect(f"sum of 1/(N weight), {what}", [total], Expected(1.0, slack), at=_first(drawn))
     if not (np.isfinite(chance).all() and total > 0.0):
-        reported.expect(f"chances of {what}", [np.nan], 1.0, 0.0, at=_first(drawn))
+        reported.expect(f"chances of {what}", [np.nan], Expected(1.0, 0.0), at=_first(drawn))
         return
     if subject.claim.draws.weights == "undo" and subject.claim.draws.density == "declared":
         k = np.clip(drawn.times.ravel()[:MANY].astype(np.int64), 1, steps)
         undone = drawn.weights.ravel()[:MANY] * chance[k - 1] * (steps / total)
-        reported.expect(f"weight times density, {what}", undone, 1.0, 0.01, at={"t": drawn.times.ravel()[:MANY]})
+        reported.expect(
+            f"weight times density, {what}", undone, Expected(1.0, 0.01), at={"t": drawn.times.ravel()[:MANY]}
+        )
     chance = chance / total
     counts = np.stack([np.bincount(np.clip(k, 1, steps) - 1, minlength=steps) for k in drawn.times.astype(np.int64)])
     shares = counts / MANY
@@ -164,12 +169,12 @@ def _counted(subject: Subject, what: str, at: Subject | None = None) -> None:
     worst = int(np.argmax(np.abs(ratio.mean(axis=0) - 1.0)))
     k = np.array([float(starts[np.flatnonzero(kept)[worst]] + 1)])
     name = f"chance of {what} over its own, less 1, at worst ({outcome.n} calls of {MANY})"
-    reported.expect(name, [outcome.statistic * largest], 0.0, outcome.high * largest, at={"t": k})
+    reported.expect(name, [outcome.statistic * largest], Expected(0.0, outcome.high * largest), at={"t": k})
     if whole:
         below = np.cumsum(expected)[:-1]
         law = LAW.judge_shares(np.cumsum(grouped, axis=1)[:, :-1], below)
         name = f"Kolmogorov distance of the law of {what} ({law.n} calls of {MANY})"
-        reported.expect(name, [law.statistic], 0.0, law.high, at=_first(drawn))
+        reported.expect(name, [law.statistic], Expected(0.0, law.high), at=_first(drawn))
 
 
 def _groups(steps: int) -> npt.NDArray[np.intp]:
@@ -185,11 +190,15 @@ def _undone(subject: Subject, drawn: Drawn, law: Law) -> None:
     slack = LAW.bias + 40.0 / drawn.distinct + 4.0 * subject.format.u
     low, high = mass_limits(subject, drawn, slack)
     ends = {"t": np.array([drawn.times.min()])}
-    subject.expect("integral of 1/weight over the range", [law.mass], np.clip(law.mass, low, high), 0.0, at=ends)
+    subject.expect(
+        "integral of 1/weight over the range", [law.mass], Expected(np.clip(law.mass, low, high), 0.0), at=ends
+    )
     if subject.claim.draws.density == "declared":
         t = drawn.times.ravel()[:MANY]
         product = drawn.weights.ravel()[:MANY] * law.density(t)
-        subject.expect("weight times declared density", product, 1.0, 0.01 + 8.0 * subject.format.u, at={"t": t})
+        subject.expect(
+            "weight times declared density", product, Expected(1.0, 0.01 + 8.0 * subject.format.u), at={"t": t}
+        )
 
 
 def _shares(places: Floats, levels: Floats) -> Floats:
@@ -201,7 +210,7 @@ def _shares(places: Floats, levels: Floats) -> Floats:
 
 def _finite(subject: Subject, drawn: Drawn) -> bool:
     if not drawn.finite:
-        subject.expect("times and weights", [np.nan], 0.0, 0.0, at={"t": np.zeros(1)})
+        subject.expect("times and weights", [np.nan], Expected(0.0, 0.0), at={"t": np.zeros(1)})
     return drawn.finite
 
 
@@ -228,7 +237,7 @@ def test_weights_undo_the_density_of_small_batches(subject: Subject) -> None:
         found = weighted(subject, drawn, LEVELS)
         outcome = SMALL.judge_weighted(found.values, found.means, _coarseness(subject))
         what = f"excess of E[w f(t)] over the mean of f, the worst step f ({outcome.n} calls of {places})"
-        subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
+        subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @by_design(ORDER)
@@ -248,7 +257,7 @@ def test_place_says_nothing(subject: Subject) -> None:
         places = law_of(subject, drawn).cdf(drawn.times[:, 0])
     outcome = ORDER.judge(places)
     what = f"Kolmogorov distance of F(t) at the first place from uniform ({outcome.n} calls)"
-    subject.expect(what, [outcome.statistic], 0.0, outcome.high, at=_first(drawn))
+    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @check("TIM-5", "times")
@@ -264,7 +273,7 @@ def test_seeds(subject: Subject) -> None:
     ):
         chance = _agreement(subject, weight[: len(one)]) ** len(one)
         same = np.array_equal(one, other) and chance < IMPOSSIBLE
-        subject.expect(f"times agree for every seed {name}", [float(same)], 0.0, 0.0, at={"t": _one(t)})
+        subject.expect(f"times agree for every seed {name}", [float(same)], Expected(0.0, 0.0), at={"t": _one(t)})
 
 
 def _agreement(subject: Subject, weight: Floats) -> float:
@@ -303,7 +312,9 @@ def test_times_do_not_repeat(subject: Subject) -> None:
     again[first] = False
     outcome = REPEATS.judge_rare(again)
     where = {"t": t[np.argmax(again)][None]}
-    subject.expect(f"share of {outcome.n} times that repeat", [outcome.statistic], 0.0, outcome.high, at=where)
+    subject.expect(
+        f"share of {outcome.n} times that repeat", [outcome.statistic], Expected(0.0, outcome.high), at=where
+    )
 
 
 def _bent(subject: Subject, drawn: Drawn) -> bool:
@@ -321,4 +332,4 @@ def test_batch_has_more_than_one_time(subject: Subject) -> None:
     agree = _agreement(subject, drawn.weights.ravel()) ** (16 * 63) < IMPOSSIBLE
     same = (drawn.times == drawn.times[:, :1]).all(axis=1)
     what = "all batches of 64 hold one time each"
-    subject.expect(what, [float(bool(same.all()) and agree)], 0.0, 0.0, at=_first(drawn))
+    subject.expect(what, [float(bool(same.all()) and agree)], Expected(0.0, 0.0), at=_first(drawn))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Denoiser, Times
 from refdiff.conformance.subject import Subject
@@ -53,7 +54,7 @@ def test_recursion(subject: Subject) -> None:
             got = subject.built.ema(decay, history)
             want, residual = averaged(decay, history)
             bound = recursion_bound(decay, history, subject.format)
-            subject.expect(f"average at decay {decay}", got, want, bound, at=_rows(rows), residual=residual)
+            subject.expect(f"average at decay {decay}", got, Expected(want, bound, residual=residual), at=_rows(rows))
 
 
 @check("TRN-2", "ema")
@@ -63,7 +64,7 @@ def test_constant_weights(subject: Subject) -> None:
     for decay in DECAYS:
         history = np.repeat(_history(subject, SHORT)[-1:], LONG, axis=0)
         got = subject.built.ema(decay, history)
-        subject.expect(f"average of constants at decay {decay}", got, history, 0.0, at=_rows(LONG))
+        subject.expect(f"average of constants at decay {decay}", got, Expected(history, 0.0), at=_rows(LONG))
 
 
 @check("TRN-3", "ema")
@@ -77,7 +78,7 @@ def test_average_moves(subject: Subject) -> None:
         kept = decay**steps
         bound = movement_bound(decay, steps, start, end, subject.format)
         what = f"average {steps} steps after a jump at decay {decay}"
-        subject.expect(what, got, kept * start + (1.0 - kept) * end, bound, at={"start": start, "end": end})
+        subject.expect(what, got, Expected(kept * start + (1.0 - kept) * end, bound), at={"start": start, "end": end})
 
 
 @final
@@ -148,7 +149,7 @@ def test_least_loss_is_reached(subject: Subject) -> None:
     got = np.mean([optimum.loss(trained.at(i), *trained.scales(i)) for i in every])
     want = np.mean([optimum.least(*trained.scales(i)) for i in every])
     what = f"loss of the denoiser, mean over {len(trained.times)} times"
-    subject.expect(what, [got], want, optimum.LOSS, at={"t": trained.times[:1]})
+    subject.expect(what, [got], Expected(want, optimum.LOSS), at={"t": trained.times[:1]})
 
 
 @check("TRN-5", "fit", on=KNOWN)
@@ -156,7 +157,7 @@ def test_score_is_learned(subject: Subject) -> None:
     """TRN-5: at each time, sigma^2 times the mean square of the error of the score."""
     trained = _trained(subject, optimum.SHARES)
     got = [optimum.score_error(trained.at(i), *trained.scales(i)) for i in range(len(trained.times))]
-    subject.expect("sigma^2 E (s_hat - s)^2", got, 0.0, optimum.SCORE, at={"t": trained.times})
+    subject.expect("sigma^2 E (s_hat - s)^2", got, Expected(0.0, optimum.SCORE), at={"t": trained.times})
 
 
 @check("TRN-6", "fit", on=KNOWN)
@@ -169,4 +170,4 @@ def test_samples_have_the_law_of_the_data(subject: Subject) -> None:
     predicts, scales = [trained.at(i) for i in falling], [trained.scales(i) for i in falling]
     got = optimum.flow_distance(predicts, scales)
     what = f"Kolmogorov distance after {len(scales) - 1} steps of the flow"
-    subject.expect(what, [got], 0.0, optimum.LAW, at={"t": trained.times[:1]})
+    subject.expect(what, [got], Expected(0.0, optimum.LAW), at={"t": trained.times[:1]})

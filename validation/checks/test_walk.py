@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.check import check
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Times
 from refdiff.conformance.subject import Subject
@@ -97,7 +98,7 @@ def test_walk(subject: Subject) -> None:
         x = subject.built.step(x, subject.format.rounded(eps_hat), later, earlier, noise, "ddpm")
     outcome = LAW.judge(want.cdf(x.astype(np.float64).ravel()))
     what = f"Kolmogorov distance after {len(times) - 1} ddpm steps ({outcome.n} draws)"
-    subject.expect(what, [outcome.statistic], 0.0, outcome.high, at={"t": times[-1]})
+    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at={"t": times[-1]})
 
 
 def _shape(subject: Subject) -> tuple[int, ...]:
