@@ -15,7 +15,7 @@ from refdiff.conformance.subject import Subject
 from ..expected.losses import Batch, Kind, Known, Losses
 from ..expected.tiers import delta, exact
 from ..oracles.certified import Floats, Quantity
-from .readings import scales
+from .inferred import scales
 
 BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
 """Quantities that determine the decay of alpha_bar."""

@@ -11,7 +11,7 @@ from refdiff.conformance.subject import Subject
 from ..expected.posteriors import Bounds, bounds_of
 from ..expected.tiers import delta, of_variance
 from ..oracles.certified import Floats
-from .readings import uncertainty
+from .inferred import uncertainty
 
 
 def bounds(

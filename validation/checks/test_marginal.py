@@ -14,53 +14,53 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process, Times
 from refdiff.conformance.subject import Subject
 
-from ..expected.tiers import JUDGE_U, KNOWN, Scales, delta, exact, in_rho_domain, must_scales, rho, should_scales
+from ..expected.marginal import noised
+from ..expected.tiers import KNOWN, Scales, delta, exact, in_rho_domain, must, must_scales, root, should, should_scales
 from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_events, drawn_times, edges, event_of, span, times
-from .readings import scales, uncertainty, unit_scales
+from .inferred import scales, uncertainty, unit_scales
+from .probes import column
 
 KEYS = st.integers(0, 2**16)
 
 
-def _scale(subject: Subject, name: str, got: Array | Floats, t: Times) -> None:
-    if name == "alpha":
-        want, bound = exact(subject.process, "alpha", t), delta(subject.process, "alpha", t, subject.format)
-        subject.expect("alpha", got, Expected(want.value, bound, residual=want.residual), at={"t": t})
-        return
+def _alpha(subject: Subject, got: Array | Floats, t: Times) -> None:
+    subject.expect("alpha", got, must(subject.process, "alpha", t, subject.format), at={"t": t})
+
+
+def _sigma(subject: Subject, got: Array | Floats, t: Times) -> None:
     # The clause bounds sigma^2; reported as an error of sigma, which is what the target gave.
-    sigma, variance = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
-    wide = np.asarray(got, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        bound = variance / np.where(wide + sigma.value > 0.0, wide + sigma.value, np.sqrt(variance))
-    subject.expect("sigma", wide, Expected(sigma.value, bound, residual=sigma.residual), at={"t": t})
+    sigma, off = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
+    tolerance = root(got.astype(np.float64), sigma.value, off)
+    subject.expect("sigma", got, Expected(sigma.value, tolerance, residual=sigma.residual), at={"t": t})
 
 
 @check("MAR-1", "schedule", on=KNOWN)
 def test_alpha(subject: Subject) -> None:
     """MAR-1: alpha = sqrt(alpha_bar), as `coefficients` has it."""
     t = times(subject)
-    _scale(subject, "alpha", subject.built.quantity("alpha", t), t)
+    _alpha(subject, subject.built.quantity("alpha", t), t)
 
 
 @check("MAR-2", "schedule", on=KNOWN)
 def test_sigma(subject: Subject) -> None:
     """MAR-2: sigma = sqrt(1 - alpha_bar), as `coefficients` has it."""
     t = times(subject)
-    _scale(subject, "sigma", subject.built.quantity("sigma", t), t)
+    _sigma(subject, subject.built.quantity("sigma", t), t)
 
 
 @check("MAR-1", "perturb", on=KNOWN)
 def test_alpha_of_perturb(subject: Subject) -> None:
     """MAR-1: what `perturb` makes of x_0 = 1 and no noise is alpha."""
     t = times(subject)
-    _scale(subject, "alpha", unit_scales(subject, t)[0], t)
+    _alpha(subject, unit_scales(subject, t)[0], t)
 
 
 @check("MAR-2", "perturb", on=KNOWN)
 def test_sigma_of_perturb(subject: Subject) -> None:
     """MAR-2: what `perturb` makes of x_0 = 0 and eps = 1 is sigma."""
     t = times(subject)
-    _scale(subject, "sigma", unit_scales(subject, t)[1], t)
+    _sigma(subject, unit_scales(subject, t)[1], t)
 
 
 def _preserved(subject: Subject, alpha: Array | Floats, sigma: Array | Floats, t: Times) -> None:
@@ -89,27 +89,15 @@ def test_perturb_preserves_variance(subject: Subject) -> None:
     subject.law(lambda t: _preserved(subject, *unit_scales(subject, t), t), t=drawn_times(subject))
 
 
-def _noised(x_0: Array, eps: Array, at: Scales) -> tuple[Floats, Floats]:
-    """Return alpha x_0 + sigma eps and the sum of the magnitudes of its terms, in binary64."""
-    q = at.shaped(x_0.ndim)
-    signal, noise = q.alpha * x_0.astype(np.float64), q.sigma * eps.astype(np.float64)
-    return signal + noise, np.abs(signal) + np.abs(noise)
-
-
-def _noised_bound(subject: Subject, x_0: Array, eps: Array, at: Scales) -> Floats:
-    q, size = at.shaped(x_0.ndim), _noised(x_0, eps, at)[1]
-    scaled = np.abs(x_0.astype(np.float64)) * q.d_alpha + np.abs(eps.astype(np.float64)) * q.d_sigma
-    return np.asarray(scaled + (4.0 * subject.format.u + JUDGE_U) * size + subject.format.smallest)
-
-
 @check("MAR-4", "perturb", on=KNOWN)
 def test_perturb(subject: Subject) -> None:
     """MAR-4: x_t = alpha x_0 + sigma eps."""
     event = event_of(subject, (3,))
-    t, at = (found := times(subject, event=event)), must_scales(subject.process, found, subject.format)
+    t = times(subject, event=event)
     x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
-    bound = _noised_bound(subject, x_0, eps, at)
-    subject.expect("x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t})
+    got = subject.built.perturb(x_0, eps, t)
+    expected = noised(x_0, eps, must_scales(subject.process, t, subject.format), subject.format)
+    subject.expect("x_t", got, expected, at={"t": t})
 
 
 @check("MAR-4", "perturb")
@@ -119,11 +107,9 @@ def test_perturb_is_linear(subject: Subject) -> None:
 
     def body(t: Times, key: int) -> None:
         x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
-        at = Scales(*unit_scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
-        bound = _noised_bound(subject, x_0, eps, at)
-        subject.expect(
-            "x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t}
-        )
+        own = Scales(*unit_scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
+        got = subject.built.perturb(x_0, eps, t)
+        subject.expect("x_t", got, noised(x_0, eps, own, subject.format), at={"t": t})
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
 
@@ -136,10 +122,11 @@ def test_batch_order(subject: Subject) -> None:
     def body(t: Times, key: int) -> None:
         x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         order = np.random.default_rng(key).permutation(len(t))
-        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
-        want = subject.built.perturb(x_0, eps, t)[order].astype(np.float64)
+        before = subject.built.perturb(x_0, eps, t)
         got = subject.built.perturb(x_0[order], eps[order], t[order])
-        subject.expect("x_t of the permuted batch", got, Expected(want, bound[order]), at={"t": t[order]})
+        tolerance = 2.0 * noised(x_0, eps, scales(subject, t), subject.format).tolerance
+        expected = Expected(before, tolerance).rows(order)
+        subject.expect("x_t of the permuted batch", got, expected, at={"t": t[order]})
 
     subject.law(body, t=drawn_times(subject, least=2), key=KEYS)
 
@@ -152,9 +139,9 @@ def test_event_shape(subject: Subject) -> None:
         event = tuple(size or len(t) for size in event)
         x_0, eps = (drawn_data(subject, t, event, key + i) for i in (0, 1))
         got = subject.built.perturb(x_0, eps, t)
-        want = by_columns(x_0, eps, t) if subject.claim.events is None else by_rows(x_0, eps, t)
-        bound = 2.0 * _noised_bound(subject, x_0, eps, scales(subject, t))
-        subject.expect(f"x_t of event shape {event}", got, Expected(want.astype(np.float64), bound), at={"t": t})
+        apart = by_columns(x_0, eps, t) if subject.claim.events is None else by_rows(x_0, eps, t)
+        tolerance = 2.0 * noised(x_0, eps, scales(subject, t), subject.format).tolerance
+        subject.expect(f"x_t of event shape {event}", got, Expected(apart, tolerance), at={"t": t})
 
     def by_columns(x_0: Array, eps: Array, t: Times) -> Array:
         flat_x_0, flat_eps = (x.reshape(len(t), -1) for x in (x_0, eps))
@@ -245,12 +232,9 @@ def test_relative_accuracy_of_perturb(subject: Subject) -> None:
 
 
 def _relative(subject: Subject, found: Mapping[str, Array | Floats], t: Times) -> None:
-    asked = in_rho_domain(subject.process, t, subject.format)
     for name in ("alpha", "sigma"):
         if name in found:
-            want, bound = exact(subject.process, name, t), rho(subject.process, name, t, subject.format)
-            limit = np.where(asked, bound, np.inf)
-            subject.expect(name, found[name], Expected(want.value, limit, residual=want.residual), at={"t": t})
+            subject.expect(name, found[name], should(subject.process, name, t, subject.format), at={"t": t})
 
 
 @check("MAR-11", "perturb", on=KNOWN)
@@ -258,8 +242,8 @@ def test_perturb_relative_accuracy(subject: Subject) -> None:
     """MAR-11: x_t is as accurate as its terms."""
     event, fmt = event_of(subject, (3,)), subject.format
     t = np.concatenate([times(subject, event=event), edges(subject)])
-    at = should_scales(subject.process, t, fmt)
     x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
-    bound = _noised_bound(subject, x_0, eps, at)
-    bound = np.where(in_rho_domain(subject.process, t, fmt).reshape(-1, *(1,) * len(event)), bound, np.inf)
-    subject.expect("x_t", subject.built.perturb(x_0, eps, t), Expected(_noised(x_0, eps, at)[0], bound), at={"t": t})
+    got = subject.built.perturb(x_0, eps, t)
+    expected = noised(x_0, eps, should_scales(subject.process, t, fmt), fmt)
+    domain = column(in_rho_domain(subject.process, t, fmt), x_0.ndim)
+    subject.expect("x_t", got, replace(expected, domain=domain), at={"t": t})

@@ -12,7 +12,7 @@ from refdiff.conformance.subject import Subject
 from ..expected.tiers import KNOWN, exact, in_rho_domain
 from ..oracles.certified import Quantity
 from .grids import drawn_times, edges, times
-from .readings import uncertainty, unit_scales
+from .inferred import uncertainty, unit_scales
 
 QUANTITIES: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta")
 

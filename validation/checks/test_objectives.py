@@ -27,8 +27,8 @@ from ..expected.losses import (
 )
 from ..expected.tiers import JUDGE_U
 from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
+from .inferred import scales
 from .losses import asked, asked_of, known_scales, reduced, time_loss
-from .readings import scales
 from .serving import served
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")

@@ -16,7 +16,7 @@ from refdiff.conformance.subject import Subject
 from ..expected.conversions import TERMS, Converted, Pair, converted, parts
 from ..expected.tiers import KNOWN, Scales, in_rho_domain, must_scales, should_scales
 from .grids import drawn_data, drawn_times, event_of, times
-from .readings import scales
+from .inferred import scales
 from .serving import served
 
 KEYS = st.integers(0, 2**16)

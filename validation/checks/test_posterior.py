@@ -14,9 +14,9 @@ from refdiff.conformance.subject import Subject
 from ..expected.posteriors import coefficients, scales_of
 from ..expected.tiers import KNOWN
 from .grids import drawn_data, drawn_times, event_of, times
+from .inferred import scales, uncertainty, unit_scales
 from .posteriors import bounds
 from .probes import affordable, column, earlier, probe
-from .readings import scales, uncertainty, unit_scales
 from .serving import served
 
 

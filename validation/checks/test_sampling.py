@@ -21,9 +21,9 @@ from ..expected.propagation import Ingredients, Terms, propagated
 from ..expected.tiers import KNOWN, delta, exact, must_scales, of_variance
 from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_times, event_of, times
+from .inferred import placed, scales, unit_scales
 from .posteriors import bounds
 from .probes import column, earlier, every, first_served, step_inputs
-from .readings import placed, scales, unit_scales
 from .serving import served
 
 ROUNDINGS = 12.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import numpy.typing as npt
-from scipy.integrate import romb
 
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
@@ -12,10 +12,11 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
-from ..expected.tiers import KNOWN, C, delta, exact, in_rho_domain, rho
+from ..expected.integral import CUTS, romberg
+from ..expected.tiers import KNOWN, C, delta, exact, must, should
 from ..oracles.certified import Floats
 from .grids import drawn_times, dyadic_nodes, edges, serves, times
-from .readings import readings, rise, starts
+from .inferred import inferred, rise, starts
 
 CONTINUOUS = (Linear, Cosine, Own)
 ALL: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
@@ -30,16 +31,14 @@ def test_no_noise_at_the_start(subject: Subject) -> None:
     zero = np.zeros(1, dtype=subject.format.carrier)
     floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
     bound = C * subject.format.u + floor**2
-    for reading in readings(subject, zero, ALL):
-        subject.expect(f"alpha_bar by {reading.name}", reading.alpha_bar, Expected(1.0, bound), at={"t": zero})
+    for one in inferred(subject, zero, ALL):
+        subject.expect(f"alpha_bar by {one.name}", one.alpha_bar, Expected(1.0, bound), at={"t": zero})
 
 
 def _rate(subject: Subject) -> None:
     t = times(subject)
-    want = exact(subject.process, "beta", t)
     got = subject.built.quantity("beta", t)
-    bound = delta(subject.process, "beta", t, subject.format)
-    subject.expect("beta", got, Expected(want.value, bound, residual=want.residual), at={"t": t})
+    subject.expect("beta", got, must(subject.process, "beta", t, subject.format), at={"t": t})
 
 
 @check("SCH-2", "schedule", on=(Linear,))
@@ -56,12 +55,9 @@ def test_cosine_rate(subject: Subject) -> None:
 
 def _alpha_bar(subject: Subject) -> None:
     t = times(subject)
-    want = exact(subject.process, "alpha_bar", t)
-    for reading in readings(subject, t, ("alpha_bar", "log_alpha_bar")):
-        name = f"alpha_bar by {reading.name}"
-        subject.expect(
-            name, reading.alpha_bar, Expected(want.value, reading.bound, residual=want.residual), at={"t": t}
-        )
+    alpha_bar = exact(subject.process, "alpha_bar", t)
+    for one in inferred(subject, t, ("alpha_bar", "log_alpha_bar")):
+        subject.expect(f"alpha_bar by {one.name}", one.alpha_bar, one.expected(alpha_bar), at={"t": t})
 
 
 @check("SCH-3", "schedule", on=(Linear,))
@@ -85,21 +81,17 @@ def test_alpha_bar_is_the_integral_of_the_rate(subject: Subject) -> None:
     """
     nodes = dyadic_nodes(subject)
     beta = subject.built.quantity("beta", subject.format.rounded(nodes)).astype(np.float64)
-    cuts = np.array([16, 32, 64])
-    spacing = float(nodes[1] - nodes[0])
-    integral = np.array([romb(beta[: k + 1], dx=spacing) for k in cuts])
-    coarse = np.array([romb(beta[: k + 1 : 2], dx=2.0 * spacing) for k in cuts])
-    t = subject.format.rounded(nodes[cuts])
-    rate = _loss_of_rate(subject, nodes, cuts, beta)
-    first = subject.format.rounded(nodes[:1])
-    for reading, start in zip(readings(subject, t, BY_RATE), starts(subject, first, BY_RATE), strict=True):
-        want = start.alpha_bar * np.exp(-integral)
-        bound = reading.bound + start.bound * np.exp(-integral) + want * (np.abs(integral - coarse) + rate)
-        subject.expect(f"exp(-int beta) against {reading.name}", reading.alpha_bar, Expected(want, bound), at={"t": t})
+    integral, error = romberg(beta, float(nodes[1] - nodes[0]))
+    error = error + _error_of_rate(subject, nodes, beta)
+    t, first = subject.format.rounded(nodes[CUTS]), subject.format.rounded(nodes[:1])
+    for one, start in zip(inferred(subject, t, BY_RATE), starts(subject, first, BY_RATE), strict=True):
+        value = start.alpha_bar * np.exp(-integral)
+        tolerance = one.tolerance + start.tolerance * np.exp(-integral) + value * error
+        subject.expect(f"exp(-int beta) against {one.name}", one.alpha_bar, Expected(value, tolerance), at={"t": t})
 
 
-def _loss_of_rate(subject: Subject, nodes: Floats, cuts: npt.NDArray[np.int64], beta: Floats) -> Floats:
-    """Return how far the integral of the rate over each cut may be off: its length times the rate's largest bound.
+def _error_of_rate(subject: Subject, nodes: Floats, beta: Floats) -> Floats:
+    """Return the error of each integral of the rate: its length times the rate's largest tolerance.
 
     Of a library's own rate the conditioning is read from the target, and kappa(beta) is at most t beta' + beta.
     """
@@ -108,7 +100,7 @@ def _loss_of_rate(subject: Subject, nodes: Floats, cuts: npt.NDArray[np.int64], 
         off = C * fmt.u * (1.0 + 2.0 * beta + nodes * np.abs(np.gradient(beta, nodes[1] - nodes[0])))
     else:
         off = delta(subject.process, "beta", fmt.rounded(nodes), fmt)
-    return np.array([(nodes[k] - nodes[0]) * off[: k + 1].max() for k in cuts])
+    return np.array([(nodes[k] - nodes[0]) * off[: k + 1].max() for k in CUTS])
 
 
 @check("SCH-6", "schedule")
@@ -119,16 +111,16 @@ def test_alpha_bar_never_rises(subject: Subject) -> None:
         t = drawn[np.argsort(drawn)]
         at = {"t": t[1:], "after": t[:-1]}
         slack = rise(subject, t)
-        for reading in readings(subject, t, ALL):
-            step, allowed = np.diff(reading.alpha_bar), slack + reading.rounding
+        for one in inferred(subject, t, ALL):
+            step, allowed = np.diff(one.alpha_bar), slack + one.rounding
             up = np.maximum(step, 0.0) if not np.isnan(step).any() else step
-            subject.expect(f"rise of alpha_bar by {reading.name}", up, Expected(0.0, allowed[1:] + allowed[:-1]), at=at)
+            subject.expect(f"rise of alpha_bar by {one.name}", up, Expected(0.0, allowed[1:] + allowed[:-1]), at=at)
             if isinstance(subject.process, KNOWN):
                 gap = np.diff(exact(subject.process, "alpha_bar", t).value)
-                apart = np.abs(gap) > reading.bound[1:] + reading.bound[:-1]
-                # What falls, by however much, is as wanted here; what does not is shown as it is.
+                apart = np.abs(gap) > one.tolerance[1:] + one.tolerance[:-1]
+                # Any fall is right here, whatever its size; a step that does not fall is shown as it is.
                 shown = np.where(apart & ~(step < 0.0), step, gap)
-                subject.expect(f"fall of alpha_bar by {reading.name}", shown, Expected(gap, 0.0), at=at)
+                subject.expect(f"fall of alpha_bar by {one.name}", shown, Expected(gap, 0.0), at=at)
 
     subject.law(body, drawn=drawn_times(subject, least=2))
 
@@ -141,21 +133,14 @@ def test_log_snr(subject: Subject) -> None:
     if "log_snr" not in found:
         raise NotClaimed("coefficients has no log_snr")
     if isinstance(subject.process, KNOWN):
-        want = exact(subject.process, "alpha_bar", t)
-        reading = readings(subject, t, ("log_snr",))[0]
-        subject.expect(
-            "1/(1 + exp(-log_snr))",
-            reading.alpha_bar,
-            Expected(want.value, reading.bound, residual=want.residual),
-            at={"t": t},
-        )
+        (one,) = inferred(subject, t, ("log_snr",))
+        expected = one.expected(exact(subject.process, "alpha_bar", t))
+        subject.expect("1/(1 + exp(-log_snr))", one.alpha_bar, expected, at={"t": t})
         return
-    by_log_snr, *others = readings(subject, t, ("log_snr", "alpha_bar", "log_alpha_bar", "alpha", "sigma"))
+    by_log_snr, *others = inferred(subject, t, ("log_snr", "alpha_bar", "log_alpha_bar", "alpha", "sigma"))
     for other in others:
         name = f"1/(1 + exp(-log_snr)) against {other.name}"
-        subject.expect(
-            name, by_log_snr.alpha_bar, Expected(other.alpha_bar, by_log_snr.bound + other.bound), at={"t": t}
-        )
+        subject.expect(name, by_log_snr.alpha_bar, other.agrees(by_log_snr), at={"t": t})
 
 
 @check("SCH-8", "schedule")
@@ -163,12 +148,12 @@ def test_one_alpha_bar_behind_all(subject: Subject) -> None:
     """SCH-8: alpha_bar, log_alpha_bar, alpha, sigma and log_snr at one t tell one alpha_bar."""
 
     def body(t: Times) -> None:
-        first, *others = readings(subject, t, ALL)
+        first, *others = inferred(subject, t, ALL)
         if not others:
             raise NotClaimed("coefficients has one quantity only, and nothing to compare it with")
         for other in others:
             name = f"alpha_bar by {other.name} against {first.name}"
-            subject.expect(name, other.alpha_bar, Expected(first.alpha_bar, first.bound + other.bound), at={"t": t})
+            subject.expect(name, other.alpha_bar, first.agrees(other), at={"t": t})
 
     subject.law(body, t=drawn_times(subject))
 
@@ -177,13 +162,12 @@ def test_one_alpha_bar_behind_all(subject: Subject) -> None:
 def test_relative_accuracy(subject: Subject) -> None:
     """SCH-9: log_alpha_bar, alpha_bar, beta and log_snr are accurate relative to themselves."""
     t = np.concatenate([times(subject), edges(subject)])
-    asked = in_rho_domain(subject.process, t, subject.format)
     found = subject.built.coefficients(t)
     names = [name for name in ("log_alpha_bar", "alpha_bar", "beta", "log_snr") if name in found]
     if not names:
         raise NotClaimed("coefficients has none of log_alpha_bar, alpha_bar, beta and log_snr")
     for name in names:
-        want, bound = exact(subject.process, name, t), rho(subject.process, name, t, subject.format)
-        bound = np.where(asked & (np.abs(want.value) <= subject.format.largest), bound, np.inf)
-        bound = np.where(np.isinf(want.value) & asked, 0.0, bound)
-        subject.expect(name, found[name], Expected(want.value, bound, residual=want.residual), at={"t": t})
+        expected = should(subject.process, name, t, subject.format)
+        # A finite value that overflows the format is no fault; an infinite one has the tolerance 0.
+        held = (np.abs(expected.value) <= subject.format.largest) | np.isinf(expected.value)
+        subject.expect(name, found[name], replace(expected, domain=expected.domain & held), at={"t": t})

@@ -28,8 +28,8 @@ from refdiff.conformance.subject import Subject
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS, Pair
 from ..expected.losses import Batch, Kind, losses
 from .grids import drawn_data, events_of, middle
+from .inferred import scales
 from .losses import asked, known_scales, reduced
-from .readings import scales
 from .serving import served
 
 BATCH = 5

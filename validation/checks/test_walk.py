@@ -22,9 +22,9 @@ from ..oracles.mixture import TWO
 from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
 from .grids import event_of
+from .inferred import rounding, scales
 from .posteriors import bounds
 from .probes import first_served, last_served
-from .readings import rounding, scales
 
 LAW = Design(
     name="sampler-law",

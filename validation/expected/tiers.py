@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process, Times
@@ -82,6 +83,18 @@ def rho(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Floats:
     return np.where(settled, 0.0, bound)
 
 
+def must(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Expected:
+    """Return a quantity with its MUST tolerance (NUM-1)."""
+    column = exact(process, quantity, t)
+    return Expected(column.value, delta(process, quantity, t, fmt), residual=column.residual)
+
+
+def should(process: Process, quantity: Quantity, t: Times, fmt: Format) -> Expected:
+    """Return a quantity with its SHOULD tolerance, on the domain of NUM-2 (of a chain, every index)."""
+    column, domain = exact(process, quantity, t), isinstance(process, Chain) or in_rho_domain(process, t, fmt)
+    return Expected(column.value, rho(process, quantity, t, fmt), domain, column.residual)
+
+
 def in_rho_domain(process: Process, t: Times, fmt: Format) -> npt.NDArray[np.bool_]:
     """Return where the SHOULD bound applies: at t = 0, and where log alpha_bar is a normal number of the format.
 
@@ -139,6 +152,13 @@ def should_scales(process: Process, t: Times, fmt: Format) -> Scales:
         rho(process, "alpha", t, fmt),
         rho(process, "sigma", t, fmt),
     )
+
+
+def root(got: Floats, value: Floats, off: Floats) -> Floats:
+    """Return the tolerance of an output whose square has the tolerance `off`: |got^2 - value^2| <= off."""
+    total = got + value
+    with np.errstate(all="ignore"):
+        return np.asarray(off / np.where(total > 0.0, total, np.sqrt(off)))
 
 
 def of_variance(sigma: Floats, d_variance: Floats) -> Floats:

@@ -8,49 +8,58 @@ from typing import final
 
 import numpy as np
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Own, Quantity, Times
 from refdiff.conformance.subject import Subject
 
 from ..expected.tiers import C, Scales, delta, exact, must_scales, of_variance
-from ..oracles.certified import Floats
+from ..oracles.certified import Column, Floats
 from .grids import LARGEST, event_of, span
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Inferred:
     """alpha_bar inferred from one quantity of the target."""
 
     name: Quantity
     alpha_bar: Floats
-    bound: Floats
-    """Tolerance relative to the exact alpha_bar: delta, and the rounding of this quantity."""
+    tolerance: Floats
+    """Distance that the exact alpha_bar may have: delta, and the rounding of this quantity."""
     rounding: Floats
     """The part of the tolerance due to rounding of this quantity."""
 
+    def expected(self, exact: Column) -> Expected:
+        """Return the exact alpha_bar within the tolerance."""
+        return Expected(exact.value, self.tolerance, residual=exact.residual)
 
-def readings(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
-    """Return a reading for each of the names that the target reports. Raises NotClaimed if it has none."""
+    def agrees(self, other: Inferred) -> Expected:
+        """Return this alpha_bar as expected of another inference, within both tolerances."""
+        return Expected(self.alpha_bar, self.tolerance + other.tolerance)
+
+
+def inferred(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Inferred]:
+    """Return alpha_bar from each of the named quantities that the target reports. Raises NotClaimed if it has none."""
     found = subject.built.coefficients(t)
     present = [name for name in names if name in found]
     if not present:
         raise NotClaimed(f"coefficients has none of {', '.join(names)}")
-    return [_reading(subject, name, found[name], t) for name in present]
+    return [_inferred(subject, name, found[name], t) for name in present]
 
 
-def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Reading]:
-    """Return the readings at one time from which an integral of the rate starts.
+def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Inferred]:
+    """Return alpha_bar at one time from which an integral of the rate starts.
 
     At t = 0 of a process without a floor, alpha_bar is 1 whatever the target returns.
     """
-    found = readings(subject, t, names)
+    found = inferred(subject, t, names)
     if float(t[0]) > 0.0 or (isinstance(subject.process, Own) and subject.process.sigma_min > 0.0):
         return found
-    return [Reading(reading.name, np.ones(1), np.zeros(1), np.zeros(1)) for reading in found]
+    return [Inferred(one.name, np.ones(1), np.zeros(1), np.zeros(1)) for one in found]
 
 
-def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Reading:
+def _inferred(subject: Subject, name: Quantity, values: Array, t: Times) -> Inferred:
     wide, u = values.astype(np.float64), subject.format.u
     with np.errstate(all="ignore"):
         alpha_bar = _TELLS[name](wide)
@@ -62,13 +71,13 @@ def _reading(subject: Subject, name: Quantity, values: Array, t: Times) -> Readi
         }.get(name, np.zeros(()))
         # At the ends a logarithm is infinite, and what it multiplies is 0.
         more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
-    return Reading(name, alpha_bar, uncertainty(subject, t) + more, more)
+    return Inferred(name, alpha_bar, uncertainty(subject, t) + more, more)
 
 
 def uncertainty(subject: Subject, t: Times) -> Floats:
     """Return delta(alpha_bar). For a process of the library's own its conditioning is read from the target.
 
-    With a floor of sigma two readings may differ by sigma_min^2 more. If sigma(0) = sigma_min, then either
+    With a floor of sigma two inferences may differ by sigma_min^2 more. If sigma(0) = sigma_min, then either
     alpha^2 = 1 - sigma^2, and alpha_bar(0) = 1 - sigma_min^2; or sigma^2 = 1 - alpha^2 + sigma_min^2, at every t.
     """
     floor = subject.process.sigma_min**2 if isinstance(subject.process, Own) else 0.0
