@@ -61,16 +61,15 @@ def starts(subject: Subject, t: Times, names: Sequence[Quantity]) -> list[Inferr
 
 def _inferred(subject: Subject, name: Quantity, values: Array, t: Times) -> Inferred:
     wide, u = values.astype(np.float64), subject.format.u
-    with np.errstate(all="ignore"):
-        alpha_bar = _TELLS[name](wide)
-        # |d alpha_bar/d value| |value|: the change of alpha_bar from rounding the value.
-        sensitivity = {
-            "log_alpha_bar": alpha_bar * np.abs(wide),
-            "alpha": 2.0 * alpha_bar,
-            "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
-        }.get(name, np.zeros(()))
-        # At the ends a logarithm is infinite, and what it multiplies is 0.
-        more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
+    alpha_bar = _TELLS[name](wide)
+    # |d alpha_bar/d value| |value|: the change of alpha_bar from rounding the value.
+    sensitivity = {
+        "log_alpha_bar": alpha_bar * np.abs(wide),
+        "alpha": 2.0 * alpha_bar,
+        "log_snr": alpha_bar * (1.0 - alpha_bar) * np.abs(wide),
+    }.get(name, np.zeros(()))
+    # At the ends a logarithm is infinite, and what it multiplies is 0.
+    more = np.asarray(4.0 * u * np.where(np.isfinite(sensitivity), sensitivity, 0.0))
     return Inferred(name, alpha_bar, uncertainty(subject, t) + more, more)
 
 
@@ -119,9 +118,8 @@ def scales(subject: Subject, t: Times) -> Scales:
         return must_scales(subject.process, t, subject.format)
     alpha, sigma = unit_scales(subject, t)
     loss, floor = _own_rounding(subject, t), subject.process.sigma_min**2
-    with np.errstate(all="ignore"):
-        d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
-        return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
+    d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
+    return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
 
 
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
@@ -155,9 +153,8 @@ def _told_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:
         raise NotClaimed("expected a claim with perturb or schedule, from which alpha and sigma follow, got neither")
     found = {name: x.astype(np.float64) for name, x in subject.built.coefficients(t).items()}
     floor = subject.process.sigma_min if isinstance(subject.process, Own) else 0.0
-    with np.errstate(all="ignore"):
-        alphas = [tell(found[name]) for name, tell in _ALPHA.items() if name in found]
-        sigmas = [tell(found[name]) for name, tell in (_SIGMA if floor else _SIGMA | _REST).items() if name in found]
+    alphas = [tell(found[name]) for name, tell in _ALPHA.items() if name in found]
+    sigmas = [tell(found[name]) for name, tell in (_SIGMA if floor else _SIGMA | _REST).items() if name in found]
     if not (alphas and sigmas):
         raise NotClaimed("coefficients has no quantities that determine alpha and sigma")
     return np.asarray(alphas[0]), np.asarray(sigmas[0])
@@ -179,9 +176,8 @@ def _own_conditioning(subject: Subject, t: Times) -> Floats:
     fmt, (least, most) = subject.format, span(subject)
     low, high = (np.clip(fmt.rounded(x * t), least, most).astype(fmt.carrier) for x in (0.9, 1.1))
     wide = t.astype(np.float64)
-    with np.errstate(all="ignore"):
-        share = (high.astype(np.float64) - low.astype(np.float64)) / wide
-        slope = 2.0 * np.abs(_bare(subject, low) - _bare(subject, high)) / share
+    share = (high.astype(np.float64) - low.astype(np.float64)) / wide
+    slope = 2.0 * np.abs(_bare(subject, low) - _bare(subject, high)) / share
     return np.asarray(np.where(share > 0.0, slope, 0.0))
 
 
@@ -190,10 +186,9 @@ def _bare(subject: Subject, t: Times) -> Floats:
     if "schedule" not in subject.capabilities:
         return unit_scales(subject, t)[0] ** 2
     found = subject.built.coefficients(t)
-    with np.errstate(all="ignore"):
-        for name, tell in _TELLS.items():
-            if name in found:
-                return np.asarray(tell(found[name].astype(np.float64)))
+    for name, tell in _TELLS.items():
+        if name in found:
+            return np.asarray(tell(found[name].astype(np.float64)))
     raise NotClaimed("coefficients has no quantity that determines alpha_bar")
 
 

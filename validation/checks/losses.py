@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import Misbehaviour, NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, Own, Times, Weighting
 from refdiff.conformance.reproducer import Predicts
 from refdiff.conformance.subject import Subject
 
-from ..expected.losses import Batch, Kind, Known, Losses
+from ..expected.losses import Batch, Kind, Known, mean
 from ..expected.tiers import delta, exact
 from ..oracles.certified import Floats, Quantity
 from .inferred import scales
@@ -31,13 +32,13 @@ def known_scales(subject: Subject, t: Times, weight: Weighting) -> Known:
     return Known(scales(subject, t), beta, delta(subject.process, "beta", t, subject.format))
 
 
-def asked(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
+def call(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
     """Call the target's loss with a denoiser that returns a given prediction."""
     denoiser = Predicts(batch.predicted)
-    return asked_of(subject, kind, batch, denoiser, denoiser.asked), denoiser
+    return call_with(subject, kind, batch, denoiser, denoiser.asked), denoiser
 
 
-def asked_of(
+def call_with(
     subject: Subject, kind: Kind, batch: Batch, denoiser: Denoiser, calls: Sequence[tuple[Array, Any]]
 ) -> Array:
     """Call the target's loss with a denoiser, which must be called once, with an x_t and a t for each example."""
@@ -51,17 +52,15 @@ def asked_of(
     return got
 
 
-def reduced(subject: Subject, found: Losses, size: int) -> tuple[Floats, Floats]:
-    """Return the loss of a batch with the claimed reduction, and its tolerance."""
+def reduced(subject: Subject, found: Expected, size: int) -> Expected:
+    """Return the losses of a batch with the reduction that the target claims; size: of one example."""
     if subject.built.reduction == "none":
-        return found.value, found.off
+        return found
     share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
-    value, off = share * found.value.sum(), share * found.off.sum()
-    more = (len(found.value) + 8) * subject.format.u * np.abs(value)
-    return np.asarray(value), np.asarray(off + more + subject.format.smallest)
+    return mean(found, share, subject.format)
 
 
-def time_loss(subject: Subject, t: Times) -> Floats:
+def time_tolerance(subject: Subject, t: Times) -> Floats:
     """Return the tolerance of the time passed to the denoiser (LOS-1).
 
     A network may take time in its own units, a t + b, or as a noise level, which an adapter converts back. Two
@@ -74,6 +73,5 @@ def time_loss(subject: Subject, t: Times) -> Floats:
     if isinstance(subject.process, Own):
         return by_scaling
     beta, alpha_bar = (exact(subject.process, name, t).value for name in BY_LEVEL)
-    with np.errstate(all="ignore"):
-        by_level = delta(subject.process, "alpha_bar", t, subject.format) / (beta * alpha_bar)
+    by_level = delta(subject.process, "alpha_bar", t, subject.format) / (beta * alpha_bar)
     return np.asarray(by_scaling + np.where(np.isfinite(by_level), by_level, 1.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +15,12 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterizatio
 from refdiff.conformance.subject import Subject
 
 from ..expected.conversions import converted
-from ..expected.losses import (
-    Batch,
-    Kind,
-    Losses,
-    Solves,
-    losses,
-    wanted,
-    weighed,
-)
-from ..expected.tiers import JUDGE_U
+from ..expected.losses import Batch, Kind, Solves, losses, truth, weight
+from ..expected.marginal import noised
 from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
 from .inferred import scales
-from .losses import asked, asked_of, known_scales, reduced, time_loss
+from .losses import call, call_with, known_scales, reduced, time_tolerance
+from .probes import column
 from .serving import served
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
@@ -68,10 +60,9 @@ def _compare(subject: Subject, kind: Kind, t: Times, event: tuple[int, ...]) -> 
         _judge(subject, kind, batch.rows(rows), found.rows(rows))
 
 
-def _judge(subject: Subject, kind: Kind, batch: Batch, found: Losses) -> None:
-    value, bound = reduced(subject, found, batch.size)
-    got, _ = asked(subject, kind, batch)
-    subject.expect(f"{kind[1]} {kind[0]} loss", got, Expected(value, bound), at={"t": batch.t})
+def _judge(subject: Subject, kind: Kind, batch: Batch, found: Expected) -> None:
+    got, _ = call(subject, kind, batch)
+    subject.expect(f"{kind[1]} {kind[0]} loss", got, reduced(subject, found, batch.size), at={"t": batch.t})
 
 
 def _weights(subject: Subject, weight: Weighting) -> None:
@@ -94,7 +85,7 @@ def _kinds(subject: Subject, weights: tuple[Weighting, ...], *, each: bool) -> l
     def ask(kind: Kind) -> None:
         if not (each and any(prediction == kind[0] for prediction, _ in found)):
             known_scales(subject, t, kind[1])
-            asked(subject, kind, _drawn(subject, t, event, 1))
+            call(subject, kind, _drawn(subject, t, event, 1))
             found[kind] = None
 
     served(subject, tuple((prediction, weight) for prediction in PREDICTIONS for weight in weights), ask)
@@ -122,15 +113,11 @@ def test_denoiser_is_given_the_marginal(subject: Subject) -> None:
                 given_the_marginal(kind, whole.rows(np.flatnonzero(domain)))
 
     def given_the_marginal(kind: Kind, batch: Batch) -> None:
-        t, q = batch.t, scales(subject, batch.t).shaped(batch.x_0.ndim)
-        x_0, eps = batch.x_0.astype(np.float64), batch.eps.astype(np.float64)
-        size = q.alpha * np.abs(x_0) + q.sigma * np.abs(eps)
-        bound = np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma + (4.0 * subject.format.u + JUDGE_U) * size
-        _, denoiser = asked(subject, kind, batch)
+        t, at = batch.t, scales(subject, batch.t)
+        _, denoiser = call(subject, kind, batch)
         (x_t, given), name = denoiser.asked[0], f"given to the denoiser of {kind[0]}"
-        want = q.alpha * x_0 + q.sigma * eps
-        subject.expect(f"x_t {name}", x_t, Expected(want, bound + subject.format.smallest), at={"t": t})
-        subject.expect(f"t {name}", given, Expected(t.astype(np.float64), time_loss(subject, t)), at={"t": t})
+        subject.expect(f"x_t {name}", x_t, noised(batch.x_0, batch.eps, at, subject.format), at={"t": t})
+        subject.expect(f"t {name}", given, Expected(t, time_tolerance(subject, t)), at={"t": t})
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
 
@@ -159,15 +146,16 @@ def test_perfect_prediction_costs_nothing(subject: Subject) -> None:
     def one(kind: Kind) -> None:
         t = times(subject, count=16, event=event)
         batch, known = _drawn(subject, t, event, 1), known_scales(subject, t, kind[1])
-        truth = wanted(kind[0], batch, known.at, subject.format)
-        shown = np.where(_beside(truth.domain, batch.x_0), truth.value, 0.0)
+        right = truth(kind[0], batch, known.at, subject.format)
+        shown = np.where(column(right.domain, batch.x_0.ndim), right.value, 0.0)
         batch = replace(batch, predicted=subject.format.rounded(shown))
         found = losses(kind, batch, known, subject.format)
         for rows in _batches(subject, found.domain, most=6):
             few, part = batch.rows(rows), found.rows(rows)
-            value, bound = reduced(subject, part, few.size)
-            got, _ = asked(subject, kind, few)
-            subject.expect(f"{kind[1]} {kind[0]} loss of the truth", got, Expected(0.0, value + bound), at={"t": few.t})
+            of_rounded = reduced(subject, part, few.size)
+            got, _ = call(subject, kind, few)
+            expected = Expected(0.0, of_rounded.value + of_rounded.tolerance)
+            subject.expect(f"{kind[1]} {kind[0]} loss of the truth", got, expected, at={"t": few.t})
 
     served(subject, tuple((p, w) for p in PREDICTIONS for w in LIMITED), one, again=True)
 
@@ -182,21 +170,19 @@ def test_truth_of_what_is_given_costs_nothing(subject: Subject) -> None:
         batch, known = _drawn(subject, t, event, 1), known_scales(subject, t, kind[1])
         size = np.abs(batch.x_0.astype(np.float64)) + np.abs(batch.eps.astype(np.float64))
         solves = Solves(kind[0], batch.x_0, known.at, subject.format)
-        loss = solves.loss(size)
-        exact = replace(batch, predicted=subject.format.rounded(solves.truth(batch.eps.astype(np.float64))))
+        exact = replace(batch, predicted=subject.format.rounded(solves.exact(batch.eps.astype(np.float64))))
         found = losses(kind, exact, known, subject.format)
-        weight = weighed(kind, known, subject.format)[0]
-        with np.errstate(all="ignore"):
-            lost = 2.0 * weight * (loss**2).reshape(len(t), -1).sum(1)
+        squares = (solves.tolerance(size) ** 2).reshape(len(t), -1).sum(1)
+        lost = 2.0 * weight(kind, known, subject.format).value * squares
         domain = found.domain & np.isfinite(lost) & (8.0 * known.at.d_sigma <= known.at.sigma)
-        found = Losses(found.value, 2.0 * (found.value + found.off) + lost, domain)
+        found = Expected(found.value, 2.0 * (found.value + found.tolerance) + lost, domain)
         for rows in _batches(subject, domain, most=6):
             few = batch.rows(rows)
             denoiser = Solves(kind[0], few.x_0, known.at.rows(rows), subject.format)
-            got = asked_of(subject, kind, few, denoiser, denoiser.asked)
-            _, bound = reduced(subject, found.rows(rows), few.size)
+            got = call_with(subject, kind, few, denoiser, denoiser.calls)
+            expected = Expected(0.0, reduced(subject, found.rows(rows), few.size).tolerance)
             name = f"{kind[1]} {kind[0]} loss of the truth of the x_t given"
-            subject.expect(name, got, Expected(0.0, bound), at={"t": few.t})
+            subject.expect(name, got, expected, at={"t": few.t})
 
     predictions: tuple[Parameterization, ...] = ("eps", "v", "score")
     served(subject, tuple((p, w) for p in predictions for w in LIMITED), one, again=True)
@@ -214,23 +200,17 @@ def test_each_example_has_its_loss(subject: Subject) -> None:
         if not found.domain.all():
             return
         order = np.random.default_rng(key).permutation(len(t))
-        want = np.asarray(asked(subject, kind, batch)[0], dtype=np.float64)
-        got, _ = asked(subject, kind, batch.rows(order))
-        _, bound = reduced(subject, found.rows(order), batch.size)
-        want = want[order] if want.ndim else want
-        name = f"{kind[1]} {kind[0]} loss of the permuted batch"
-        subject.expect(name, got, Expected(want, 2.0 * bound), at={"t": t[order]})
+        before, _ = call(subject, kind, batch)
+        got, _ = call(subject, kind, batch.rows(order))
+        tolerance = 2.0 * reduced(subject, found.rows(order), batch.size).tolerance
+        expected = Expected(before[order] if before.ndim else before, tolerance)
+        subject.expect(f"{kind[1]} {kind[0]} loss of the permuted batch", got, expected, at={"t": t[order]})
 
     subject.law(body, t=drawn_times(subject, least=2), key=KEYS, kind=st.sampled_from(kinds))
 
 
-def _beside(domain: npt.NDArray[np.bool_], data: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return one value for each example, shaped to stand beside the data."""
-    return domain.reshape(-1, *(1,) * (data.ndim - 1))
-
-
 @check("LOS-5", "loss")
-def test_one_error_has_four_faces(subject: Subject) -> None:
+def test_losses_of_converted_predictions_agree(subject: Subject) -> None:
     """LOS-5: losses of one prediction, converted, agree when their weights are converted too."""
     event = event_of(subject, (2,))
 
@@ -240,8 +220,7 @@ def test_one_error_has_four_faces(subject: Subject) -> None:
         q = known.at.shaped(batch.x_0.ndim)
         x_t = q.alpha * batch.x_0.astype(np.float64) + q.sigma * batch.eps.astype(np.float64)
         there = converted((pair[1][0], pair[0][0]), batch.predicted, x_t, known.at, subject.format)
-        with np.errstate(all="ignore"):
-            other = subject.format.rounded(np.where(there.domain, there.want, 0.0))
+        other = subject.format.rounded(np.where(there.domain, there.value, 0.0))
         faces = (replace(batch, predicted=other), batch)
         found = [losses(kind, face, known, subject.format) for kind, face in zip(pair, faces, strict=True)]
         inside = (there.domain & np.isfinite(other)).reshape(len(t), -1).all(axis=1)
@@ -253,15 +232,15 @@ def test_one_error_has_four_faces(subject: Subject) -> None:
     served(subject, EQUAL, one, again=True)
 
 
-def _agree(subject: Subject, pair: tuple[Kind, Kind], parts: list[tuple[Batch, Losses]]) -> None:
+def _agree(subject: Subject, pair: tuple[Kind, Kind], parts: list[tuple[Batch, Expected]]) -> None:
     (one, other), (first, second) = (
-        [asked(subject, kind, batch)[0].astype(np.float64) for kind, (batch, _) in zip(pair, parts, strict=True)],
+        [call(subject, kind, batch)[0].astype(np.float64) for kind, (batch, _) in zip(pair, parts, strict=True)],
         [reduced(subject, found, batch.size) for batch, found in parts],
     )
     # The converted prediction is rounded to the format: the two losses differ by as much as their exact values do.
-    bound = first[1] + second[1] + np.abs(first[0] - second[0])
+    tolerance = first.tolerance + second.tolerance + np.abs(first.value - second.value)
     name = " against ".join(f"{weight} {prediction} loss" for prediction, weight in pair)
-    subject.expect(name, one, Expected(other, bound), at={"t": parts[0][0].t})
+    subject.expect(name, one, Expected(other, tolerance), at={"t": parts[0][0].t})
 
 
 @check("LOS-6", "loss", on=(Chain,))

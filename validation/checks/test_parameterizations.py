@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Array, Process, Times
+from refdiff.conformance.interface import Array, Parameterization, Process, Times
 from refdiff.conformance.subject import Subject
 
-from ..expected.conversions import TERMS, Converted, Pair, converted, parts
+from ..expected.conversions import TERMS, Pair, converted, parts, sensitivity
 from ..expected.tiers import KNOWN, Scales, in_rho_domain, must_scales, should_scales
+from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_times, event_of, times
 from .inferred import scales
 from .serving import served
@@ -51,9 +52,10 @@ def _compare(
         rows = np.flatnonzero(converted(pair, value, x_t, at, subject.format).domain.reshape(len(t), -1).all(axis=1))
         if len(rows) == 0:
             return
-        want = converted(pair, value[rows], x_t[rows], at.rows(rows), subject.format, by_any_way=not relative)
-        got = subject.built.convert(value[rows], x_t[rows], t[rows], *pair)
-        subject.expect(f"{pair[1]} from {pair[0]}", got, Expected(want.want, want.bound), at={"t": t[rows]})
+        value, x_t, t, at = value[rows], x_t[rows], t[rows], at.rows(rows)
+        got = subject.built.convert(value, x_t, t, *pair)
+        expected = converted(pair, value, x_t, at, subject.format, by_any_way=not relative)
+        subject.expect(f"{pair[1]} from {pair[0]}", got, expected, at={"t": t})
 
     served(subject, pairs, one, again=True)
 
@@ -95,10 +97,10 @@ def test_score_is_minus_eps_over_own_sigma(subject: Subject) -> None:
     def body(t: Times, key: int) -> None:
         at = scales(subject, t)
         value, x_t = _inputs(subject, ("eps", "score"), t, at, key)
-        want = converted(("eps", "score"), value, x_t, at, subject.format, by_any_way=True)
-        if want.domain.all():
+        expected = converted(("eps", "score"), value, x_t, at, subject.format, by_any_way=True)
+        if expected.domain.all():
             got = subject.built.convert(value, x_t, t, "eps", "score")
-            subject.expect("score from eps", got, Expected(want.want, want.bound), at={"t": t})
+            subject.expect("score from eps", got, expected, at={"t": t})
 
     subject.law(body, t=drawn_times(subject, most=3), key=KEYS)
 
@@ -121,10 +123,9 @@ def test_round_trips(subject: Subject) -> None:
             if not second.domain.all():
                 return
             got = subject.built.convert(middle, x_t, t, *back)
-            bound = second.bound + np.where(second.slope > 0.0, second.slope * first.bound, 0.0)
-            subject.expect(
-                f"{there[0]} by way of {there[1]}", got, Expected(value.astype(np.float64), bound), at={"t": t}
-            )
+            slope = sensitivity(back, middle, x_t, at)
+            tolerance = second.tolerance + np.where(slope > 0.0, slope * first.tolerance, 0.0)
+            subject.expect(f"{there[0]} by way of {there[1]}", got, Expected(value, tolerance), at={"t": t})
 
         served(subject, tuple(TERMS), both_ways)
 
@@ -140,25 +141,21 @@ def test_parts_make_the_whole(subject: Subject) -> None:
 
         def whole(source: Pair) -> None:
             value, x_t = _inputs(subject, source, t, at, key)
-            found: dict[str, tuple[Array, Converted | None]] = {}
-            for to in ("x_0", "eps"):
+            found: dict[str, Array] = {source[0]: value}
+            q, slack = at.shaped(x_t.ndim), np.zeros(x_t.shape)
+            parts_of: tuple[tuple[Parameterization, Floats], ...] = (("x_0", q.alpha), ("eps", q.sigma))
+            for to, scale in parts_of:
                 if to == source[0]:
-                    found[to] = (value, None)
                     continue
-                want = converted((source[0], to), value, x_t, at, subject.format, by_any_way=True)
-                if not want.domain.all():
+                expected = converted((source[0], to), value, x_t, at, subject.format, by_any_way=True)
+                if not expected.domain.all():
                     return
-                found[to] = (subject.built.convert(value, x_t, t, source[0], to), want)
-            q = at.shaped(x_t.ndim)
-            x_0, eps = (found[to][0].astype(np.float64) for to in ("x_0", "eps"))
-            slack = np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
-            for scale, (_, known) in ((q.alpha, found["x_0"]), (q.sigma, found["eps"])):
-                if known is not None:
-                    slack = slack + np.where(scale > 0.0, scale * known.bound, 0.0)
+                found[to] = subject.built.convert(value, x_t, t, source[0], to)
+                slack = slack + np.where(scale > 0.0, scale * expected.tolerance, 0.0)
+            x_0, eps = (found[to].astype(np.float64) for to in ("x_0", "eps"))
+            slack = slack + np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
             got = q.alpha * x_0 + q.sigma * eps
-            subject.expect(
-                f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t.astype(np.float64), slack), at={"t": t}
-            )
+            subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t, slack), at={"t": t})
 
         served(subject, SOURCES, whole)
 
@@ -175,9 +172,8 @@ def test_no_divisor(subject: Subject) -> None:
         at = must_scales(subject.process, t, subject.format)
         x_0, eps = (drawn_data(subject, t, event, key) for key in (1, 2))
         got = subject.built.convert(x_0, eps, t, *pair)
-        want = converted(pair, x_0, eps, at, subject.format).want
-        subject.expect(
-            f"finite {pair[1]} from {pair[0]}", np.where(np.isfinite(got), want, got), Expected(want, 0.0), at={"t": t}
-        )
+        exact = converted(pair, x_0, eps, at, subject.format).value
+        shown = np.where(np.isfinite(got), exact, got)
+        subject.expect(f"finite {pair[1]} from {pair[0]}", shown, Expected(exact, 0.0), at={"t": t})
 
     served(subject, NO_DIVISOR, one, again=True)

@@ -57,8 +57,7 @@ def _ingredients(subject: Subject, s: Times, t: Times, ndim: int) -> dict[str, t
         return found
     beta = column(exact(subject.process, "beta", t).value, ndim)
     d_beta = column(delta(subject.process, "beta", t, subject.format), ndim)
-    with np.errstate(all="ignore"):
-        return found | {"beta": (beta, d_beta), "g": (np.sqrt(beta), of_variance(np.sqrt(beta), d_beta))}
+    return found | {"beta": (beta, d_beta), "g": (np.sqrt(beta), of_variance(np.sqrt(beta), d_beta))}
 
 
 @final
@@ -90,12 +89,11 @@ def _judge(subject: Subject, rule: Any, s: Times, t: Times, terms_of: Callable[[
     x, eps, z = (y.astype(np.float64) for y in inputs)
     given = _Inputs(x, eps, z, h)
     found = propagated(terms_of(given), known, subject.format, ROUNDINGS)
-    with np.errstate(all="ignore"):
-        widest = (np.abs(found.want) + found.bound) / value
-        if rule in ("em", "ode"):
-            # The slope may leave the range of the format though the step would not.
-            slope = known["beta"][0] * (np.abs(given.x) + np.abs(given.eps) / value)
-            widest = np.maximum(widest, 2.0 * slope)
+    widest = (np.abs(found.value) + found.tolerance) / value
+    if rule in ("em", "ode"):
+        # The slope may leave the range of the format though the step would not.
+        slope = known["beta"][0] * (np.abs(given.x) + np.abs(given.eps) / value)
+        widest = np.maximum(widest, 2.0 * slope)
     clear &= every(widest < subject.format.largest)
     if rule == "em":
         # A rate that delta lets fall below 0 has no root.
@@ -105,7 +103,7 @@ def _judge(subject: Subject, rule: Any, s: Times, t: Times, terms_of: Callable[[
     x_t, eps_hat, noise = (y[clear] for y in inputs)
     s, t = s[clear], t[clear]
     got = subject.built.step(x_t, eps_hat, t, s, noise, rule)
-    subject.expect(f"{rule} step", got, Expected(found.want[clear], found.bound[clear]), at={"t": t, "s": s})
+    subject.expect(f"{rule} step", got, found.rows(clear), at={"t": t, "s": s})
 
 
 def _euler(subject: Subject, rule: Rule, terms_of: Callable[[_Inputs], Terms]) -> None:
@@ -228,10 +226,10 @@ def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> Non
     q = coefficients(subject.process, s, t)
     x, _, z = (y[clear].astype(np.float64) for y in inputs)
     on_x_0, on_x_t, root = (column(y, ndim) for y in (q.on_x_0, q.on_x_t, np.sqrt(q.variance)))
-    start = x_0_hat.want[clear]
+    start = x_0_hat.value[clear]
     terms = (on_x_0 * start, on_x_t * x, root * z)
     bound = column(limits.coefficient[clear], ndim) * (np.abs(start) + np.abs(x))
-    bound = bound + on_x_0 * x_0_hat.bound[clear] + ROUNDINGS * subject.format.u * sum(map(np.abs, terms))
+    bound = bound + on_x_0 * x_0_hat.tolerance[clear] + ROUNDINGS * subject.format.u * sum(map(np.abs, terms))
     loose = of_variance(np.sqrt(q.variance), limits.variance[clear]) if with_noise else np.full(len(t), SILENT)
     bound = bound + column(loose, ndim) * np.abs(z)
     x_t, eps_hat, noise = (y[clear] for y in inputs)

@@ -29,7 +29,7 @@ from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS, Pair
 from ..expected.losses import Batch, Kind, losses
 from .grids import drawn_data, events_of, middle
 from .inferred import scales
-from .losses import asked, known_scales, reduced
+from .losses import call, known_scales, reduced
 from .serving import served
 
 BATCH = 5
@@ -155,13 +155,13 @@ def test_loss_example_by_example(subject: Subject) -> None:
             if not found.domain.all():
                 continue
             rows = [batch.rows(np.array([i])) for i in range(BATCH)]
-            alone = np.array([asked(subject, kind, row)[0] for row in rows], dtype=np.float64).reshape(BATCH)
-            got, _ = asked(subject, kind, batch)
-            _, bound = reduced(subject, found, batch.size)
+            alone = np.array([call(subject, kind, row)[0] for row in rows], dtype=np.float64).reshape(BATCH)
+            got, _ = call(subject, kind, batch)
+            tolerance = 2.0 * reduced(subject, found, batch.size).tolerance
             want = alone if subject.built.reduction == "none" else alone.mean()
             what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
             # Both sides come from the target: each is off by the bound at most.
-            subject.expect(what, got, Expected(want, 2.0 * bound), at={"t": t})
+            subject.expect(what, got, Expected(want, tolerance), at={"t": t})
 
     served(subject, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)
 

@@ -286,8 +286,7 @@ def _agreement(subject: Subject, weight: Floats) -> float:
         return float(chance.max() / chance.sum()) if chance.sum() > 0.0 else 1.0
     if draws.weights == "free":
         return 1.0 / steps
-    with np.errstate(all="ignore"):
-        return float(np.clip(np.max(1.0 / (steps * weight)), 0.0, 1.0))
+    return float(np.clip(np.max(1.0 / (steps * weight)), 0.0, 1.0))
 
 
 def _one(t: Times) -> Times:

@@ -88,8 +88,7 @@ class Law:
 
     def density(self, t: Floats) -> Floats:
         """Return the density at t, in units of that of the uniform law of its range."""
-        with np.errstate(all="ignore"):
-            slopes = np.diff(self.below) / np.diff(self.edges)
+        slopes = np.diff(self.below) / np.diff(self.edges)
         cell = np.clip(np.searchsorted(self.edges, t, side="right") - 1, 0, len(slopes) - 1)
         return np.asarray(slopes[cell] * (self.edges[-1] - self.edges[0]))
 
@@ -107,10 +106,9 @@ def law_of(subject: Subject, drawn: Drawn) -> Law:
         mass = (high - low) / weight if weight > 0.0 else np.inf
         return Law(np.array([low, high]), np.array([0.0, 1.0]), mass)
     flat, first = np.unique(drawn.times, return_index=True)
-    with np.errstate(all="ignore"):
-        implied = 1.0 / drawn.weights.ravel()[first]
-        edges = _cells(flat, low, high)
-        mass = float((np.diff(edges) * implied).sum())
+    implied = 1.0 / drawn.weights.ravel()[first]
+    edges = _cells(flat, low, high)
+    mass = float((np.diff(edges) * implied).sum())
     if draws.density == "declared":
         flat, implied = _declared(subject, flat, low, high)
         edges = _cells(flat, low, high)
@@ -124,10 +122,9 @@ def _cells(points: Floats, low: float, high: float) -> Floats:
 
 
 def _accumulated(edges: Floats, density: Floats, mass: float) -> Law:
-    with np.errstate(all="ignore"):
-        pieces = np.diff(edges) * density
-        below = np.concatenate([[0.0], np.cumsum(pieces)])
-        return Law(edges, below / below[-1], mass)
+    pieces = np.diff(edges) * density
+    below = np.concatenate([[0.0], np.cumsum(pieces)])
+    return Law(edges, below / below[-1], mass)
 
 
 def _declared(subject: Subject, drawn: Floats, low: float, high: float) -> tuple[Floats, Floats]:
@@ -176,14 +173,13 @@ def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
     w = drawn.weights.ravel()
     count, first = np.bincount(k, minlength=steps), np.zeros(steps)
     first[k] = w
-    with np.errstate(all="ignore"):
-        # From one of them, so that equal weights leave exactly 0.
-        mean = np.bincount(k, w - first[k], minlength=steps) / count
-        square = np.bincount(k, (w - first[k]) ** 2, minlength=steps) / count
-        found = np.where(count > 0, 1.0 / (steps * (first + mean)), 0.0)
-        spread = np.sqrt(np.maximum(square - mean**2, 0.0)) / (first + mean)
-        calls = np.maximum(count / drawn.times.shape[1], 1.0)
-        return found, 8.0 * float(np.sqrt(np.nansum((found * spread) ** 2 / calls)))
+    # From one of them, so that equal weights leave exactly 0.
+    mean = np.bincount(k, w - first[k], minlength=steps) / count
+    square = np.bincount(k, (w - first[k]) ** 2, minlength=steps) / count
+    found = np.where(count > 0, 1.0 / (steps * (first + mean)), 0.0)
+    spread = np.sqrt(np.maximum(square - mean**2, 0.0)) / (first + mean)
+    calls = np.maximum(count / drawn.times.shape[1], 1.0)
+    return found, 8.0 * float(np.sqrt(np.nansum((found * spread) ** 2 / calls)))
 
 
 @final

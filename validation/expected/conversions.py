@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias, final, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Array, Parameterization
 
@@ -88,18 +87,6 @@ def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats
     return found
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """Expected value, tolerance, and domain of the clause; all shaped as x_t."""
-
-    want: Floats
-    bound: Floats
-    domain: npt.NDArray[np.bool_]
-    slope: Floats
-    """|d want/d value|, the sensitivity to an error of the value."""
-
-
 def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats]:
     """Return the value of each parameterisation for a known x_0 and eps; the score is 0 where sigma is 0."""
     q = at.shaped(x_0.ndim)
@@ -108,37 +95,49 @@ def parts(x_0: Floats, eps: Floats, at: Scales) -> dict[Parameterization, Floats
     return {"eps": eps, "x_0": x_0, "v": q.alpha * eps - q.sigma * x_0, "score": score}
 
 
-def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, by_any_way: bool = False) -> Converted:
-    """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma.
+def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, by_any_way: bool = False) -> Expected:
+    """Return the conversion of a value at x_t, for scales known to within d_alpha and d_sigma; shaped as x_t.
 
-    by_any_way: whether to allow for what a conversion by way of a third prediction loses. Partial derivatives are by a
-    complex step, which has no rounding error of a difference.
+    Args:
+        pair: predictions to convert from and to.
+        value: prediction to convert, (n, *event).
+        x_t: noised data, (n, *event).
+        at: scales at the n times.
+        fmt: format of the target.
+        by_any_way: whether to allow for what a conversion by way of a third prediction loses.
     """
-    q, terms = at.shaped(x_t.ndim), TERMS[pair]
+    q = at.shaped(x_t.ndim)
     x, v = x_t.astype(np.float64), value.astype(np.float64)
-    step = 1e-30
     with np.errstate(all="ignore"):
-        pieces = [np.broadcast_to(term, x.shape) for term in terms(q.alpha, q.sigma, x, v)]
-        want = np.asarray(sum(pieces))
+        pieces = [np.broadcast_to(term, x.shape) for term in TERMS[pair](q.alpha, q.sigma, x, v)]
         size = np.asarray(sum(np.abs(piece) for piece in pieces))
-        by_alpha, by_sigma, by_value = (
-            np.abs(np.imag(sum(terms(q.alpha + da * 1j, q.sigma + ds * 1j, x, v + dv * 1j)))) / step
-            for da, ds, dv in ((step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step))
-        )
-        moved = by_alpha * q.d_alpha + by_sigma * q.d_sigma
+        moved = _slope(pair, x, v, q, "alpha") * q.d_alpha + _slope(pair, x, v, q, "sigma") * q.d_sigma
         if pair == ("score", "x_0"):
             # sigma^2 without a divisor: where sigma is smaller than its uncertainty, the square of that counts.
             moved = moved + np.abs(v) / q.alpha * q.d_sigma**2
-        bound = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
+        tolerance = 8.0 / 7.0 * moved + (8.0 * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
         if by_any_way:
-            bound = np.maximum(bound, moved + _by_ways(pair, np.abs(x), np.abs(v), q, fmt))
+            tolerance = np.maximum(tolerance, moved + _by_ways(pair, np.abs(x), np.abs(v), q, fmt))
         domain = np.ones(x.shape, dtype=bool)
         if pair in BY_ALPHA:
             domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
         if pair in BY_SIGMA:
             domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
         # What overflows the format is not asked for, nor what passes through an overflow.
-        domain &= (size + np.where(np.isinf(bound), 0.0, bound)) * np.maximum(
-            1.0, 1.0 / np.where(domain, q.sigma, 1.0)
-        ) < fmt.largest
-    return Converted(want, bound, domain, np.asarray(by_value))
+        reached = size + np.where(np.isinf(tolerance), 0.0, tolerance)
+        inside = reached / np.minimum(1.0, np.where(domain, q.sigma, 1.0)) < fmt.largest
+        return Expected(np.asarray(sum(pieces)), tolerance, domain & inside)
+
+
+def sensitivity(pair: Pair, value: Array, x_t: Array, at: Scales) -> Floats:
+    """Return |d converted / d value|, by which an error of the value is multiplied; shaped as x_t."""
+    return _slope(pair, x_t.astype(np.float64), value.astype(np.float64), at.shaped(x_t.ndim), "value")
+
+
+def _slope(pair: Pair, x: Floats, v: Floats, q: Scales, by: Literal["alpha", "sigma", "value"]) -> Floats:
+    """Return the size of a partial derivative of a conversion, by a complex step: no difference, no cancellation."""
+    step = 1e-30
+    da, ds, dv = (step * 1j if by == name else 0.0 for name in ("alpha", "sigma", "value"))
+    with np.errstate(all="ignore"):
+        moved = sum(TERMS[pair](q.alpha + da, q.sigma + ds, x, v + dv))
+        return np.asarray(np.broadcast_to(np.abs(np.imag(moved)), x.shape) / step)

@@ -10,13 +10,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import (
-    Array,
-    Parameterization,
-    Times,
-    Weighting,
-)
+from refdiff.conformance.interface import Array, Parameterization, Times, Weighting
 
 from ..oracles.certified import Floats
 from .conversions import divisor_lost, formed, magnitude, ways
@@ -83,97 +79,79 @@ class Known:
     d_beta: Floats
 
 
-def weighed(kind: Kind, known: Known, fmt: Format) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return the weight, its tolerance, and its domain.
+@np.errstate(all="ignore")
+def weight(kind: Kind, known: Known, fmt: Format) -> Expected:
+    """Return the weight at each time, (n,).
 
     Weights are monotone in each scale, so the largest change is at a corner of the uncertainty intervals.
     """
     q = known.at
     if kind[1] == "uniform":
-        return np.ones(len(q.alpha)), np.zeros(len(q.alpha)), np.ones(len(q.alpha), dtype=bool)
+        ones = np.ones(len(q.alpha))
+        return Expected(ones, np.zeros_like(ones), ones > 0.0)
     formula = WEIGHTS[kind]
     domain = np.isfinite(known.beta)
     if kind in _BY_ALPHA:
         domain &= (q.alpha > 0.0) & (8.0 * q.d_alpha <= q.alpha)
     if kind in _BY_SIGMA:
         domain &= (q.sigma > 0.0) & (8.0 * q.d_sigma <= q.sigma)
-    with np.errstate(all="ignore"):
-        want = np.asarray(formula(q.alpha, q.sigma, known.beta))
-        off = np.zeros(len(want))
-        for a, s, b in product((-1.0, 1.0), repeat=3):
-            corner = formula(
-                np.maximum(q.alpha + a * q.d_alpha, 0.0),
-                np.maximum(q.sigma + s * q.d_sigma, 0.0),
-                np.maximum(known.beta + b * known.d_beta, 0.0),
-            )
-            off = np.fmax(off, np.abs(corner - want))
-        bound = 8.0 / 7.0 * off + 8.0 * fmt.u * np.abs(want)
-    return want, bound, domain & np.isfinite(want) & np.isfinite(bound)
+    value = np.asarray(formula(q.alpha, q.sigma, known.beta))
+    off = np.zeros(len(value))
+    for a, s, b in product((-1.0, 1.0), repeat=3):
+        corner = formula(
+            np.maximum(q.alpha + a * q.d_alpha, 0.0),
+            np.maximum(q.sigma + s * q.d_sigma, 0.0),
+            np.maximum(known.beta + b * known.d_beta, 0.0),
+        )
+        off = np.fmax(off, np.abs(corner - value))
+    tolerance = 8.0 / 7.0 * off + 8.0 * fmt.u * np.abs(value)
+    return Expected(value, tolerance, domain & np.isfinite(value) & np.isfinite(tolerance))
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Target of a prediction with its tolerance and domain, for each example."""
-
-    value: Floats
-    off: Floats
-    domain: npt.NDArray[np.bool_]
-
-
-def wanted(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Wanted:
-    """Return eps, x_0, v or the conditional score."""
+@np.errstate(all="ignore")
+def truth(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Expected:
+    """Return what the denoiser has to predict: eps, x_0, v or the conditional score. The domain has shape (n,)."""
     x, e, q = batch.x_0.astype(np.float64), batch.eps.astype(np.float64), at.shaped(batch.x_0.ndim)
     everywhere = np.ones(len(x), dtype=bool)
     if prediction in ("eps", "x_0"):
         value = e if prediction == "eps" else x
-        return Wanted(value, np.zeros_like(value), everywhere)
+        return Expected(value, np.zeros_like(value), everywhere)
     u = 4.0 * fmt.u + JUDGE_U
     if prediction == "v":
         size = q.alpha * np.abs(e) + q.sigma * np.abs(x)
         off = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
-        return Wanted(q.alpha * e - q.sigma * x, off, everywhere)
+        return Expected(q.alpha * e - q.sigma * x, off, everywhere)
+    score = -e / q.sigma
     domain = (at.sigma > 0.0) & (8.0 * at.d_sigma <= at.sigma)
-    with np.errstate(all="ignore"):
-        score = -e / q.sigma
-        return Wanted(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)
+    return Expected(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """Expected loss of each example, with its tolerance."""
+@np.errstate(all="ignore")
+def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Expected:
+    """Return w sum (y_hat - y)^2 for each example, (n,), where y_hat is the output of the denoiser.
 
-    value: Floats
-    off: Floats
-    domain: npt.NDArray[np.bool_]
-
-    def rows(self, index: npt.NDArray[np.intp]) -> Losses:
-        """Return some of the examples, in the order given."""
-        return Losses(self.value[index], self.off[index], self.domain[index])
-
-
-def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Losses:
-    """Return w sum (y_hat - y)^2 for each example, where y_hat is the output of the denoiser.
-
-    `off`, the tolerance, allows a loss to be computed from another prediction; it is infinite where that conversion
-    may divide by nearly 0.
+    The tolerance allows a loss to be computed from another prediction; it is infinite where that conversion may divide
+    by nearly 0.
     """
-    w, d_w, of_weight = weighed(kind, known, fmt)
-    y, size = wanted(kind[0], batch, known.at, fmt), batch.size
-    with np.errstate(all="ignore"):
-        r = np.abs(batch.predicted.astype(np.float64) - y.value)
-        d_r = y.off + 4.0 * fmt.u * r
-        squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
-        direct = w * moved + d_w * (squares + moved) + (size + 8) * fmt.u * w * squares + size * fmt.smallest
-        value = w * squares
-        largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
-        inside = largest < fmt.largest
-        d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
-        moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
-        by_way = np.where(w > 0.0, w * moved, 0.0) + 12.0 * fmt.u * w * squares
-        off = direct + by_way + np.where(d_w > 0.0, d_w * moved, 0.0)
-    return Losses(value, off, of_weight & y.domain & inside & np.isfinite(direct))
+    w, y, size = weight(kind, known, fmt), truth(kind[0], batch, known.at, fmt), batch.size
+    r = np.abs(batch.predicted.astype(np.float64) - y.value)
+    d_r = y.tolerance + 4.0 * fmt.u * r
+    squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
+    value = w.value * squares
+    direct = w.value * moved + w.tolerance * (squares + moved) + (size + 8) * fmt.u * value + size * fmt.smallest
+    largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
+    domain = w.domain & y.domain & (largest < fmt.largest) & np.isfinite(direct)
+    d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
+    moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
+    by_way = np.where(w.value > 0.0, w.value * moved, 0.0) + 12.0 * fmt.u * value
+    return Expected(value, direct + by_way + np.where(w.tolerance > 0.0, w.tolerance * moved, 0.0), domain)
+
+
+def mean(found: Expected, share: float, fmt: Format) -> Expected:
+    """Return the sum of the losses of a batch, times `share`: their mean over examples, or over all numbers."""
+    value = np.asarray(share * found.value.sum())
+    rounded = (len(found.value) + 8) * fmt.u * np.abs(value) + fmt.smallest
+    return Expected(value, share * found.tolerance.sum() + rounded)
 
 
 def _by_ways(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -> Floats:
@@ -204,18 +182,18 @@ class Solves:
     x_0: Array
     at: Scales
     format: Format
-    asked: list[tuple[Array, Any]] = field(default_factory=list)
+    calls: list[tuple[Array, Any]] = field(default_factory=list)
     """The (x_t, t) of every call."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:
         """Return the exact prediction, rounded once."""
-        self.asked.append((np.array(x_t), np.array(t)))
+        self.calls.append((np.array(x_t), np.array(t)))
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):
             eps = (x_t.astype(np.float64) - q.alpha * self.x_0.astype(np.float64)) / q.sigma
-            return self.format.rounded(self.truth(eps))
+            return self.format.rounded(self.exact(eps))
 
-    def truth(self, eps: Floats) -> Floats:
+    def exact(self, eps: Floats) -> Floats:
         """Return the prediction that is right for this noise: eps, v or the score."""
         q = self.at.shaped(self.x_0.ndim)
         with np.errstate(all="ignore"):
@@ -225,7 +203,7 @@ class Solves:
                 return np.asarray(q.alpha * eps - q.sigma * self.x_0.astype(np.float64))
             return np.asarray(-eps / q.sigma)
 
-    def loss(self, size: Floats) -> Floats:
+    def tolerance(self, size: Floats) -> Floats:
         """Return the tolerance of the prediction for data and noise of this size.
 
         x_t is rounded three times, and its scales have errors d_alpha and d_sigma; both are divided by sigma, and then

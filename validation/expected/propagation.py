@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 
 from ..oracles.certified import Floats
@@ -21,16 +21,7 @@ Terms: TypeAlias = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 _STEP = 1e-30
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Propagated:
-    """A sum with its tolerance."""
-
-    want: Floats
-    bound: Floats
-
-
-def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) -> Propagated:
+def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) -> Expected:
     """Return the sum of the terms, within 8/7 sum |d/dq| dq + roundings u sum |term| (chapters 4 and 10).
 
     8/7 covers division by an input with relative tolerance of at most 1/8; the caller restricts to that domain.
@@ -44,4 +35,4 @@ def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) 
             stepped = {**values, name: value + _STEP * 1j}
             moved = moved + np.abs(np.imag(sum(terms(stepped)))) / _STEP * off
         bound = 8.0 / 7.0 * moved + (roundings * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
-        return Propagated(np.asarray(sum(pieces)), np.asarray(bound))
+        return Expected(np.asarray(sum(pieces)), np.asarray(bound))

@@ -218,6 +218,6 @@ def _converted(named: Named, pair: Any, t: float, fmt: Format) -> Bounds:
     value, x_t = (fmt.rounded(np.array([[y]])) for y in CONVERTED)
     found = []
     for scales in (must_scales, should_scales):
-        want = converted(pair, value, x_t, scales(named.process, at(t), fmt), fmt)
-        found.append(float(want.bound[0, 0]) if want.domain[0, 0] else np.inf)
+        expected = converted(pair, value, x_t, scales(named.process, at(t), fmt), fmt)
+        found.append(float(expected.tolerance[0, 0]) if expected.domain[0, 0] else np.inf)
     return found[0], found[1] if np.isfinite(found[1]) else None

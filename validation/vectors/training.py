@@ -13,7 +13,8 @@ from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Chain, Parameterization, Rule
 
 from ..expected.conversions import converted
-from ..expected.losses import Batch, Known, losses, weighed
+from ..expected.losses import Batch, Known, losses
+from ..expected.losses import weight as weight_of
 from ..expected.posteriors import bounds_at
 from ..expected.propagation import propagated
 from ..expected.tiers import delta, exact, must_scales, of_variance
@@ -84,9 +85,9 @@ def _weight(named: Named, weight: str, clause: str, prediction: str, label: str)
         if weight == "likelihood":
             beta, off = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
         known = Known(must_scales(named.process, at(t), fmt), beta, off)
-        value, bound, domain = weighed((prediction, weight), known, fmt)  # type: ignore[arg-type]  # both are names of the contract
-        inside = domain[0] and value[0] <= fmt.largest
-        return (float(bound[0]) if inside else np.inf), None
+        found = weight_of((prediction, weight), known, fmt)  # type: ignore[arg-type]  # both are names of the contract
+        inside = found.domain[0] and found.value[0] <= fmt.largest
+        return (float(found.tolerance[0]) if inside else np.inf), None
 
     value = balls.weight(weight, prediction, named.scales(t))
     end = ("LOS-9",) if t in (0.0, 1.0) else (clause,)
@@ -148,11 +149,11 @@ def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, floa
         if not (limits.clear[0] and start.domain[0, 0]):
             return np.inf, None
         coefficients = {k: float(v.mid()) for k, v in balls.posterior(named.scales(s), named.scales(t)).items()}
-        x_0 = abs(float(start.want[0, 0]))
+        x_0 = abs(float(start.value[0, 0]))
         root = coefficients["variance"] ** 0.5
         loose = 0.0 if s == 0 else float(of_variance(np.array([root]), limits.variance)[0])
         size = coefficients["on_x_0"] * x_0 + coefficients["on_x_t"] * abs(x) + root * abs(z)
-        bound = limits.coefficient[0] * (x_0 + abs(x)) + coefficients["on_x_0"] * float(start.bound[0, 0])
+        bound = limits.coefficient[0] * (x_0 + abs(x)) + coefficients["on_x_0"] * float(start.tolerance[0, 0])
         return float(bound + loose * abs(z) + 12.0 * fmt.u * size), None
     value, off = known["a_t" if rule == "ddim" else "s_t"]
     if not (8.0 * off[0] <= value[0]):
@@ -161,7 +162,7 @@ def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, floa
         found = propagated(
             lambda q: (q["a_s"] * x / q["a_t"], -q["a_s"] * q["s_t"] * e / q["a_t"], q["s_s"] * e), known, fmt, 12.0
         )
-        return float(found.bound[0]), None
+        return float(found.tolerance[0]), None
     beta, d_beta = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
     known |= {"beta": (beta, d_beta), "g": (np.sqrt(beta), of_variance(np.sqrt(beta), d_beta))}
     half = h if rule == "em" else 0.5 * h
@@ -169,7 +170,7 @@ def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, floa
     found = propagated(
         lambda q: (x, 0.5 * h * q["beta"] * x, -half * q["beta"] * e / q["s_t"], noise * q["g"]), known, fmt, 12.0
     )
-    return float(found.bound[0]), None
+    return float(found.tolerance[0]), None
 
 
 def losses_of_one() -> Iterator[Vector]:
@@ -201,4 +202,4 @@ def _loss(named: Named, kind: Any, t: float, given: tuple[float, float, float], 
     predicted, x_0, eps = (fmt.rounded(np.array([[y]])) for y in given)
     known = Known(must_scales(named.process, at(t), fmt), np.zeros(1), np.zeros(1))
     found = losses(kind, Batch(predicted, x_0, eps, at(t)), known, fmt)
-    return float(found.off[0]) if found.domain[0] else np.inf, None
+    return float(found.tolerance[0]) if found.domain[0] else np.inf, None
