@@ -8,27 +8,27 @@ from dataclasses import replace
 from refdiff.conformance.interface import Own, Times
 from refdiff.conformance.subject import Subject
 
-from ..expected.posteriors import Bounds, bounds_of
+from ..expected.posteriors import Tolerances, tolerances_of
 from ..expected.tiers import delta, of_variance
 from ..oracles.certified import Floats
 from .inferred import uncertainty
 
 
-def bounds(
+def tolerances(
     subject: Subject,
     s: Times,
     t: Times,
     alphas: tuple[Floats, Floats],
     variances: tuple[Floats, Floats],
     of: Callable[[Subject, Times], Floats] = uncertainty,
-) -> Bounds:
-    """Return MAR-7's bounds for scales alpha and sigma^2 at s and at t, known or read from the target.
+) -> Tolerances:
+    """Return MAR-7's tolerances for scales alpha and sigma^2 at s and at t, known or read from the target.
 
     of: tolerance of alpha_bar.
     """
     uncertain = (of(subject, s), of(subject, t))
-    found = bounds_of(s < t, alphas, variances, uncertain, subject.format)
+    found = tolerances_of(s < t, alphas, variances, uncertain, subject.format)
     # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
     known = not isinstance(subject.process, Own)
     off = delta(subject.process, "alpha", t, subject.format) if known else of_variance(alphas[1], uncertain[1])
-    return replace(found, clear=found.clear & (alphas[1] > 0.0) & (8.0 * off <= alphas[1]))
+    return replace(found, domain=found.domain & (alphas[1] > 0.0) & (8.0 * off <= alphas[1]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,8 +10,6 @@ from refdiff.conformance.subject import Subject
 
 from ..oracles.certified import Floats
 from .grids import drawn_data, event_of
-
-Number = TypeVar("Number", np.float64, np.bool_)
 
 MOST = 2**20
 """Approximate size of one input; for large events fewer times are used."""
@@ -47,11 +43,6 @@ def affordable(subject: Subject, count: int, event: tuple[int, ...], copies: int
     """Return which of so many times to ask for: all, unless the events are large."""
     most = max(MOST // (int(np.prod(event)) * copies), 8)
     return np.arange(count) if count <= most else np.sort(subject.rng().permutation(count)[:most])
-
-
-def column(values: npt.NDArray[Number], ndim: int) -> npt.NDArray[Number]:
-    """Return one number for each example, reshaped to broadcast against data of that rank."""
-    return np.asarray(values.reshape(-1, *(1,) * (ndim - 1)))
 
 
 def every(condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

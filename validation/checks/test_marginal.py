@@ -15,11 +15,22 @@ from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process,
 from refdiff.conformance.subject import Subject
 
 from ..expected.marginal import noised
-from ..expected.tiers import KNOWN, Scales, delta, exact, in_rho_domain, must, must_scales, root, should, should_scales
+from ..expected.tiers import (
+    KNOWN,
+    Scales,
+    column,
+    delta,
+    exact,
+    in_rho_domain,
+    must,
+    must_scales,
+    root,
+    should,
+    should_scales,
+)
 from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_events, drawn_times, edges, event_of, span, times
 from .inferred import scales, uncertainty, unit_scales
-from .probes import column
 
 KEYS = st.integers(0, 2**16)
 

@@ -17,10 +17,10 @@ from refdiff.conformance.subject import Subject
 from ..expected.conversions import converted
 from ..expected.losses import Batch, Kind, Solves, losses, truth, weight
 from ..expected.marginal import noised
+from ..expected.tiers import column
 from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
 from .inferred import scales
 from .losses import call, call_with, known_scales, reduced, time_tolerance
-from .probes import column
 from .serving import served
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")

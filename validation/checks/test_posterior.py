@@ -11,12 +11,12 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Times
 from refdiff.conformance.subject import Subject
 
-from ..expected.posteriors import coefficients, scales_of
+from ..expected.posteriors import posterior, scales_of
 from ..expected.tiers import KNOWN
 from .grids import drawn_data, drawn_times, event_of, times
 from .inferred import scales, uncertainty, unit_scales
-from .posteriors import bounds
-from .probes import affordable, column, earlier, probe
+from .posteriors import tolerances
+from .probes import affordable, earlier, probe
 from .serving import served
 
 
@@ -35,22 +35,19 @@ def test_posterior(subject: Subject) -> None:
 
 
 def _compare(subject: Subject, s: Times, t: Times) -> None:
-    limits = bounds(subject, s, t, *scales_of(subject.process, s, t))
-    s, t = s[limits.clear], t[limits.clear]
+    limits = tolerances(subject, s, t, *scales_of(subject.process, s, t))
+    s, t = s[limits.domain], t[limits.domain]
     event = event_of(subject, (2,))
     kept = affordable(subject, len(t), event, 3)
     if len(kept) == 0:
         return
     s, t = s[kept], t[kept]
     t, s, (x_0, x_t) = probe(t, s, *(drawn_data(subject, t, event, key) for key in (1, 2)))
-    q, limits = coefficients(subject.process, s, t), bounds(subject, s, t, *scales_of(subject.process, s, t))
-    mean, variance = subject.built.posterior(x_t, x_0, t, s)
-    on_x_0, on_x_t, coefficient = (column(y, x_0.ndim) for y in (q.on_x_0, q.on_x_t, limits.coefficient))
-    want = on_x_0 * x_0.astype(np.float64) + on_x_t * x_t.astype(np.float64)
-    size = np.abs(x_0.astype(np.float64)) + np.abs(x_t.astype(np.float64))
-    at = {"t": t, "s": s}
-    subject.expect("posterior variance", variance, Expected(q.variance, limits.variance), at=at)
-    subject.expect("posterior mean", mean, Expected(want, coefficient * size), at=at)
+    limits = tolerances(subject, s, t, *scales_of(subject.process, s, t))
+    mean, variance = posterior(subject.process, s, t, x_0, x_t, limits)
+    got = subject.built.posterior(x_t, x_0, t, s)
+    subject.expect("posterior variance", got[1], variance, at={"t": t, "s": s})
+    subject.expect("posterior mean", got[0], mean, at={"t": t, "s": s})
 
 
 @check("MAR-8", "posterior", "perturb")
@@ -71,8 +68,8 @@ def _undoes(subject: Subject, kind: str) -> None:
             return
         alpha_s, sigma_s = unit_scales(subject, s)
         alpha_t, sigma_t = unit_scales(subject, t)
-        limits = bounds(subject, s, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
-        if not limits.clear.all():
+        limits = tolerances(subject, s, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
+        if not limits.domain.all():
             return
         one = np.ones((len(t), *event_of(subject, (1,))), dtype=subject.format.carrier)
         on_x_0, variance = subject.built.posterior(np.zeros_like(one), one, t, s)

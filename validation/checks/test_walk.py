@@ -23,7 +23,7 @@ from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
 from .grids import event_of
 from .inferred import rounding, scales
-from .posteriors import bounds
+from .posteriors import tolerances
 from .probes import first_served, last_served
 
 LAW = Design(
@@ -70,11 +70,11 @@ def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
     )
     whole: npt.NDArray[Any] = np.concatenate(times)
     t, s = whole[:-1], whole[1:]
-    limits = bounds(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2), rounding)
+    limits = tolerances(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2), rounding)
     spread = np.sqrt([variance for _, variance in walk.ancestral(TWO, alphas, sigmas)])
     # Of numbers of size 2, and a draw of noise; a difference at one time is the less at the next, by alpha_t/alpha_s.
     moved = (4.0 * limits.coefficient + of_variance(spread, limits.variance)) * alphas[1:] / alphas[-1]
-    if not (limits.clear.all() and moved.sum() <= NOISE):
+    if not (limits.domain.all() and moved.sum() <= NOISE):
         raise NotClaimed("rounding may move the steps of this process, in this dtype, by more than the test allows")
     return times, alphas, sigmas
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process, T
 
 from ..oracles import certified
 from ..oracles.certified import Column, Floats, Quantity
+
+Number = TypeVar("Number", np.float64, np.bool_)
 
 KNOWN = (Linear, Cosine, Chain)
 """Processes with known exact values; a library's own process is judged by identities."""
@@ -131,6 +133,11 @@ class Scales:
         arrays = (change(x) for x in (self.alpha, self.sigma, self.d_alpha, self.d_sigma))
         alpha, sigma, d_alpha, d_sigma = arrays
         return Scales(alpha, sigma, d_alpha, d_sigma, self.floor)
+
+
+def column(values: npt.NDArray[Number], ndim: int) -> npt.NDArray[Number]:
+    """Return one number for each example, reshaped to broadcast against data of that rank."""
+    return np.asarray(values.reshape(-1, *(1,) * (ndim - 1)))
 
 
 def must_scales(process: Process, t: Times, fmt: Format) -> Scales:

@@ -13,7 +13,7 @@ from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Chain, Cosine, Quantity, Times
 
 from ..expected.conversions import converted
-from ..expected.posteriors import bounds_at
+from ..expected.posteriors import tolerances_at
 from ..expected.tiers import Scales, delta, exact, in_rho_domain, must_scales, of_variance, rho, should_scales
 from ..oracles import balls
 from .model import Bounds, Named, Vector, chain, cosine, hexed, linear, tolerances
@@ -181,8 +181,8 @@ def posteriors() -> Iterator[Vector]:
 
 
 def _posterior(named: Named, s: float, t: float, name: str, fmt: Format) -> Bounds:
-    limits = bounds_at(named.process, at(s), at(t), fmt)
-    if not limits.clear[0]:
+    limits = tolerances_at(named.process, at(s), at(t), fmt)
+    if not limits.domain[0]:
         return float("inf"), None
     return float((limits.variance if name == "variance" else limits.coefficient)[0]), None
 

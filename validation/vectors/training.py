@@ -12,11 +12,10 @@ import numpy as np
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Chain, Parameterization, Rule
 
-from ..expected.conversions import converted
 from ..expected.losses import Batch, Known, losses
 from ..expected.losses import weight as weight_of
-from ..expected.posteriors import bounds_at
-from ..expected.propagation import propagated
+from ..expected.posteriors import tolerances_at
+from ..expected.steps import Inputs, ancestral, step
 from ..expected.tiers import delta, exact, must_scales, of_variance
 from ..oracles import balls
 from .coefficients import DDPM, DEFAULTS, PAIRS, SHORT, STRIDES, TIMES, at, flags_of, slug
@@ -134,43 +133,15 @@ def steps() -> Iterator[Vector]:
 
 
 def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
-    (x, e, z), h = given, t - s
-    q_t, q_s = (must_scales(named.process, at(y), fmt) for y in (t, s))
-    known = {
-        "a_t": (q_t.alpha, q_t.d_alpha),
-        "s_t": (q_t.sigma, q_t.d_sigma),
-        "a_s": (q_s.alpha, q_s.d_alpha),
-        "s_s": (q_s.sigma, q_s.d_sigma),
-    }
+    data = tuple(fmt.rounded(np.array([[y]])) for y in given)
+    inputs = Inputs.of(data[0], data[1], data[2], at(s), at(t))
     if rule == "ddpm":
-        limits = bounds_at(named.process, at(s), at(t), fmt)
-        value_of, x_of = (fmt.rounded(np.array([[y]])) for y in (e, x))
-        start = converted(("eps", "x_0"), value_of, x_of, q_t, fmt)
-        if not (limits.clear[0] and start.domain[0, 0]):
-            return np.inf, None
-        coefficients = {k: float(v.mid()) for k, v in balls.posterior(named.scales(s), named.scales(t)).items()}
-        x_0 = abs(float(start.value[0, 0]))
-        root = coefficients["variance"] ** 0.5
-        loose = 0.0 if s == 0 else float(of_variance(np.array([root]), limits.variance)[0])
-        size = coefficients["on_x_0"] * x_0 + coefficients["on_x_t"] * abs(x) + root * abs(z)
-        bound = limits.coefficient[0] * (x_0 + abs(x)) + coefficients["on_x_0"] * float(start.tolerance[0, 0])
-        return float(bound + loose * abs(z) + 12.0 * fmt.u * size), None
-    value, off = known["a_t" if rule == "ddim" else "s_t"]
-    if not (8.0 * off[0] <= value[0]):
-        return np.inf, None
-    if rule == "ddim":
-        found = propagated(
-            lambda q: (q["a_s"] * x / q["a_t"], -q["a_s"] * q["s_t"] * e / q["a_t"], q["s_s"] * e), known, fmt, 12.0
-        )
-        return float(found.tolerance[0]), None
-    beta, d_beta = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
-    known |= {"beta": (beta, d_beta), "g": (np.sqrt(beta), of_variance(np.sqrt(beta), d_beta))}
-    half = h if rule == "em" else 0.5 * h
-    noise = np.sqrt(h) * z if rule == "em" else 0.0
-    found = propagated(
-        lambda q: (x, 0.5 * h * q["beta"] * x, -half * q["beta"] * e / q["s_t"], noise * q["g"]), known, fmt, 12.0
-    )
-    return float(found.tolerance[0]), None
+        limits = tolerances_at(named.process, at(s), at(t), fmt)
+        silent = 0.0 if s == 0 else None
+        found = ancestral(inputs, (data[0], data[1]), named.process, at(s), at(t), limits, fmt, silent=silent)
+    else:
+        found = step(rule, inputs, named.process, at(s), at(t), fmt, general=False)
+    return float(found.tolerance[0, 0]) if found.domain[0, 0] else np.inf, None
 
 
 def losses_of_one() -> Iterator[Vector]:
