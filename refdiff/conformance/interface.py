@@ -127,6 +127,11 @@ class Chain:
         if wrong or not self.betas:
             raise ConfigError(f"expected at least one beta, all in (0, 1), got {wrong[0] if wrong else 'none'} (DIS-1)")
 
+    @staticmethod
+    def linear(steps: int, *, beta_start: float, beta_end: float) -> Chain:
+        """Return the chain of DDPM: betas at equal distances, from that of the first step to that of the last."""
+        return Chain(betas=tuple(np.linspace(beta_start, beta_end, steps).tolist()))
+
     def __repr__(self) -> str:
         """Abbreviate a long chain to its ends, for reports."""
         if len(self.betas) <= 4:

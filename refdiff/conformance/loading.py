@@ -85,15 +85,18 @@ def members(claim: Claim, seed: int) -> list[Member]:
         elif claimed is Cosine:
             found += [_member(Cosine(s=s)) for s in (0.008, 0.0, round(rng.uniform(0.001, 0.2), 4))]
         elif claimed is Chain:
-            ddpm = "Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))"
-            found.append(Member(process=Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())), expression=ddpm))
+            ddpm = "Chain.linear(1000, beta_start=1e-4, beta_end=0.02)"
+            found.append(Member(process=Chain.linear(1000, beta_start=1e-4, beta_end=0.02), expression=ddpm))
             drawn = np.sort(np.round(rng.uniform(0.001, 0.4, size=12), 3))
             found += [_member(Chain(betas=tuple(drawn.tolist()))), _member(Chain(betas=(0.25,)))]
         elif not isinstance(claimed, type):
             member = _member(claimed)
             expression = f"target.claim.processes[{position}]" if isinstance(claimed, Chain) else member.expression
             found.append(replace(member, expression=expression))
-    return list({member.process: member for member in reversed(found)}.values())[::-1]
+    unique: dict[Process, Member] = {}
+    for member in found:
+        unique.setdefault(member.process, member)
+    return list(unique.values())
 
 
 def _member(process: Process) -> Member:

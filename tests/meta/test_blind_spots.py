@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("unhooked")
 """Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
 
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from validation.checks.suite import checks
 
 LINEAR = Plain()
 COSINE = Plain(processes=(Cosine(s=0.008),))
-CHAIN = Plain(processes=(Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())),))
+CHAIN = Plain(processes=(Chain.linear(1000, beta_start=1e-4, beta_end=0.02),))
 
 
 def judged(target: Target | str, seed: int = 0) -> Report:

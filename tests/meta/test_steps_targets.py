@@ -15,7 +15,7 @@ from tests.meta.targets.trainer import F, Trainer
 from validation.checks.suite import checks
 
 LINEAR, COSINE = Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 PROCESSES: dict[str, Process] = {
     "linear": LINEAR,
     "from 0": Linear(beta_min=0.0, beta_max=12.0),

@@ -17,7 +17,7 @@ from validation.checks.suite import checks
 
 LINEAR = Trainer()
 COSINE = Trainer(processes=(Cosine(s=0.008),))
-CHAIN = Trainer(processes=(Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist())),))
+CHAIN = Trainer(processes=(Chain.linear(1000, beta_start=1e-4, beta_end=0.02),))
 OWN = Trainer(processes=(Own(label="sech"),))
 
 

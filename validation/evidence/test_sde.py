@@ -8,6 +8,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -28,8 +29,9 @@ TOLERANCE = 1e-10
 
 @evidence("SDE-3", kind="symbolic")
 def test_power_one_is_kept() -> None:
-    """SDE-3: with f = -g^2 x/2, d E[x^2]/dt = 0 at E[x^2] = 1."""
-    assert symbolic_sde.power_residual() == 0
+    """SDE-3: with f = -g^2 x/2, d E[x^2]/dt = 0 at E[x^2] = 1; with f = -g^2 x it is not."""
+    assert symbolic_sde.power_rate(sp.Rational(1, 2)) == 0
+    assert symbolic_sde.power_rate(sp.Integer(1)) != 0
 
 
 @evidence("SDE-3", kind="property")

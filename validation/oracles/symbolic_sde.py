@@ -12,10 +12,15 @@ p = sp.Function("p", positive=True)(x, t)
 sigma_t, sigma_s = sp.sqrt(1 - alpha_t**2), sp.sqrt(1 - alpha_s**2)
 
 
-def power_residual() -> Expr:
-    """Return d E[x^2]/dt at E[x^2] = 1, for a drift -g^2 x/2 and noise g: 2 E[x f] + g^2."""
-    g = sp.Symbol("g", positive=True)
-    return 2 * (-(g**2) / 2) * 1 + g**2
+def power_rate(factor: Expr) -> Expr:
+    """Return d E[x^2]/dt of unit Gaussian data under the drift -factor g^2 x and noise g.
+
+    It is the second moment of the right-hand side of the Fokker-Planck equation.
+    """
+    g, y = sp.Symbol("g", positive=True), sp.Symbol("y", real=True)
+    density = sp.exp(-(y**2) / 2) / sp.sqrt(2 * sp.pi)
+    change = sp.diff(factor * g**2 * y * density, y) + g**2 / 2 * sp.diff(density, y, 2)
+    return sp.integrate(sp.expand(y**2 * change), (y, -sp.oo, sp.oo))
 
 
 def forward(density: Expr) -> Expr:

@@ -16,7 +16,7 @@ from validation.expected.denoiser import DATA, best
 from validation.oracles.mixture import Mixture
 
 LINEAR, COSINE = Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 STEPS = 2500
 Learner = Callable[[Process, Array, int, float], Denoiser]
 

@@ -32,7 +32,7 @@ ScalesBy: TypeAlias = Callable[[Any, Any, Any], Scales]
 """From a process, its times, and the type to compute in."""
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 COSINE = Cosine(s=0.008)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 
 
 def decay(p: Linear, t: Any, f: Any) -> Any:

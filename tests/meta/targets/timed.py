@@ -19,7 +19,7 @@ Drawing = Callable[[int, np.random.Generator], Any]
 
 def chain(steps: int) -> Chain:
     """Return a chain of so many steps."""
-    return Chain(betas=tuple(np.linspace(1e-4, 0.02, steps).tolist()))
+    return Chain.linear(steps, beta_start=1e-4, beta_end=0.02)
 
 
 @dataclass(frozen=True)

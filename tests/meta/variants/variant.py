@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeAlias, final
 
-import numpy as np
-
 from refdiff.conformance.interface import METHODS, Capability, Chain, Claim, Cosine, DType, Linear, Own, Process
 
 Methods: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -24,7 +22,7 @@ LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 FLAT = Linear(beta_min=0.0, beta_max=12.0)
 STEADY = Linear(beta_min=3.0, beta_max=3.0)
 COSINE = Cosine(s=0.008)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 SHORT = Chain(betas=(0.004, 0.01, 0.03, 0.07, 0.11, 0.18, 0.24, 0.31, 0.35, 0.42))
 OWN = Own(label="sech")
 

@@ -22,7 +22,7 @@ from ...expected.tiers import exact
 
 QUANTITIES: tuple[Quantity, ...] = ("alpha", "sigma")
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
-DDPM = Chain(betas=tuple(np.linspace(1e-4, 0.02, 1000).tolist()))
+DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 ROWS: tuple[tuple[str, str, Process], ...] = (
     ("refdiff", "refdiff.conformance.reference:target", LINEAR),
     ("diffusers ScoreSdeVpScheduler", "validation.targets.diffusers:score_sde_vp", LINEAR),
