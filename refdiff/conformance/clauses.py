@@ -22,6 +22,7 @@ _CLAUSE = re.compile(
     r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S
 )
 _TITLE = re.compile(r"\*(?P<title>[^*]+)\.\*\s+")
+_FENCE = re.compile(r"^```.*\n?", re.M)
 _NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 
@@ -37,7 +38,7 @@ class Clause:
     title: str
     """A few words: what the clause is about."""
     text: str
-    """The statement, without its title and its notes."""
+    """The statement, without its title, the fences of its formulas, and its notes."""
     code: tuple[str, ...]
     """Dotted names of what implements it."""
     evidence_note: str
@@ -74,7 +75,7 @@ def clauses() -> dict[str, Clause]:
 
 
 def _clause(match: re.Match[str], chapter: str) -> Clause:
-    statement = match["rest"].split("\n\n")[0].strip()
+    statement = _FENCE.sub("", re.split(r"^- \*", match["rest"], maxsplit=1, flags=re.M)[0]).strip()
     title = _TITLE.match(statement)
     notes = {note["name"]: " ".join(note["text"].split()) for note in _NOTE.finditer(match["rest"])}
     return Clause(
