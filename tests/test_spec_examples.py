@@ -11,7 +11,7 @@ import pytest
 from refdiff.conformance.clauses import spec_folder
 
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.S | re.M)
-READY = [path for path in sorted(spec_folder().glob("[0-9][0-9]-*.md")) if "## Worked example" in path.read_text()]
+CHAPTERS = sorted(spec_folder().glob("[0-9][0-9]-*.md"))
 
 
 def find_mistakes(text: str) -> list[str]:
@@ -23,7 +23,7 @@ def find_mistakes(text: str) -> list[str]:
     return mistakes
 
 
-@pytest.mark.parametrize("chapter", READY, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_numbers_are_computed(chapter: Path) -> None:
     """Each chapter has one section with an example, whose numbers are those that its lines compute."""
     text = chapter.read_text(encoding="utf-8")
