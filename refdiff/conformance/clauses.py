@@ -22,6 +22,7 @@ _CLAUSE = re.compile(
     r"^\*\*(?P<id>[A-Z]{3}-\d+)\*\* \((?P<level>MUST|SHOULD)\) (?P<rest>.*?)(?=^\*\*[A-Z]{3}-\d|^## |\Z)", re.M | re.S
 )
 _TITLE = re.compile(r"\*(?P<title>[^*]+)\.\*\s+")
+_FENCE = re.compile(r"^```.*\n?", re.M)
 _NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 
@@ -35,9 +36,9 @@ class Clause:
     chapter: str
     """Title of the chapter it stands in."""
     title: str
-    """A few words: what the clause is about."""
+    """A noun phrase of a few words that says what the clause is about."""
     text: str
-    """The statement, without its title and its notes."""
+    """The statement, without its title, the fences of its formulas, and its notes."""
     code: tuple[str, ...]
     """Dotted names of what implements it."""
     evidence_note: str
@@ -60,7 +61,7 @@ def spec_folder() -> Path:
 
 @cache
 def clauses() -> dict[str, Clause]:
-    """Return every clause by its id, in the order of the chapters. Raises ConfigError if an id stands twice."""
+    """Return every clause by its id, in chapter order. Raises ConfigError for a duplicate id or a missing title."""
     found: dict[str, Clause] = {}
     for path in sorted(spec_folder().glob("[0-9][0-9]-*.md")):
         content = path.read_text(encoding="utf-8")
@@ -74,15 +75,17 @@ def clauses() -> dict[str, Clause]:
 
 
 def _clause(match: re.Match[str], chapter: str) -> Clause:
-    statement = match["rest"].split("\n\n")[0].strip()
+    statement = _FENCE.sub("", re.split(r"^- \*", match["rest"], maxsplit=1, flags=re.M)[0]).strip()
     title = _TITLE.match(statement)
+    if not title:
+        raise ConfigError(f"expected a title in italics after the level of {match['id']}, got {statement[:40]!r}")
     notes = {note["name"]: " ".join(note["text"].split()) for note in _NOTE.finditer(match["rest"])}
     return Clause(
         id=match["id"],
         level=cast("Level", match["level"]),
         chapter=chapter,
-        title=" ".join(title["title"].split()) if title else "",
-        text=statement[title.end() :] if title else statement,
+        title=" ".join(title["title"].split()),
+        text=statement[title.end() :],
         code=tuple(re.findall(r"`([\w.]+)`", notes.get("Code", ""))),
         evidence_note=notes.get("Evidence", ""),
         check_note=notes.get("Check", ""),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from refdiff.conformance import clauses as module
 from refdiff.conformance.check import declared
 from refdiff.conformance.clauses import clauses, lock, spec_folder
+from refdiff.errors import ConfigError
 from validation.checks.suite import checks
 
 EVIDENCE = Path(__file__).parents[2] / "validation" / "evidence"
@@ -42,6 +45,40 @@ def test_clauses_are_read() -> None:
         "12": "CON",
     }
     assert all(len(clause.text) > 20 for clause in clauses().values())
+
+
+def test_titles_are_short_and_unique() -> None:
+    """A report shows a title in a column: at most six words and 44 characters, and no two clauses share one."""
+    titles = [clause.title for clause in clauses().values()]
+    assert [title for title in titles if not 2 <= len(title.split()) <= 6 or len(title) > 44] == []
+    assert len(set(titles)) == len(titles)
+
+
+def test_statement_runs_to_its_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement has formulas and paragraphs, without their fences; what follows the notes does not belong to it."""
+    statement = "**SCH-1** (MUST) *Two words.* First:\n```text\na = b.\n```\n\nSecond."
+    text = f"# 1 A\n\n{statement}\n\n- *Code:* `refdiff`\n\nWhy.\n"
+    (tmp_path / "01-a.md").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(module, "spec_folder", lambda: tmp_path)
+    clause = clauses.__wrapped__()["SCH-1"]
+    assert clause.title == "Two words"
+    assert " ".join(clause.text.split()) == "First: a = b. Second."
+    assert clause.code == ("refdiff",)
+
+
+def test_title_is_mandatory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clause without a title is refused."""
+    (tmp_path / "01-a.md").write_text("# 1 A\n\n**SCH-1** (MUST) A statement.\n", encoding="utf-8")
+    monkeypatch.setattr(module, "spec_folder", lambda: tmp_path)
+    with pytest.raises(ConfigError, match="expected a title in italics after the level of SCH-1"):
+        clauses.__wrapped__()
+
+
+def test_index_lists_every_clause() -> None:
+    """The table of clauses in spec/README.md has each id with its level and title, in order."""
+    text = (spec_folder() / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z]{3}-\d+) \| (\w+) \| (.*?) \|$", text, re.M)
+    assert rows == [(clause.id, clause.level, clause.title) for clause in clauses().values()]
 
 
 def test_lock() -> None:
