@@ -1,6 +1,6 @@
 """Quantities of a noise schedule in continuous time, derived from its rate beta(t).
 
-A subclass implements five private formulas (float64, without checks). Its log-decay then gives
+A subclass implements four private formulas (float64, without checks). Its log-decay then gives
 
     log_alpha_bar = log_decay from 0 to t      alpha = exp(log_alpha_bar / 2)
     alpha_bar = exp(log_alpha_bar)             sigma = sqrt(-expm1(log_alpha_bar))
@@ -50,9 +50,13 @@ class RateSchedule(ABC):
     def _decay(self, s: Tensor, t: Tensor) -> Tensor:
         """Return log(alpha_bar_t / alpha_bar_s), unchecked and without cancellation for s near t."""
 
-    @abstractmethod
     def _alpha_slope(self, t: Tensor) -> Tensor:
-        """Return d alpha/dt = -beta alpha / 2, unchecked, also where beta is infinite."""
+        """Return d alpha/dt = -beta alpha / 2, unchecked; -inf where beta is infinite.
+
+        A schedule whose alpha falls to 0 with a finite slope overrides it.
+        """
+        beta = self._beta(t)
+        return torch.where(beta == inf, -inf, -0.5 * beta * self._alpha(t))
 
     @abstractmethod
     def _inverse(self, log_snr: Tensor) -> Tensor:

@@ -85,10 +85,6 @@ class LinearSchedule(RateSchedule):
         """Return minus the area of a trapezium: width t - s, mean height beta((s + t)/2)."""
         return -(t - s) * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (s + t))
 
-    def _alpha_slope(self, t: Tensor) -> Tensor:
-        """Return d alpha/dt, unchecked."""
-        return -0.5 * self._beta(t) * torch.exp(0.5 * self._decay(torch.zeros_like(t), t))
-
     def _inverse(self, log_snr: Tensor) -> Tensor:
         """Solve beta_min t + slope t^2 / 2 = log(1 + 1/SNR) by the root that does not cancel."""
         integral = torch.nn.functional.softplus(-log_snr, threshold=700.0)
