@@ -1,4 +1,4 @@
-"""Worked examples of the specification: each printed number is computed again, without refdiff and with it."""
+"""Numbers of the specification: worked examples, computed without refdiff and with it, and the table of defaults."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import io
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from refdiff.chain import DiscreteChain
 from refdiff.conformance.clauses import spec_folder
+from refdiff.ema import average
 from refdiff.loss import Objective
 from refdiff.marginal import posterior
+from refdiff.nn.unet import Architecture, UNet
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.times import SecondMoment
+from refdiff.weighting import MinSNR
 
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.S | re.M)
 CHAPTERS = sorted(spec_folder().glob("[0-9][0-9]-*.md"))
@@ -59,6 +63,25 @@ def name_values(chapter: str) -> dict[str, Any]:
         for example in doctest.DocTestParser().get_examples("".join(_BLOCK.findall(path.read_text(encoding="utf-8")))):
             exec(example.source, names)  # noqa: S102 - the text is the repository's own
     return names
+
+
+def test_defaults_agree() -> None:
+    """Chapter 0: the table of defaults has those of the code."""
+    text = CHAPTERS[0].read_text(encoding="utf-8").partition("## Defaults")[2].partition("##")[0]
+    found = re.findall(r"^\| [^|]* \| ([0-9., ]+) \|", text, re.M)
+    linear, sampler = LinearSchedule(), SecondMoment(cells=1)
+    scaled, cosine = DiscreteChain.scaled_linear(1000).betas, DiscreteChain.cosine(1000).betas
+    expected = [
+        (linear.beta_min, linear.beta_max),
+        (scaled[0] * 1000, scaled[-1] * 1000),
+        (CosineSchedule().s,),
+        (cosine[-1],),
+        (MinSNR().gamma,),
+        (sampler.history, sampler.uniform),
+        (UNet(1, Architecture(width=8)).embed.scale,),
+        (signature(average).parameters["decay"].default,),
+    ]
+    assert [tuple(map(float, row.split(", "))) for row in found] == [pytest.approx(row) for row in expected]
 
 
 def at(*times: float) -> Tensor:
