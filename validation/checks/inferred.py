@@ -100,12 +100,12 @@ def rise(subject: Subject, t: Times) -> Floats:
     Rounding keeps the order of what it rounds; values of elementary functions do not, by C u in all (NUM-1). Of a
     product of k factors, taken in another order for another k, each rounds; arguments do in (1 + 2s) of a cosine.
     """
-    process, slack = subject.process, np.full(len(t), C * subject.format.u)
+    process, allowance = subject.process, np.full(len(t), C * subject.format.u)
     if isinstance(process, Cosine):
-        return slack * (1.0 + 2.0 * process.s)
+        return allowance * (1.0 + 2.0 * process.s)
     if isinstance(process, Chain):
-        return slack + t * subject.format.u * exact(process, "alpha_bar", t).value
-    return _own_rounding(subject, t) if isinstance(process, Own) else slack
+        return allowance + t * subject.format.u * exact(process, "alpha_bar", t).value
+    return _own_rounding(subject, t) if isinstance(process, Own) else allowance
 
 
 def scales(subject: Subject, t: Times) -> Scales:
@@ -117,9 +117,9 @@ def scales(subject: Subject, t: Times) -> Scales:
     if not isinstance(subject.process, Own):
         return must_scales(subject.process, t, subject.format)
     alpha, sigma = unit_scales(subject, t)
-    loss, floor = _own_rounding(subject, t), subject.process.sigma_min**2
-    d_alpha = np.fmin(loss / alpha, np.sqrt(loss)) + floor * alpha
-    return Scales(alpha, sigma, d_alpha, of_variance(sigma, loss) + floor * sigma, floor)
+    d_alpha_bar, floor = _own_rounding(subject, t), subject.process.sigma_min**2
+    d_alpha = np.fmin(d_alpha_bar / alpha, np.sqrt(d_alpha_bar)) + floor * alpha
+    return Scales(alpha, sigma, d_alpha, of_variance(sigma, d_alpha_bar) + floor * sigma, floor)
 
 
 def unit_scales(subject: Subject, t: Times) -> tuple[Floats, Floats]:

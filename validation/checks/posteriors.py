@@ -30,5 +30,5 @@ def tolerances(
     found = tolerances_of(s < t, alphas, variances, uncertain, subject.format)
     # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
     known = not isinstance(subject.process, Own)
-    off = delta(subject.process, "alpha", t, subject.format) if known else of_variance(alphas[1], uncertain[1])
-    return replace(found, domain=found.domain & (alphas[1] > 0.0) & (8.0 * off <= alphas[1]))
+    d_alpha = delta(subject.process, "alpha", t, subject.format) if known else of_variance(alphas[1], uncertain[1])
+    return replace(found, domain=found.domain & (alphas[1] > 0.0) & (8.0 * d_alpha <= alphas[1]))

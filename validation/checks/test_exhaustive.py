@@ -29,8 +29,8 @@ def test_relative_accuracy_at_every_time(subject: Subject) -> None:
     Of the float32 times every one for the default schedules in a full run, else one in 4096. The
     oracle is binary64 arithmetic, proven to 2^-48 relative: nothing beside half a float32's ulp.
     """
-    asked = [name for name in ("alpha", "sigma") if name in subject.built.coefficients(at_shares(subject, [0.5]))]
-    if not asked:
+    names = [name for name in ("alpha", "sigma") if name in subject.built.coefficients(at_shares(subject, [0.5]))]
+    if not names:
         raise NotClaimed("coefficients has neither alpha nor sigma")
     low, high = span(subject)
     for every in _times(subject):
@@ -38,7 +38,7 @@ def test_relative_accuracy_at_every_time(subject: Subject) -> None:
         if len(t) == 0:
             continue
         found = subject.built.coefficients(t)
-        for name in asked:
+        for name in names:
             want, conditioning = _wanted(subject, name, t.astype(np.float64))
             bound = 4.0 * subject.format.ulp(want) * (1.0 + np.where(want > 0.0, conditioning / want, 0.0))
             subject.expect(name, found[name], Expected(want, np.where(want > 0.0, bound, 0.0)), at={"t": t})

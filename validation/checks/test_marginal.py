@@ -41,8 +41,8 @@ def _alpha(subject: Subject, got: Array | Floats, t: Times) -> None:
 
 def _sigma(subject: Subject, got: Array | Floats, t: Times) -> None:
     # The clause bounds sigma^2; reported as an error of sigma, which is what the target gave.
-    sigma, off = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
-    tolerance = root(got.astype(np.float64), sigma.value, off)
+    sigma, d_variance = exact(subject.process, "sigma", t), delta(subject.process, "variance", t, subject.format)
+    tolerance = root(got.astype(np.float64), sigma.value, d_variance)
     subject.expect("sigma", got, Expected(sigma.value, tolerance, residual=sigma.residual), at={"t": t})
 
 

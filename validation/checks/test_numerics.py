@@ -42,8 +42,10 @@ def test_perturb_is_finite(subject: Subject) -> None:
 def test_finite_where_it_can_tell(subject: Subject) -> None:
     """NUM-3: what is finite, and stays so within its MUST bound, is finite."""
     t = times(subject)
-    loss = uncertainty(subject, t)
-    tells = (exact(subject.process, "variance", t).value > loss) & (exact(subject.process, "alpha_bar", t).value > loss)
+    unknown = uncertainty(subject, t)
+    tells = (exact(subject.process, "variance", t).value > unknown) & (
+        exact(subject.process, "alpha_bar", t).value > unknown
+    )
     _finite(subject, t, tells)
 
 
@@ -54,12 +56,12 @@ def test_finite_where_exact_value_is(subject: Subject) -> None:
     _finite(subject, t, in_rho_domain(subject.process, t, subject.format))
 
 
-def _finite(subject: Subject, t: Times, asked: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+def _finite(subject: Subject, t: Times, domain: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
     found = subject.built.coefficients(t)
     for name in QUANTITIES:
         if name not in found:
             continue
         got, want = found[name], exact(subject.process, name, t).value
-        finite = asked & (np.abs(want) <= subject.format.largest)
+        finite = domain & (np.abs(want) <= subject.format.largest)
         shown = np.where(finite & ~np.isfinite(got), got, want)
         subject.expect(f"{name} is finite", shown, Expected(want, np.where(finite, 0.0, np.inf)), at={"t": t})

@@ -142,7 +142,7 @@ def test_parts_make_the_whole(subject: Subject) -> None:
         def whole(source: Pair) -> None:
             value, x_t = _inputs(subject, source, t, at, key)
             found: dict[str, Array] = {source[0]: value}
-            q, slack = at.shaped(x_t.ndim), np.zeros(x_t.shape)
+            q, tolerance = at.shaped(x_t.ndim), np.zeros(x_t.shape)
             parts_of: tuple[tuple[Parameterization, Floats], ...] = (("x_0", q.alpha), ("eps", q.sigma))
             for to, scale in parts_of:
                 if to == source[0]:
@@ -151,11 +151,11 @@ def test_parts_make_the_whole(subject: Subject) -> None:
                 if not expected.domain.all():
                     return
                 found[to] = subject.built.convert(value, x_t, t, source[0], to)
-                slack = slack + np.where(scale > 0.0, scale * expected.tolerance, 0.0)
+                tolerance = tolerance + np.where(scale > 0.0, scale * expected.tolerance, 0.0)
             x_0, eps = (found[to].astype(np.float64) for to in ("x_0", "eps"))
-            slack = slack + np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
+            tolerance = tolerance + np.abs(x_0) * q.d_alpha + np.abs(eps) * q.d_sigma
             got = q.alpha * x_0 + q.sigma * eps
-            subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t, slack), at={"t": t})
+            subject.expect(f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t, tolerance), at={"t": t})
 
         served(subject, SOURCES, whole)
 

@@ -78,12 +78,12 @@ def _undoes(subject: Subject, kind: str) -> None:
         at = {"t": t, "s": s}
         known, bound = [scales(subject, x) for x in (s, t)], limits.coefficient
         # A bound that grows with what the target says is none where that is infinite.
-        slack = np.where(np.isfinite(b), known[0].d_alpha + np.abs(b) * known[1].d_alpha, 0.0)
-        subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, Expected(alpha_s, 2.0 * bound + slack), at=at)
+        d_mean = np.where(np.isfinite(b), known[0].d_alpha + np.abs(b) * known[1].d_alpha, 0.0)
+        subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, Expected(alpha_s, 2.0 * bound + d_mean), at=at)
         power = b**2 * sigma_t**2 + variance.astype(np.float64)
-        loss = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, s)
-        limit = np.where(np.isfinite(b), loss + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound, 0.0)
-        subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, Expected(sigma_s**2, limit), at=at)
+        d_power = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, s)
+        tolerance = np.where(np.isfinite(b), d_power + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound, 0.0)
+        subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, Expected(sigma_s**2, tolerance), at=at)
         first = variance.astype(np.float64)
         subject.expect("variance, whatever x is", again, Expected(first, 2.0 * limits.variance), at=at)
 

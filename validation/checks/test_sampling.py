@@ -214,11 +214,11 @@ def _lands_by_ddpm(subject: Subject, way: _Way, limits: Tolerances) -> None:
     (a_s, s_s), (a_t, s_t), at_s, u = way.own_s, way.own_t, way.at_s, subject.format.u
     on_x_0, on_eps, on_noise = (_stepped(subject, "ddpm", way, name) for name in ("x_0", "eps", "noise"))
     for_alpha, for_sigma = _errors_of_step(way, u)
-    slack = 4.0 * limits.coefficient + for_alpha
-    subject.expect("ddpm of alpha_t against alpha_s", on_x_0, Expected(a_s, slack), at=way.at)
+    tolerance_of_alpha = 4.0 * limits.coefficient + for_alpha
+    subject.expect("ddpm of alpha_t against alpha_s", on_x_0, Expected(a_s, tolerance_of_alpha), at=way.at)
     power, v_s = on_eps**2 + on_noise**2, s_s**2
     more = 2.0 * limits.variance + 8.0 * u * v_s + 2.0 * at_s.d_sigma * at_s.sigma + at_s.d_sigma**2
-    tolerance = more + (2.0 * np.abs(on_eps) + slack + for_sigma) * (slack + for_sigma)
+    tolerance = more + (2.0 * np.abs(on_eps) + tolerance_of_alpha + for_sigma) * (tolerance_of_alpha + for_sigma)
     # A tolerance that grows with what the target returns is none where that is infinite.
     expected = Expected(v_s, np.where(np.isfinite(power), tolerance, 0.0))
     subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, expected, at=way.at)

@@ -97,10 +97,10 @@ def _error_of_rate(subject: Subject, nodes: Floats, beta: Floats) -> Floats:
     """
     fmt = subject.format
     if isinstance(subject.process, Own):
-        off = C * fmt.u * (1.0 + 2.0 * beta + nodes * np.abs(np.gradient(beta, nodes[1] - nodes[0])))
+        tolerance = C * fmt.u * (1.0 + 2.0 * beta + nodes * np.abs(np.gradient(beta, nodes[1] - nodes[0])))
     else:
-        off = delta(subject.process, "beta", fmt.rounded(nodes), fmt)
-    return np.array([(nodes[k] - nodes[0]) * off[: k + 1].max() for k in CUTS])
+        tolerance = delta(subject.process, "beta", fmt.rounded(nodes), fmt)
+    return np.array([(nodes[k] - nodes[0]) * tolerance[: k + 1].max() for k in CUTS])
 
 
 @check("SCH-6", "schedule")
@@ -110,9 +110,9 @@ def test_alpha_bar_never_rises(subject: Subject) -> None:
     def body(drawn: Times) -> None:
         t = drawn[np.argsort(drawn)]
         at = {"t": t[1:], "after": t[:-1]}
-        slack = rise(subject, t)
+        allowance = rise(subject, t)
         for one in inferred(subject, t, ALL):
-            step, allowed = np.diff(one.alpha_bar), slack + one.rounding
+            step, allowed = np.diff(one.alpha_bar), allowance + one.rounding
             up = np.maximum(step, 0.0) if not np.isnan(step).any() else step
             subject.expect(f"rise of alpha_bar by {one.name}", up, Expected(0.0, allowed[1:] + allowed[:-1]), at=at)
             if isinstance(subject.process, KNOWN):

@@ -25,7 +25,7 @@ KEYS = st.integers(0, 2**16)
 
 
 def _rate(subject: Subject, event: tuple[int, ...] = ()) -> tuple[Times, Floats, Floats]:
-    """Return times with a finite rate, the rate, and how far it may be off."""
+    """Return times with a finite rate, the rate, and its tolerance."""
     t = times(subject, event=event)
     t = t[np.isfinite(exact(subject.process, "beta", t).value)]
     return t, exact(subject.process, "beta", t).value, delta(subject.process, "beta", t, subject.format)
@@ -35,12 +35,12 @@ def _rate(subject: Subject, event: tuple[int, ...] = ()) -> tuple[Times, Floats,
 def test_drift(subject: Subject) -> None:
     """SDE-1: f(x, t) = -1/2 beta(t) x."""
     event = event_of(subject, (2,))
-    t, beta, off = _rate(subject, event)
+    t, beta, d_beta = _rate(subject, event)
     x = drawn_data(subject, t, event, 1)
     shape = (-1, *(1,) * len(event))
     size = np.abs(x.astype(np.float64))
     want = -0.5 * beta.reshape(shape) * x.astype(np.float64)
-    bound = 0.5 * size * off.reshape(shape) + (4.0 * subject.format.u + JUDGE_U) * np.abs(want)
+    bound = 0.5 * size * d_beta.reshape(shape) + (4.0 * subject.format.u + JUDGE_U) * np.abs(want)
     bound = bound + subject.format.smallest
     subject.expect("drift", subject.built.drift(x, t), _in_range(subject, Expected(want, bound), want), at={"t": t})
 
@@ -48,15 +48,15 @@ def test_drift(subject: Subject) -> None:
 @check("SDE-2", "sde", on=(Linear, Cosine))
 def test_diffusion(subject: Subject) -> None:
     """SDE-2: g(t) = sqrt(beta(t)) >= 0."""
-    t, beta, off = _rate(subject)
+    t, beta, d_beta = _rate(subject)
     # tan(pi/2 (t + s)/(1 + s)) in float32 falls below 0 one float before t = 1 for s = 0.0092: within delta, no root.
-    kept = beta > off
+    kept = beta > d_beta
     if not kept.any():
         return
-    t, beta, off = t[kept], beta[kept], off[kept]
+    t, beta, d_beta = t[kept], beta[kept], d_beta[kept]
     got = subject.built.diffusion(t)
     # The clause bounds g^2; reported as an error of g, which is what the target gave. A g below 0 has no tolerance.
-    square = off + (4.0 * subject.format.u + JUDGE_U) * beta + subject.format.smallest
+    square = d_beta + (4.0 * subject.format.u + JUDGE_U) * beta + subject.format.smallest
     tolerance = np.where(got >= 0.0, root(got.astype(np.float64), np.sqrt(beta), square), 0.0)
     subject.expect("diffusion", got, _in_range(subject, Expected(np.sqrt(beta), tolerance), beta), at={"t": t})
 
@@ -80,8 +80,8 @@ def test_variance_is_preserved(subject: Subject) -> None:
         want = -0.5 * g**2 * x.astype(np.float64)
         bound = 8.0 * subject.format.u * np.abs(want) + 4.0 * subject.format.smallest
         if not isinstance(subject.process, Own):
-            off = delta(subject.process, "beta", t, subject.format)
-            bound = bound + np.abs(x.astype(np.float64)) * off.reshape(shape)
+            d_beta = delta(subject.process, "beta", t, subject.format)
+            bound = bound + np.abs(x.astype(np.float64)) * d_beta.reshape(shape)
         subject.expect("drift against -1/2 g^2 x", got, _in_range(subject, Expected(want, bound), want), at={"t": t})
 
     subject.law(body, t=drawn_times(subject), key=KEYS)
@@ -99,26 +99,26 @@ def test_rate_is_that_of_the_marginal(subject: Subject) -> None:
     integral, error = romberg(g**2, float(nodes[1] - nodes[0]))
     t, first = subject.format.rounded(nodes[CUTS]), subject.format.rounded(nodes[:1])
     # A rate within its bound at every node is an integral within the mean of the bounds; 8u for g^2 of an Own.
-    loose = 8.0 * subject.format.u * integral
+    d_integral = 8.0 * subject.format.u * integral
     if not isinstance(subject.process, Own):
-        off = delta(subject.process, "beta", subject.format.rounded(nodes), subject.format)
-        loose = loose + np.array([off[: k + 1].max() for k in CUTS]) * (nodes[CUTS] - nodes[0])
+        d_beta = delta(subject.process, "beta", subject.format.rounded(nodes), subject.format)
+        d_integral = d_integral + np.array([d_beta[: k + 1].max() for k in CUTS]) * (nodes[CUTS] - nodes[0])
     share = np.exp(-integral)
-    slack = share * np.expm1(error + loose)
+    d_alpha_bar = share * np.expm1(error + d_integral)
     if "schedule" in subject.capabilities:
         for one, start in zip(inferred(subject, t, ALL), starts(subject, first, ALL), strict=True):
             name = f"alpha_bar by {one.name} against exp(-int g^2)"
-            expected = Expected(start.alpha_bar * share, one.tolerance + share * start.tolerance + slack)
+            expected = Expected(start.alpha_bar * share, one.tolerance + share * start.tolerance + d_alpha_bar)
             subject.expect(name, one.alpha_bar, expected, at={"t": t})
         return
     if "perturb" not in subject.capabilities:
         if isinstance(subject.process, Own):
             raise NotClaimed("of a process of its own, the SDE is held against its schedule or its noising")
         logs, log = (exact(subject.process, "log_alpha_bar", x).value for x in (t, first))
-        subject.expect("exp(-int g^2)", share, Expected(np.exp(logs - log), slack + JUDGE_U), at={"t": t})
+        subject.expect("exp(-int g^2)", share, Expected(np.exp(logs - log), d_alpha_bar + JUDGE_U), at={"t": t})
         return
     (alpha, _), (begin, _) = unit_scales(subject, t), unit_scales(subject, first)
-    bound = uncertainty(subject, t) + share * uncertainty(subject, first) + 8.0 * subject.format.u + slack
+    bound = uncertainty(subject, t) + share * uncertainty(subject, first) + 8.0 * subject.format.u + d_alpha_bar
     subject.expect("alpha^2 of perturb against exp(-int g^2)", alpha**2, Expected(begin**2 * share, bound), at={"t": t})
 
 

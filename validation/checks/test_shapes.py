@@ -93,8 +93,8 @@ def test_convert_example_by_example(subject: Subject) -> None:
         return lambda x, y, t, s: subject.built.convert(x, y, t, *pair)
 
     def judge(pairs: Sequence[Pair]) -> None:
-        asked = [pair for pair in pairs if pair not in DIVIDE or known]
-        _by_example(subject, {f"{to} from {source}": call((source, to)) for source, to in asked})
+        known_pairs = [pair for pair in pairs if pair not in DIVIDE or known]
+        _by_example(subject, {f"{to} from {source}": call((source, to)) for source, to in known_pairs})
 
     try:
         judge(TYPICAL)
@@ -160,7 +160,7 @@ def test_loss_example_by_example(subject: Subject) -> None:
             tolerance = 2.0 * reduced(subject, found, batch.size).tolerance
             want = alone if subject.built.reduction == "none" else alone.mean()
             what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
-            # Both sides come from the target: each is off by the bound at most.
+            # Both sides come from the target: each has the error of the bound at most.
             subject.expect(what, got, Expected(want, tolerance), at={"t": t})
 
     served(subject, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)

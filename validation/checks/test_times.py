@@ -141,12 +141,12 @@ def _counted(subject: Subject, what: str, at: Subject | None = None) -> None:
     drawn = draw(subject, LAW.n if whole else COUNTS.n, MANY)
     if not _finite(reported, drawn):
         return
-    chance, loose = chances(subject, drawn)
+    chance, d_chance = chances(subject, drawn)
     total = float(chance.sum())
     if subject.claim.draws.weights == "undo" and subject.claim.draws.density == "uniform":
         # An index that no call drew is rarer than 20 in all calls, but for one chain in 10^8.
-        slack = 2e-3 + loose + 20.0 * float((chance == 0.0).sum()) / drawn.times.size
-        reported.expect(f"sum of 1/(N weight), {what}", [total], Expected(1.0, slack), at=_first(drawn))
+        tolerance = 2e-3 + d_chance + 20.0 * float((chance == 0.0).sum()) / drawn.times.size
+        reported.expect(f"sum of 1/(N weight), {what}", [total], Expected(1.0, tolerance), at=_first(drawn))
     if not (np.isfinite(chance).all() and total > 0.0):
         reported.expect(f"chances of {what}", [np.nan], Expected(1.0, 0.0), at=_first(drawn))
         return
@@ -187,8 +187,8 @@ def _groups(steps: int) -> npt.NDArray[np.intp]:
 
 def _undone(subject: Subject, drawn: Drawn, law: Law) -> None:
     """Expect the weights to be the reciprocal of a density that integrates to 1 over the range."""
-    slack = LAW.bias + 40.0 / drawn.distinct + 4.0 * subject.format.u
-    low, high = mass_limits(subject, drawn, slack)
+    tolerance = LAW.bias + 40.0 / drawn.distinct + 4.0 * subject.format.u
+    low, high = mass_limits(subject, drawn, tolerance)
     ends = {"t": np.array([drawn.times.min()])}
     subject.expect(
         "integral of 1/weight over the range", [law.mass], Expected(np.clip(law.mass, low, high), 0.0), at=ends

@@ -148,13 +148,13 @@ def inside(subject: Subject, low: float, high: float) -> tuple[float, float]:
     return min(low, float(ends[0])), max(high, float(ends[1]))
 
 
-def mass_limits(subject: Subject, drawn: Drawn, slack: float) -> tuple[float, float]:
+def mass_limits(subject: Subject, drawn: Drawn, tolerance: float) -> tuple[float, float]:
     """Return bounds on the integral of 1/weight over the range, which is its length, as far as it is known."""
     reach = range_of(subject)
     first, last = float(drawn.times.min()), float(drawn.times.max())
     low = reach.low if reach.low_declared else min(first, reach.low + REACH * reach.width)
     high = reach.high if reach.high_declared else max(last, reach.high - REACH * reach.width)
-    return (high - low) * (1.0 - slack), reach.width * (1.0 + slack)
+    return (high - low) * (1.0 - tolerance), reach.width * (1.0 + tolerance)
 
 
 def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:

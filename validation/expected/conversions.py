@@ -1,4 +1,4 @@
-"""The twelve conversions as sums of terms, their sensitivities, and the bounds that follow (chapter 4)."""
+"""The twelve conversions as sums of terms, their sensitivities, and the bounds that follow (chapter 11)."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def _by_ways(pair: Pair, x: Floats, v: Floats, q: Scales, fmt: Format) -> Floats
     for way in ways(*pair):
         first = magnitude((pair[0], way), x, v, q)
         size = magnitude((way, pair[1]), x, first, q) * divisor_lost(way, pair[1], q)
-        loss = (16.0 * fmt.u + 2.0 * (q.d_alpha + q.floor)) * np.where(first < fmt.largest, size, np.inf)
-        found = np.maximum(found, formed(loss, q))
+        error = (16.0 * fmt.u + 2.0 * (q.d_alpha + q.floor)) * np.where(first < fmt.largest, size, np.inf)
+        found = np.maximum(found, formed(error, q))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Expected losses and their tolerances (chapter 5), with the table of weights, in binary64."""
+"""Expected losses and their tolerances (chapter 11), with the table of weights, in binary64."""
 
 from __future__ import annotations
 
@@ -96,15 +96,15 @@ def weight(kind: Kind, known: Known, fmt: Format) -> Expected:
     if kind in _BY_SIGMA:
         domain &= (q.sigma > 0.0) & (8.0 * q.d_sigma <= q.sigma)
     value = np.asarray(formula(q.alpha, q.sigma, known.beta))
-    off = np.zeros(len(value))
+    moved = np.zeros(len(value))
     for a, s, b in product((-1.0, 1.0), repeat=3):
         corner = formula(
             np.maximum(q.alpha + a * q.d_alpha, 0.0),
             np.maximum(q.sigma + s * q.d_sigma, 0.0),
             np.maximum(known.beta + b * known.d_beta, 0.0),
         )
-        off = np.fmax(off, np.abs(corner - value))
-    tolerance = 8.0 / 7.0 * off + 8.0 * fmt.u * np.abs(value)
+        moved = np.fmax(moved, np.abs(corner - value))
+    tolerance = 8.0 / 7.0 * moved + 8.0 * fmt.u * np.abs(value)
     return Expected(value, tolerance, domain & np.isfinite(value) & np.isfinite(tolerance))
 
 
@@ -119,8 +119,8 @@ def truth(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -
     u = 4.0 * fmt.u + JUDGE_U
     if prediction == "v":
         size = q.alpha * np.abs(e) + q.sigma * np.abs(x)
-        off = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
-        return Expected(q.alpha * e - q.sigma * x, off, everywhere)
+        tolerance = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
+        return Expected(q.alpha * e - q.sigma * x, tolerance, everywhere)
     score = -e / q.sigma
     domain = (at.sigma > 0.0) & (8.0 * at.d_sigma <= at.sigma)
     return Expected(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)

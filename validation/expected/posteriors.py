@@ -86,7 +86,7 @@ def posterior(
 ) -> tuple[Expected, Expected]:
     """Return mean and variance of q(x_s | x_t, x_0); data (n, *event), s < t."""
     q = coefficients(process, s, t)
-    on_x_0, on_x_t, off = (column(y, x_0.ndim) for y in (q.on_x_0, q.on_x_t, limits.coefficient))
+    on_x_0, on_x_t, coefficient = (column(y, x_0.ndim) for y in (q.on_x_0, q.on_x_t, limits.coefficient))
     x, y = x_0.astype(np.float64), x_t.astype(np.float64)
-    mean = Expected(on_x_0 * x + on_x_t * y, off * (np.abs(x) + np.abs(y)))
+    mean = Expected(on_x_0 * x + on_x_t * y, coefficient * (np.abs(x) + np.abs(y)))
     return mean, Expected(q.variance, limits.variance)

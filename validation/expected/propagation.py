@@ -22,7 +22,7 @@ _STEP = 1e-30
 
 
 def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) -> Expected:
-    """Return the sum of the terms, within 8/7 sum |d/dq| dq + roundings u sum |term| (chapters 4 and 10).
+    """Return the sum of the terms, within 8/7 sum |d/dq| dq + roundings u sum |term| (chapter 11).
 
     8/7 covers division by an input with relative tolerance of at most 1/8; the caller restricts to that domain.
     """
@@ -31,8 +31,8 @@ def propagated(terms: Terms, known: Ingredients, fmt: Format, roundings: float) 
         pieces = terms(values)
         size = np.asarray(sum(np.abs(piece) for piece in pieces))
         moved: Any = 0.0
-        for name, (value, off) in known.items():
+        for name, (value, uncertainty) in known.items():
             stepped = {**values, name: value + _STEP * 1j}
-            moved = moved + np.abs(np.imag(sum(terms(stepped)))) / _STEP * off
+            moved = moved + np.abs(np.imag(sum(terms(stepped)))) / _STEP * uncertainty
         bound = 8.0 / 7.0 * moved + (roundings * fmt.u + JUDGE_U) * size + 4.0 * fmt.smallest
         return Expected(np.asarray(sum(pieces)), np.asarray(bound))

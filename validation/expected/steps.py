@@ -119,13 +119,13 @@ def ancestral(
     on_x_0, on_x_t, root = (column(y, ndim) for y in (q.on_x_0, q.on_x_t, deviation))
     terms = (on_x_0 * x_0_hat.value, on_x_t * given.x, root * given.noise)
     size = np.asarray(sum(np.abs(term) for term in terms))
-    loose = of_variance(deviation, limits.variance) if silent is None else np.full(len(t), silent)
+    d_deviation = of_variance(deviation, limits.variance) if silent is None else np.full(len(t), silent)
     with np.errstate(all="ignore"):
         tolerance = (
             column(limits.coefficient, ndim) * (np.abs(x_0_hat.value) + np.abs(given.x))
             + on_x_0 * x_0_hat.tolerance
             + ROUNDINGS * fmt.u * size
-            + column(loose, ndim) * np.abs(given.noise)
+            + column(d_deviation, ndim) * np.abs(given.noise)
         )
     return Expected(np.asarray(sum(terms)), tolerance, column(limits.domain, ndim) & x_0_hat.domain)
 

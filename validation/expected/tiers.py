@@ -161,11 +161,11 @@ def should_scales(process: Process, t: Times, fmt: Format) -> Scales:
     )
 
 
-def root(got: Floats, value: Floats, off: Floats) -> Floats:
-    """Return the tolerance of an output whose square has the tolerance `off`: |got^2 - value^2| <= off."""
+def root(got: Floats, value: Floats, d_square: Floats) -> Floats:
+    """Return the tolerance of an output whose square has the tolerance `d_square`: |got^2 - value^2| <= d_square."""
     total = got + value
     with np.errstate(all="ignore"):
-        return np.asarray(off / np.where(total > 0.0, total, np.sqrt(off)))
+        return np.asarray(d_square / np.where(total > 0.0, total, np.sqrt(d_square)))
 
 
 def of_variance(sigma: Floats, d_variance: Floats) -> Floats:
