@@ -71,7 +71,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
     except NotClaimed as absent:
         status, why = "not_claimed", str(absent)
     except Exception as error:  # noqa: BLE001  # a fault of the suite is no verdict on the target, and never silent
-        status, why = "error", f"the suite itself failed, with {one_line(error)}"
+        status, why = "suite_error", f"the suite itself failed, with {one_line(error)}"
         trace = "".join(traceback.format_exception(error))
     else:
         if subject.worst is None and check.compares:
@@ -79,7 +79,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
             status = "unsupported" if subject.refusals else "not_claimed"
             why = "; ".join(subject.refusals) or "nothing lies in the domain of the clause in this dtype"
     failures = tuple(f"{sentence} ({clause})" for clause, sentence, _ in broken)
-    if status == "error":
+    if status == "suite_error":
         failures = (*failures, why)
     if subject.worst is not None and _violated(subject):
         status, failures = "fail", (*failures, subject.worst.sentence())
@@ -147,7 +147,7 @@ def _summed(counts: Iterable[Counts]) -> Counts:
 
 def _status(findings: Sequence[Finding]) -> Status:
     found = {finding.result.status for finding in findings}
-    order: tuple[Status, ...] = ("fail", "error", "pass")
+    order: tuple[Status, ...] = ("fail", "suite_error", "pass")
     for status in order:
         if status in found:
             return status
@@ -157,7 +157,7 @@ def _status(findings: Sequence[Finding]) -> Status:
 
 
 def _reason(status: Status, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
-    if status in ("fail", "error"):
+    if status in ("fail", "suite_error"):
         lines = [_line(f, line) for f in findings if f.result.status == status for line in f.result.failures]
         # The worst comparison speaks for all, but for a broken rule: that comes first.
         sentence = worst.sentence() if worst is not None else ""

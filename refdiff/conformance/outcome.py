@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, isnan
 from typing import Any, Literal, TypeAlias, final
 
-Status: TypeAlias = Literal["pass", "fail", "error", "unsupported", "not_claimed", "not_run"]
-"""error: the suite itself failed, which says nothing of the target."""
+Status: TypeAlias = Literal["pass", "fail", "suite_error", "unsupported", "not_claimed", "not_run"]
+"""suite_error: the suite itself failed, which says nothing of the target."""
 Number: TypeAlias = float | str
 """JSON has no infinity and no NaN: these three travel as "inf", "-inf" and "nan"."""
 

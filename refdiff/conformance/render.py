@@ -33,7 +33,7 @@ def verdict(report: Report) -> str:
 
 
 def _said(report: Report) -> str:
-    known = sum(row.status == "known" for row in report.rows)
+    known = sum(row.status == "known_failure" for row in report.rows)
     if report.verdict == "incomplete":
         count = len(report.missing)
         so_far = " and does NOT conform" if report.does_not_conform else ""
@@ -43,21 +43,21 @@ def _said(report: Report) -> str:
     if report.verdict == "suite-error":
         return "is not judged, for a suite error: refdiff itself failed, please report it"
     but = f" but for {known} known failure{'s' if known > 1 else ''}" if known else ""
-    return f"conforms{but}" + (", and is weak in places" if report.verdict == "weak" else "")
+    return f"conforms{but}" + (", with warnings" if report.verdict == "conforming-with-warnings" else "")
 
 
 def _cover(report: Report) -> str:
     cover = report.cover()
-    weak = sum(row.word == "weak" for row in report.rows)
-    failed = sum(row.status == "fail" for row in report.rows) - weak
+    warnings = sum(row.word == "warning" for row in report.rows)
+    failed = sum(row.status == "fail" for row in report.rows) - warnings
     counts = [
         (cover["in_part"], "judged in part"),
         (failed, "failed"),
-        (weak, "weak"),
+        (warnings, "warning" if warnings == 1 else "warnings"),
         (cover["not_claimed"], "not claimed"),
         (cover["unsupported"], "unsupported"),
         (cover["not_run"], "not run"),
-        (cover["error"], "not judged for suite errors"),
+        (cover["suite_error"], "not judged for suite errors"),
     ]
     more = "".join(f", {count} {word}" for count, word in counts if count)
     return f"{cover['judged']} of {cover['total']} clauses judged{more}"
@@ -70,12 +70,12 @@ def table(report: Report, form: str = "simple") -> str:
 
 
 def problems(report: Report) -> list[str]:
-    """Return one line for each clause that failed, is known to fail or is weak, each error, and each missing check."""
+    """Return one line for each clause that fails, each error and each check that is missing."""
     name = report.target["name"]
     lines = [
         f"{name}: {row.clause.id} {row.word}: {row.reason}"
         for row in report.rows
-        if row.status in ("fail", "known", "error")
+        if row.status in ("fail", "known_failure", "suite_error")
     ]
     lines += [f"{name}: error: {error}" for error in report.errors]
     lines += [f"{name}: incomplete: {line}" for line in report.missing[:_SHOWN]]
@@ -93,9 +93,9 @@ def markdown(report: Report) -> str:
     """Return report.md."""
     parts = [f"# refdiff conformance: {_text(title(report))}", f"**{_text(verdict(report))}**", table(report, "github")]
     if found := problems(report):
-        parts += ["## What is wrong, and what is weak", _items(found)]
+        parts += ["## Failures and warnings", _items(found)]
     for row in report.rows:
-        if row.status in ("fail", "known", "error"):
+        if row.status in ("fail", "known_failure", "suite_error"):
             parts += _detail(row)
     if report.suite_errors:
         parts += ["## Suite errors", "refdiff itself failed here: please report it.", _code(tracebacks(report), "text")]

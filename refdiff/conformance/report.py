@@ -21,9 +21,18 @@ from refdiff.conformance.outcome import Outcome, Status, Worst
 from refdiff.errors import ConfigError
 
 SCHEMA_VERSION = "2"
-RowStatus: TypeAlias = Literal["pass", "fail", "known", "error", "unsupported", "not_claimed", "not_run", "no_check"]
-Verdict: TypeAlias = Literal["incomplete", "non-conforming", "suite-error", "weak", "known-failures", "conforming"]
-JUDGED = ("pass", "fail", "known")
+RowStatus: TypeAlias = Literal[
+    "pass", "fail", "known_failure", "suite_error", "unsupported", "not_claimed", "not_run", "no_check"
+]
+Verdict: TypeAlias = Literal[
+    "incomplete",
+    "non-conforming",
+    "suite-error",
+    "conforming-with-warnings",
+    "conforming-with-known-failures",
+    "conforming",
+]
+JUDGED = ("pass", "fail", "known_failure")
 """Statuses of a clause that a target was judged on."""
 
 
@@ -47,10 +56,10 @@ class Row:
 
     @property
     def word(self) -> str:
-        """The status as a person reads it: a SHOULD that fails is weak, not wrong."""
+        """The status as a person reads it: a SHOULD that fails is a warning."""
         if self.status == "fail" and self.clause.level == "SHOULD":
-            return "weak"
-        return "suite error" if self.status == "error" else self.status.replace("_", " ")
+            return "warning"
+        return self.status.replace("_", " ")
 
     @property
     def in_part(self) -> bool:
@@ -90,11 +99,12 @@ class Report:
             return "incomplete"
         if self.does_not_conform:
             return "non-conforming"
-        if self.suite_errors or any(row.status == "error" for row in self.rows):
+        if self.suite_errors or any(row.status == "suite_error" for row in self.rows):
             return "suite-error"
         if any(row.status == "fail" for row in self.rows):
-            return "weak"
-        return "known-failures" if any(row.status == "known" for row in self.rows) else "conforming"
+            return "conforming-with-warnings"
+        known = any(row.status == "known_failure" for row in self.rows)
+        return "conforming-with-known-failures" if known else "conforming"
 
     @property
     def does_not_conform(self) -> bool:
@@ -114,7 +124,7 @@ class Report:
             "judged": sum(of[status] for status in JUDGED),
             "in_part": sum(row.in_part for row in rows),
             "total": len(rows),
-            **{status: of[status] for status in ("not_claimed", "unsupported", "not_run", "error")},
+            **{status: of[status] for status in ("not_claimed", "unsupported", "not_run", "suite_error")},
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "level": row.clause.level,
         "chapter": row.clause.chapter,
         "text": " ".join(row.clause.text.split()),
-        "status": row.status,
+        "status": row.word.replace(" ", "_"),
         "in_part": row.in_part,
         "reason": row.reason,
         "evidence": list(row.evidence),
@@ -183,14 +193,14 @@ def assemble(
             row = _required(row)
         if clause.id in known and row.status == "fail":
             entry = known[clause.id]
-            row = replace(row, status="known", reason=f"{entry.reason} ({entry.link}): {row.reason}")
+            row = replace(row, status="known_failure", reason=f"{entry.reason} ({entry.link}): {row.reason}")
         elif clause.id in known and row.status == "pass":
             errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
         rows.append(row)
     if not target["dtype"] and outcomes:
         errors.append(f"the target did not load: {outcomes[0].reason}")
     judged = {row.status for row in rows if row.selected and not row.clause.id.startswith("CON")}
-    if not missing and not judged & {*JUDGED, "error", "not_run"} and set(chapters) != {"CON"}:
+    if not missing and not judged & {*JUDGED, "suite_error", "not_run"} and set(chapters) != {"CON"}:
         errors.append("nothing was judged: no clause but those of the contract itself was claimed and served")
     if target["dtype"] and not missing:
         idle = (row.clause.id for row in rows if row.selected and row.status == "not_run")
@@ -263,7 +273,7 @@ def _reproducer(worst: Worst | None, outcomes: Sequence[Outcome]) -> str:
 
 
 def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str]:
-    order: tuple[Status, ...] = ("fail", "error", "pass", "unsupported", "not_claimed", "not_run")
+    order: tuple[Status, ...] = ("fail", "suite_error", "pass", "unsupported", "not_claimed", "not_run")
     for status in order:
         found = [outcome for outcome in outcomes if outcome.status == status]
         if found:

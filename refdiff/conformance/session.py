@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.report import Report
 
 _FAILS = {"incomplete", "non-conforming", "suite-error"}
-"""Verdicts that fail a run; under --refdiff-strict a weak one does too."""
+"""Verdicts that fail a run; under --refdiff-strict one with warnings does too."""
 
 
 def is_suite(folder: Path) -> bool:
@@ -179,13 +179,13 @@ class Session:
 
         name = self.judge.claim.name if self.judge and self.judge.claim else self.choice.origin
         line = render.plain(f"{name}: {own.clause}: {own.reason}")
-        weak = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
-        # Under --runxfail an xfail returns, and the report, not the item, says what is known or weak.
+        is_warning = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
+        # Under --runxfail an xfail returns, and the report, not the item, says what is known or a warning.
         if own.status == "fail" and own.clause in self.known:
             pytest.xfail(f"known: {self.known[own.clause].reason}")
-        elif own.status == "fail" and weak:
-            pytest.xfail(f"weak: {line}")
-        elif own.status == "error":
+        elif own.status == "fail" and is_warning:
+            pytest.xfail(f"warning: {line}")
+        elif own.status == "suite_error":
             pytest.fail(f"suite error: {line}", pytrace=False)
         elif own.status == "fail":
             pytest.fail(line, pytrace=False)
@@ -255,7 +255,8 @@ class Session:
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
             stopped = "the run was interrupted before it"
         self.report = self._assembled(stopped or "did not run")
-        bad = self.report.verdict in _FAILS or (self.choice.strict and self.report.verdict == "weak")
+        is_strict = self.choice.strict and self.report.verdict == "conforming-with-warnings"
+        bad = self.report.verdict in _FAILS or is_strict
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._write(self.report, render.markdown(self.report), last=True)
@@ -345,7 +346,7 @@ class Session:
             terminalreporter.write_line("suite errors: refdiff itself failed, please report it", red=True)
             terminalreporter.write_line(render.tracebacks(self.report))
         for line in render.problems(self.report):
-            terminalreporter.write_line(line, red=" weak:" not in line, yellow=" weak:" in line)
+            terminalreporter.write_line(line, red=" warning:" not in line, yellow=" warning:" in line)
         terminalreporter.write_line(render.verdict(self.report), bold=True)
         folder = self.config.getoption("refdiff_report")
         terminalreporter.write_line(f"report: {folder}/report.json, report.md")

@@ -64,18 +64,18 @@ def test_a_clause_fails_if_any_check_fails() -> None:
 
 
 def test_verdict() -> None:
-    """A MUST that fails is non-conforming, a SHOULD is weak, an error is non-conforming."""
+    """A MUST that fails is non-conforming, a SHOULD is a warning, a fault of the suite is neither."""
     assert made(("ABC-1", "pass"), ("ABC-2", "pass")).verdict == "conforming"
-    assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "weak"
+    assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "conforming-with-warnings"
     assert made(("ABC-1", "fail"), ("ABC-2", "fail")).verdict == "non-conforming"
     assert made(("ABC-1", "pass"), ("ABC-2", "pass"), broken_evidence=["ABC-1: evidence"]).verdict == "non-conforming"
-    assert made(("ABC-1", "error"), ("ABC-2", "fail")).verdict == "suite-error"
-    assert made(("ABC-1", "fail"), ("ABC-2", "error")).verdict == "non-conforming"
+    assert made(("ABC-1", "suite_error"), ("ABC-2", "fail")).verdict == "suite-error"
+    assert made(("ABC-1", "fail"), ("ABC-2", "suite_error")).verdict == "non-conforming"
 
 
 def test_what_did_not_run_is_incomplete() -> None:
     """A clause without an outcome makes a run incomplete, whatever the others say; the headline says both."""
-    for status in ("pass", "fail", "error", "not_claimed"):
+    for status in ("pass", "fail", "suite_error", "not_claimed"):
         found = made(("ABC-1", status))
         assert found.verdict == "incomplete"
         assert found.missing == ("ABC-2: no check of it was run",)
@@ -132,8 +132,8 @@ def test_required() -> None:
 def test_known() -> None:
     """A known failure that fails is known; one that passes is an error."""
     known = {"ABC-1": KnownFailure(reason="r", link="l")}
-    assert statuses(made(("ABC-1", "fail"), known=known))[0] == "known"
-    assert made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known).verdict == "known-failures"
+    assert statuses(made(("ABC-1", "fail"), known=known))[0] == "known_failure"
+    assert made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known).verdict == "conforming-with-known-failures"
     stale = made(("ABC-1", "pass"), ("ABC-2", "pass"), known=known)
     assert stale.verdict == "non-conforming"
     assert stale.errors == ("ABC-1 is listed as a known failure, and passes: take it off the list",)
