@@ -89,6 +89,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
         failures=failures,
         refusals=tuple(dict.fromkeys(subject.refusals)),
         traceback=trace,
+        broken=tuple(clause for clause, _, _ in broken),
     )
     return Finding(result=result, worst=subject.worst, why=why, broken=broken)
 
@@ -104,7 +105,8 @@ def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -
         sentence = f"expected every claimed process to be built, got Unsupported: {failure}"
     clause = failure.clause if isinstance(failure, Misbehaviour) else "CON-1"
     if check.clause == "CON-1":
-        result = Result(process=repr(member.process), status="fail", failures=(f"{sentence} ({clause})",))
+        failures = (f"{sentence} ({clause})",)
+        result = Result(process=repr(member.process), status="fail", failures=failures, broken=(clause,))
         return Finding(result=result, broken=((clause, sentence, ""),), built=False)
     result = Result(process=repr(member.process), status="unsupported", refusals=(str(failure),))
     return Finding(result=result, why=str(failure), built=False)
@@ -113,23 +115,34 @@ def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -
 def fold(check: Check, name: str, findings: Sequence[Finding]) -> list[Outcome]:
     """Return the outcome of a check, and one more for each rule of the contract that it saw broken."""
     broken: dict[str, tuple[str, str]] = {}
+    seen: dict[str, list[Result]] = {}
     for finding in findings:
         for clause, sentence, call in finding.broken:
             broken.setdefault(clause, (f"{finding.result.process}: {sentence}", call))
+            one = Result(process=finding.result.process, status="fail", failures=(sentence,), broken=(clause,))
+            seen.setdefault(clause, []).append(one)
     worst = max((f.worst for f in findings if f.worst is not None), key=lambda w: w.ratio, default=None)
     status = _status(findings)
     own = Outcome(
         clause=check.clause,
         check=name,
         status=status,
-        reason=_reason(status, findings, worst, bool(broken)),
+        reason=_reason(check, findings, worst, bool(broken)),
         worst=worst,
         reproducer=next((call for _, call in broken.values()), ""),
         results=tuple(finding.result for finding in findings),
         calls=_summed(finding.calls for finding in findings),
     )
     others = (
-        Outcome(clause=clause, check=name, status="fail", reason=reason, reproducer=call, by_way=True)
+        Outcome(
+            clause=clause,
+            check=name,
+            status="fail",
+            reason=reason,
+            reproducer=call,
+            results=tuple(seen[clause]),
+            by_way=True,
+        )
         for clause, (reason, call) in broken.items()
         if clause != check.clause
     )
@@ -156,23 +169,17 @@ def _status(findings: Sequence[Finding]) -> Status:
     return "unsupported" if refused or found == {"unsupported"} else "not_claimed"
 
 
-def _reason(status: Status, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
+def _reason(check: Check, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
+    status = _status(findings)
     if status in ("fail", "suite_error"):
         lines = [_line(f, line) for f in findings if f.result.status == status for line in f.result.failures]
         # The worst comparison speaks for all, but for a broken rule: that comes first.
         sentence = worst.sentence() if worst is not None else ""
-        first = sentence if sentence in lines and not is_broken else lines[0]
-        count = len(lines) - 1
-        return first + (f" (and {count} more failure{'s' if count > 1 else ''})" if count else "")
+        return sentence if sentence in lines and not is_broken else lines[0]
     if status == "pass":
         return ""
-    whys = [
-        finding.why if finding.result.status == "not_claimed" else f"{finding.result.process}: {finding.why}"
-        for kind in ("unsupported", "not_claimed")
-        for finding in findings
-        if finding.result.status == kind
-    ]
-    return "; ".join(dict.fromkeys(whys)) or "the claim has no process that the clause speaks about"
+    whys = [f.why for kind in ("unsupported", "not_claimed") for f in findings if f.result.status == kind]
+    return "; ".join(dict.fromkeys(whys)) or f"the claim lists no {' or '.join(kind.__name__ for kind in check.on)}"
 
 
 def _line(finding: Finding, line: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, isnan
+from math import inf, isfinite, isinf, isnan
 from typing import Any, Literal, TypeAlias, final
 
 Status: TypeAlias = Literal["pass", "fail", "suite_error", "unsupported", "not_claimed", "not_run"]
@@ -70,6 +70,8 @@ class Worst:
             return "got nan, expected a number" if isnan(self.want) else f"got nan, expected {self.want:.9g}"
         if isnan(self.want) or isnan(self.bound):
             return f"got {self.got:.9g}, which is outside what is allowed"
+        if isinf(self.error):
+            return f"got {self.got:.9g}, expected {self.want:.9g} (bound {self.bound:.3g})"
         ulps = f", {self.ulps:.3g} ulp" if self.want != 0.0 and isfinite(self.ulps) else ""
         off = f"off by {self.error:.3g} (bound {self.bound:.3g}{ulps})"
         return f"got {self.got:.9g}, expected {self.want:.9g}, {off}"
@@ -121,6 +123,8 @@ class Result:
     """Calls that the target did not serve, and parts that the clause does not speak about, one line each."""
     traceback: str = ""
     """Of the suite's own failure."""
+    broken: tuple[str, ...] = ()
+    """Clauses of the contract that were broken, one for each failure that is no comparison."""
 
     @property
     def in_part(self) -> bool:
@@ -130,7 +134,7 @@ class Result:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Return what `asdict` made of one."""
-        return Result(**{**data, "failures": tuple(data["failures"]), "refusals": tuple(data["refusals"])})
+        return Result(**{**data, **{name: tuple(data[name]) for name in ("failures", "refusals", "broken")}})
 
 
 @final

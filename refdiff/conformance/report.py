@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -17,7 +17,8 @@ from refdiff.conformance.clauses import Clause
 from refdiff.conformance.interface import METHODS, Claim
 from refdiff.conformance.known import KnownFailure
 from refdiff.conformance.loading import Member
-from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.conformance.outcome import Outcome, Result, Status, Worst
+from refdiff.conformance.roots import Cause, find_causes
 from refdiff.errors import ConfigError
 
 SCHEMA_VERSION = "2"
@@ -53,6 +54,8 @@ class Row:
     outcomes: tuple[Outcome, ...]
     selected: bool = True
     """Whether it belongs to the chapters that were asked for."""
+    causes: tuple[Cause, ...] = ()
+    """Failures of other clauses that this one may follow from."""
 
     @property
     def word(self) -> str:
@@ -60,6 +63,30 @@ class Row:
         if self.status == "fail" and self.clause.level == "SHOULD":
             return "warning"
         return self.status.replace("_", " ")
+
+    def results_with(self, status: Literal["pass", "fail", "suite_error"]) -> list[Result]:
+        """Return the results of its checks on single processes that have a status."""
+        return [result for outcome in self.outcomes for result in outcome.results if result.status == status]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Every failure, one line each: the check, the process, and what was found."""
+        return tuple(
+            f"{outcome.check}, {result.process}: {line}"
+            for outcome in self.outcomes
+            for result in outcome.results
+            for line in result.failures
+        )
+
+    @property
+    def failed_on(self) -> tuple[str, ...]:
+        """Processes on which a check of it failed."""
+        return tuple(dict.fromkeys(result.process for result in self.results_with("fail")))
+
+    @property
+    def passed_on(self) -> tuple[str, ...]:
+        """Processes on which checks of it passed, and none failed."""
+        return tuple(dict.fromkeys(r.process for r in self.results_with("pass") if r.process not in self.failed_on))
 
     @property
     def in_part(self) -> bool:
@@ -111,11 +138,6 @@ class Report:
         """Whether what was judged is enough to say that the target does not conform."""
         return bool(self.errors) or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows)
 
-    def counts(self) -> dict[str, int]:
-        """Return how many clauses have each status, in words."""
-        words = [row.word for row in self.rows if row.selected]
-        return {word: words.count(word) for word in dict.fromkeys(words)}
-
     def cover(self) -> dict[str, int]:
         """Return how many clauses that have a check were judged, wholly and in part, and what became of the others."""
         rows = [row for row in self.rows if row.selected and row.status != "no_check"]
@@ -149,10 +171,15 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "id": row.clause.id,
         "level": row.clause.level,
         "chapter": row.clause.chapter,
+        "title": row.clause.title,
+        "hint": row.clause.hint,
         "text": " ".join(row.clause.text.split()),
         "status": row.word.replace(" ", "_"),
         "in_part": row.in_part,
         "reason": row.reason,
+        "may_follow_from": [asdict(cause) for cause in row.causes],
+        "failed_on": list(row.failed_on),
+        "passed_on": list(row.passed_on),
         "evidence": list(row.evidence),
         "worst": row.worst.as_json() if row.worst else None,
         "reproducer": row.reproducer,
@@ -205,11 +232,12 @@ def assemble(
     if target["dtype"] and not missing:
         idle = (row.clause.id for row in rows if row.selected and row.status == "not_run")
         missing = [f"{clause}: no check of it was run" for clause in idle]
+    causes = find_causes(rows)
     traces = [result.traceback for outcome in outcomes for result in outcome.results if result.traceback]
     return Report(
         target=target,
         environment=environment or {},
-        rows=tuple(rows),
+        rows=tuple(replace(row, causes=causes.get(row.clause.id, ())) for row in rows),
         errors=tuple(errors),
         missing=tuple(missing),
         suite_errors=tuple(dict.fromkeys((*suite_errors, *traces))),
@@ -277,11 +305,19 @@ def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str
     for status in order:
         found = [outcome for outcome in outcomes if outcome.status == status]
         if found:
-            worst = max(found, key=lambda o: o.worst.ratio if o.worst else 0.0)
-            return status, "" if status == "pass" else worst.reason
+            return status, "" if status == "pass" else _why(found)
     if clause.check_note:
         return "no_check", clause.check_note
     return "not_run", "no check of it was selected"
+
+
+def _why(outcomes: Sequence[Outcome]) -> str:
+    """Return the reason of outcomes that have one status: of failures the worst, and how many more there are."""
+    if outcomes[0].status not in ("fail", "suite_error"):
+        return "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes))
+    worst = max(outcomes, key=lambda o: o.worst.ratio if o.worst else 0.0)
+    more = sum(max(1, sum(len(result.failures) for result in outcome.results)) for outcome in outcomes) - 1
+    return worst.reason + (f" (and {more} more failure{'s' if more > 1 else ''})" if more else "")
 
 
 def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) -> dict[str, Any]:

@@ -101,10 +101,10 @@ class Session:
         if self.is_worker:
             _share_threads(self.config.workerinput["workercount"])  # type: ignore[attr-defined]  # set by xdist
             return
-        from refdiff.conformance import render
+        from refdiff.conformance.markdown import markdown
 
         unfinished = self._assembled("the run has not come to its end")
-        self._write(unfinished, render.markdown(unfinished), last=False)
+        self._write(unfinished, markdown(unfinished), last=False)
 
     def pytest_sessionstart(self) -> None:
         """Begin at once where a target is named, or the suite is."""
@@ -249,8 +249,10 @@ class Session:
         self._merge()
         if not self.active:
             return
-        from refdiff.conformance import render
+        from refdiff.conformance import terminal
+        from refdiff.conformance.markdown import markdown
 
+        terminal.say_once(self.config)
         stopped = str(session.shouldfail or session.shouldstop or "")
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
             stopped = "the run was interrupted before it"
@@ -259,7 +261,7 @@ class Session:
         bad = self.report.verdict in _FAILS or is_strict
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        self._write(self.report, render.markdown(self.report), last=True)
+        self._write(self.report, markdown(self.report), last=True)
 
     def _sent(self) -> dict[str, Any]:
         return {
@@ -337,19 +339,9 @@ class Session:
             if self.evidence_only and not self.active:
                 terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
             return
-        from refdiff.conformance import render
+        from refdiff.conformance import terminal
 
-        terminalreporter.section(f"refdiff: {render.title(self.report)}")
-        terminalreporter.write_line(render.table(self.report))
-        terminalreporter.write_line("")
-        if self.report.suite_errors:
-            terminalreporter.write_line("suite errors: refdiff itself failed, please report it", red=True)
-            terminalreporter.write_line(render.tracebacks(self.report))
-        for line in render.problems(self.report):
-            terminalreporter.write_line(line, red=" warning:" not in line, yellow=" warning:" in line)
-        terminalreporter.write_line(render.verdict(self.report), bold=True)
-        folder = self.config.getoption("refdiff_report")
-        terminalreporter.write_line(f"report: {folder}/report.json, report.md")
+        terminal.write(self.report, terminalreporter, self.config.getoption("refdiff_report"))
 
 
 def _share_threads(workers: int) -> None:
