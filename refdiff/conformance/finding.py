@@ -14,7 +14,7 @@ from refdiff.conformance.guard import Call, Misbehaviour, NotClaimed, one_line
 from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
-from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.reproducer import expecting, reproducer, saying
 from refdiff.conformance.subject import Subject
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
@@ -57,8 +57,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
         with np.errstate(all="ignore"):
             body(subject)
     except Misbehaviour as failure:
-        last = subject.built.last
-        call = reproducer(subject.origin, subject.member, last, None) if last.method else ""
+        call = _shown(subject, failure) if subject.built.last.method else ""
         status, broken = "fail", ((failure.clause, str(failure), call),)
     except Unsupported as refusal:
         if not (subject.inner or subject.built.is_chain or _violated(subject)):
@@ -91,7 +90,14 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
         traceback=trace,
         broken=tuple(clause for clause, _, _ in broken),
     )
-    return Finding(result=result, worst=subject.worst, why=why, broken=broken)
+    worst = subject.worst and replace(subject.worst, reproducer=expecting(subject.worst.reproducer, subject.worst))
+    return Finding(result=result, worst=worst, why=why, broken=broken)
+
+
+def _shown(subject: Subject, failure: Misbehaviour) -> str:
+    """Return code that shows how the last call broke a rule."""
+    code = reproducer(subject.origin, subject.member, subject.built.last, None, failure.clause)
+    return saying(code, f"{failure.clause}: {failure}")
 
 
 def _violated(subject: Subject) -> bool:
