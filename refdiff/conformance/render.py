@@ -6,10 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 
 from refdiff.conformance.clauses import clauses
-from refdiff.conformance.report import Report, Row
+from refdiff.conformance.report import JUDGED, Report, Row
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor or change colours or text direction; messages of a target may contain them."""
+_PAIR = r"\S+ to \S+"
+_CASE = re.compile(
+    rf"(?:(?P<case>(?:{_PAIR}(?: against {_PAIR})?|em|ddpm|ddim|ode)(?:, at the ends of time)?): )?(?P<reason>.*)", re.S
+)
+"""A refusal: of one rule, or one pair of predictions or of a prediction and a weight, and the reason."""
 FAILED = ("fail", "known_failure", "suite_error")
 """Statuses of a row that needs an explanation."""
 
@@ -127,24 +132,40 @@ def unjudged(report: Report) -> list[str]:
     for status in ("not_claimed", "unsupported", "not_run", "no_check"):
         for row in report.rows:
             if row.status == status:
-                reason = "no call of the contract shows it" if status == "no_check" else row.reason
+                reason = "no call of the contract shows it" if status == "no_check" else _reasons(row.reason)
                 groups.setdefault((row.word, reason), []).append(row.clause.id)
     return [plain(f"{word}, as {reason}: {spans(ids)}") for (word, reason), ids in groups.items()]
 
 
 def refused(report: Report) -> list[str]:
     """Return one line for each reason for which a part of a check was left out, with its number and clauses."""
-    groups: dict[str, tuple[list[str], list[str]]] = {}
+    groups: dict[str, tuple[list[str], dict[str, None], dict[str, None]]] = {}
     for row in report.rows:
+        if row.status not in JUDGED:
+            continue
         for result in (result for outcome in row.outcomes for result in outcome.results):
-            for line in result.refusals:
-                ids, processes = groups.setdefault(line, ([], []))
+            for case, reason in (part for line in result.refusals for part in _parts(line)):
+                ids, cases, processes = groups.setdefault(reason, ([], {}, {}))
                 ids.append(row.clause.id)
-                processes.append(result.process)
+                cases |= {case: None} if case else {}
+                processes[result.process] = None
     return [
-        plain(f"{line}: {counted(len(ids), 'time')}, in {spans(ids)}, on {few(list(dict.fromkeys(processes)))}")
-        for line, (ids, processes) in groups.items()
+        plain(
+            f"{reason}{f' ({few(list(cases))})' if cases else ''}: {counted(len(ids), 'time')}, in {spans(ids)}, "
+            f"on {next(iter(processes)) if len(processes) == 1 else f'{len(processes)} processes'}"
+        )
+        for reason, (ids, cases, processes) in groups.items()
     ]
+
+
+def _parts(line: str) -> list[tuple[str, str]]:
+    """Return each case of a line, such as "v to score" or "em", and its reason; checks join several to one line."""
+    return [(m["case"] or "", m["reason"]) for m in map(_CASE.fullmatch, line.split("; ")) if m]
+
+
+def _reasons(line: str) -> str:
+    """Return the reasons in a line, each once, without their cases."""
+    return "; ".join(dict.fromkeys(reason for _, reason in _parts(line))) or line
 
 
 def spans(ids: Iterable[str]) -> str:

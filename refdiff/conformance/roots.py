@@ -115,7 +115,7 @@ def find_causes(rows: Iterable[Failed]) -> dict[str, tuple[Cause, ...]]:
     a MUST.
     """
     failed = [row for row in rows if row.status in ("fail", "known_failure")]
-    where = {row.clause.id: {result.process for result in row.results_with("fail")} for row in failed}
+    where = {row.clause.id: {r.process for r in row.results_with("fail") if _is_compared(r)} for row in failed}
     musts = {row.clause.id for row in failed if row.clause.level == "MUST"}
     found = {}
     for row in failed:
@@ -131,21 +131,28 @@ def _first(causes: tuple[Cause, ...], found: Mapping[str, tuple[Cause, ...]]) ->
 
 
 def _causes(row: Failed, where: Mapping[str, Collection[str]]) -> tuple[Cause, ...]:
-    """Return the causes of one failure, or none if they leave a process unexplained. where: processes by clause."""
+    """Return the causes of one failure, or none if they leave a process unexplained.
+
+    where: by clause, the processes on which a comparison failed.
+    """
     if row.clause.id.startswith("CON-"):
         return ()
     causes: dict[Cause, None] = {}
     for result in row.results_with("fail"):
-        if result.broken and len(result.broken) == len(result.failures):
-            here = [Cause(rule, "") for rule in result.broken if rule != row.clause.id]
-        else:
-            here = [
-                Cause(clause, quantity)
-                for quantity in USED.get(row.clause.id, ())
-                for clause in STATED[quantity]
-                if result.process in where.get(clause, ())
-            ]
-        if not here:
-            return ()
-        causes |= dict.fromkeys(here)
+        causes |= dict.fromkeys(Cause(rule, "") for rule in result.broken)
+        stated = [
+            Cause(clause, quantity)
+            for quantity in USED.get(row.clause.id, ())
+            for clause in STATED[quantity]
+            if result.process in where.get(clause, ())
+        ]
+        if _is_compared(result):
+            if not stated:
+                return ()
+            causes |= dict.fromkeys(stated)
     return tuple(causes)
+
+
+def _is_compared(result: Result) -> bool:
+    """Return whether a comparison failed, and not only a rule of the contract."""
+    return len(result.failures) > len(result.broken)

@@ -111,7 +111,7 @@ def _notes(row: Row, *, is_told: bool) -> Iterator[str]:
     """Yield what a reader needs beside a failure. is_told: whether its line says already what it follows from."""
     if row.clause.title:
         yield f"clause: {row.clause.title}"
-    if processes := where(row):
+    if (processes := where(row)) and not is_told:
         yield processes
     if (causes := why(row)) and not is_told:
         yield causes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refdiff.conformance.clauses import clauses
-from refdiff.conformance.interface import Chain, Linear
+from refdiff.conformance.interface import Chain
 from refdiff.conformance.outcome import Outcome, Result
 from refdiff.conformance.render import in_order, start, why
 from refdiff.conformance.report import Report, assemble
@@ -110,4 +110,20 @@ def test_broken_rule_comes_first() -> None:
     report = failing(("CON-2", "p"), ("MAR-4", "p"), broken=("CON-2",))
     assert causes(report) == {"CON-2": (), "MAR-4": (Cause("CON-2", ""),)}
     assert [row.clause.id for row in in_order(report)] == ["CON-2", "MAR-4"]
-    assert repr(Linear(beta_min=0.1, beta_max=20.0)) not in start(report)
+
+
+def test_comparison_beside_a_broken_rule_needs_a_cause_of_its_own() -> None:
+    """A rule that was broken explains the calls that broke it, and no comparison of another call."""
+
+    def fails(clause: str, *lines: str) -> Outcome:
+        result = Result(process="p", status="fail", failures=lines, broken=("CON-2",))
+        return Outcome(clause=clause, check="c", status="fail", reason="why", results=(result,))
+
+    both = assemble(clauses().values(), [fails("MAR-4", "broken", "compared")], target=TARGET)
+    assert causes(both) == {"MAR-4": ()}
+    # MAR-2 was not found wrong where its own call broke a rule.
+    broken = [fails("MAR-2", "broken"), fails("MAR-4", "broken", "compared")]
+    assert causes(assemble(clauses().values(), broken, target=TARGET))["MAR-4"] == ()
+    known = [fails("MAR-2", "broken", "compared"), fails("MAR-4", "broken", "compared")]
+    found = causes(assemble(clauses().values(), known, target=TARGET))["MAR-4"]
+    assert set(found) == {Cause("CON-2", ""), Cause("MAR-2", "sigma")}

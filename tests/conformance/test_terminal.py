@@ -70,9 +70,26 @@ def test_refusals_are_folded_by_reason() -> None:
     found = report(
         [clause("LOS-1"), clause("LOS-2")], outcome("LOS-1", "pass", *results), outcome("LOS-2", "pass", *results)
     )
-    assert refused(found) == ["no such weight: 10 times, in LOS-1, LOS-2, on P0, P1, P2 and 2 more"]
+    assert refused(found) == ["no such weight: 10 times, in LOS-1, LOS-2, on 5 processes"]
     assert markdown(found).count("no such weight") == 1
     assert sum("no such weight" in line for line in terminal.folded(found)) == 1
+
+
+def test_cases_of_a_refusal_are_folded() -> None:
+    """Checks name the pair that was refused, and join several pairs to one line: the reason is one."""
+    lines = (
+        "v to score, at the ends of time: not here",
+        "x_0 to eps: not here; x_0 to v: not here; eps to v against v to eps: too late",
+    )
+    found = report([clause("PAR-1")], outcome("PAR-1", "pass", Result(process="P", status="pass", refusals=lines)))
+    assert refused(found) == [
+        "not here (v to score, at the ends of time, x_0 to eps, x_0 to v): 3 times, in PAR-1, on P",
+        "too late (eps to v against v to eps): 1 time, in PAR-1, on P",
+    ]
+    result = Result(process="P", status="unsupported", refusals=lines)
+    found = report([clause("PAR-1")], outcome("PAR-1", "unsupported", result, reason="; ".join(lines)))
+    assert unjudged(found) == ["unsupported, as not here; too late: PAR-1"]
+    assert refused(found) == []
 
 
 def test_title_and_hint_stand_beside_the_failure() -> None:
