@@ -8,6 +8,8 @@ import re
 from tabulate import tabulate
 
 from refdiff.conformance.render import (
+    absent,
+    hint,
     in_order,
     plain,
     refused,
@@ -37,7 +39,7 @@ def markdown(report: Report) -> str:
     if report.suite_errors:
         parts += ["## Suite errors", "refdiff itself failed here: please report it.", _code(tracebacks(report), "text")]
     if report.missing:
-        parts += ["## Did not run", _items([plain(line) for line in report.missing])]
+        parts += ["## Did not run", _items(absent(report))]
     parts += ["## Clauses", table(report)]
     if lines := unjudged(report):
         parts += ["## Not judged", _items(lines)]
@@ -72,8 +74,8 @@ def _detail(row: Row) -> list[str]:
     name = f": {row.clause.title}" if row.clause.title else ""
     parts = [f"### {row.clause.id} ({row.clause.level}, {row.word}){_text(name)}"]
     parts.append(f"> {' '.join(row.clause.text.split())}")
-    if row.clause.hint:
-        parts.append(f"Hint: {row.clause.hint}")
+    if told := hint(row):
+        parts.append(f"Hint: {told}")
     parts.append(_text(plain(row.reason)))
     parts += [_sentence(line) for line in (where(row, most=99), why(row)) if line]
     if len(row.failures) > 1:

@@ -78,12 +78,13 @@ class Worst:
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
-        numbers = {name: number(getattr(self, name)) for name in ("got", "want", "error", "bound", "ulps", "ratio")}
+        numbers = {name: number(getattr(self, name)) for name in ("got", "error", "bound", "ulps", "ratio")}
         at = {name: number(value) for name, value in self.at.items()}
         return {
             "quantity": self.quantity,
             "process": self.process,
             "at": at,
+            "expected": number(self.want),
             **numbers,
             "beyond": self.beyond,
             "of": self.of,
@@ -94,13 +95,14 @@ class Worst:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Worst:
         """Return what `as_json` came from."""
-        floats = {name: float(data[name]) for name in ("got", "want", "error", "bound", "ulps")}
+        floats = {name: float(data[name]) for name in ("got", "error", "bound", "ulps")}
         at = {name: float(value) for name, value in data["at"].items()}
         low, high = map(float, data["span"])
         return Worst(
             quantity=data["quantity"],
             process=data["process"],
             at=at,
+            want=float(data["expected"]),
             beyond=data["beyond"],
             of=data["of"],
             span=(low, high),

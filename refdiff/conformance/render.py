@@ -27,7 +27,8 @@ def plain(text: str) -> str:
 def title(report: Report) -> str:
     """Return one line: who was judged, and how."""
     target, seed = report.target, report.environment.get("seed", 0)
-    return plain(f"{target['name']} {target['version']} ({target['dtype'] or 'not loaded'}), seed {seed}")
+    name = " ".join(filter(None, (target["name"], target["version"])))
+    return plain(f"{name} ({target['dtype'] or 'not loaded'}), seed {seed}")
 
 
 def verdict(report: Report) -> str:
@@ -106,6 +107,12 @@ def why(row: Row) -> str:
     return "; ".join(lines)
 
 
+def hint(row: Row) -> str:
+    """Return the hint of the clause, unless a call raised or hung: then nothing came of what the hint is about."""
+    rules = {cause.clause for cause in row.causes if not cause.uses}
+    return row.clause.hint if rules <= {"CON-2"} else ""
+
+
 def where(row: Row, most: int = 3) -> str:
     """Return one line: the processes on which a clause fails, and those on which it passes; empty if there is one.
 
@@ -135,6 +142,15 @@ def unjudged(report: Report) -> list[str]:
                 reason = "no call of the contract shows it" if status == "no_check" else _reasons(row.reason)
                 groups.setdefault((row.word, reason), []).append(row.clause.id)
     return [plain(f"{word}, as {reason}: {spans(ids)}") for (word, reason), ids in groups.items()]
+
+
+def absent(report: Report) -> list[str]:
+    """Return one line for each reason for which checks did not run to their end, with their number and clauses."""
+    groups: dict[str, list[str]] = {}
+    for line in report.missing:
+        clause, _, rest = line.partition(": ")
+        groups.setdefault(rest.rpartition(": ")[2], []).append(clause)
+    return [plain(f"{counted(len(ids), 'check')} of {spans(ids)}: {why}") for why, ids in groups.items()]
 
 
 def refused(report: Report) -> list[str]:

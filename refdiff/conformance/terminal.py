@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from tabulate import tabulate
 
+from refdiff.conformance.guard import AGAIN
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.render import (
-    FAILED,
+    absent,
+    hint,
     in_order,
     plain,
     refused,
@@ -33,13 +35,15 @@ _TITLE = 34
 """Characters of a title in the table."""
 _SHOWN = 20
 """Lines of one kind that the terminal prints; report.md has them all."""
+_JUDGED = (*JUDGED, "suite_error")
+"""Statuses of a row of the table."""
 _MORE = re.compile(r" \(and \d+ more failures?\)$")
 
 
 def table(report: Report) -> str:
     """Return the clauses that were judged as a table."""
     header = ["clause", "title", "level", "result", "worst error", "at"]
-    rows = [_cells(row) for row in report.rows if row.status in (*JUDGED, "suite_error")]
+    rows = [_cells(row) for row in report.rows if row.status in _JUDGED]
     if not any(cells[1] for cells in rows):
         header, rows = [header[0], *header[2:]], [[cells[0], *cells[2:]] for cells in rows]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
@@ -85,9 +89,7 @@ def problems(report: Report) -> list[str]:
         lines.append(f"{name}: {row.clause.id} {row.word}: {reason}")
         lines += [f"    {line}" for line in _notes(row, is_told=reason != row.reason)]
     lines += [f"{name}: error: {error}" for error in report.errors]
-    lines += [f"{name}: incomplete: {line}" for line in report.missing[:_SHOWN]]
-    if len(report.missing) > _SHOWN:
-        lines.append(f"{name}: incomplete: {len(report.missing) - _SHOWN} more checks, listed in report.json")
+    lines += [f"{name}: incomplete: {line}" for line in absent(report)]
     return [plain(line) for line in lines]
 
 
@@ -101,7 +103,8 @@ def _reason(row: Row, shown: set[str]) -> str:
     rules = [cause.clause for cause in row.causes if not cause.uses]
     sentence = _MORE.sub("", row.reason)
     for rule in rules:
-        if (told := sentence.removesuffix(f" ({rule})")) != sentence and told in shown:
+        told = sentence.removesuffix(f" ({rule})").removesuffix(AGAIN)
+        if told != sentence and told in shown:
             return f"its calls broke {rule}, as told above"
     shown.add(sentence)
     return row.reason
@@ -115,23 +118,25 @@ def _notes(row: Row, *, is_told: bool) -> Iterator[str]:
         yield processes
     if (causes := why(row)) and not is_told:
         yield causes
-    if row.clause.hint:
-        yield f"hint: {row.clause.hint}"
+    if told := hint(row):
+        yield f"hint: {told}"
 
 
 def write(report: Report, reporter: Any, folder: str) -> None:
     """Print the report: table, what was not judged, failures, verdict."""
     reporter.section(f"refdiff: {title(report)}")
-    reporter.write_line(table(report))
-    reporter.write_line("")
+    if any(row.status in _JUDGED for row in report.rows):
+        reporter.write_line(table(report))
+        reporter.write_line("")
     for line in folded(report):
         reporter.write_line(line)
     if report.suite_errors:
         reporter.write_line("suite errors: refdiff itself failed, please report it", red=True)
         reporter.write_line(tracebacks(report))
-    if any(row.status in FAILED for row in report.rows):
+    found = problems(report)
+    if found:
         reporter.write_line("")
-    for line in problems(report):
+    for line in found:
         is_note = line.startswith("    ")
         is_warning = " warning:" in line
         reporter.write_line(line, red=not (is_note or is_warning), yellow=is_warning and not is_note)

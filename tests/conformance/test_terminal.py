@@ -179,3 +179,25 @@ def test_each_failure_is_printed_once(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text("def test_theirs():\n    assert 1 + 1 == 3\n")
     suite = str(ROOT / "validation")
     assert "assert 1 + 1 == 3" in run(tmp_path, *options, suite, suite="test_theirs.py").stdout
+
+
+def test_what_did_not_run_is_folded_by_reason() -> None:
+    """One line with the number of checks and their clauses; report.json lists each."""
+    missing = [f"MAR-{i}: test_{i} on Linear(beta_min=0.1, beta_max=20.0): was not judged" for i in (1, 2, 3)]
+    found = assemble([clause("MAR-1")], [], target=TARGET, missing=[*missing, "CON-1: test: was deselected"])
+    lines = ["3 checks of MAR-1 to MAR-3: was not judged", "1 check of CON-1: was deselected"]
+    assert terminal.problems(found) == [f"n: incomplete: {line}" for line in lines]
+    assert all(f"- {line}" in markdown(found) for line in lines)
+    assert found.as_json()["missing"] == list(found.missing)
+
+
+def test_hint_of_a_call_that_raised_is_left_out() -> None:
+    """A hint is about what a call returns; of a wrong shape it may be the very mend."""
+
+    def shown(rule: str) -> str:
+        broken = Result(process="P", status="fail", failures=("f",), broken=(rule,))
+        made = [clause("MAR-1", hint="use the root")]
+        return "\n".join(terminal.problems(report(made, outcome("MAR-1", "fail", broken))))
+
+    assert "hint: use the root" in shown("CON-2")
+    assert "hint" not in shown("CON-5")
