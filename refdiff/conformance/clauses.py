@@ -23,7 +23,7 @@ _CLAUSE = re.compile(
 )
 _TITLE = re.compile(r"\*(?P<title>[^*]+)\.\*\s+")
 _FENCE = re.compile(r"^```.*\n?", re.M)
-_NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
+_NOTE = re.compile(r"^- \*(?P<name>Evidence|Code|Check|Hint):\* (?P<text>.*?)(?=^- \*|^\s*$|\Z)", re.M | re.S)
 
 
 @final
@@ -45,6 +45,8 @@ class Clause:
     """Why it needs no evidence, if it is a convention."""
     check_note: str
     """Why no check on a target is possible, if none is."""
+    hint: str = ""
+    """What usually breaks the clause, and how to mend it; shown beside a failure."""
 
     @property
     def digest(self) -> str:
@@ -89,6 +91,7 @@ def _clause(match: re.Match[str], chapter: str) -> Clause:
         code=tuple(re.findall(r"`([\w.]+)`", notes.get("Code", ""))),
         evidence_note=notes.get("Evidence", ""),
         check_note=notes.get("Check", ""),
+        hint=notes.get("Hint", ""),
     )
 
 

@@ -14,7 +14,7 @@ from refdiff.conformance.guard import Call, Misbehaviour, NotClaimed, one_line
 from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
-from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.reproducer import expecting, reproducer, saying
 from refdiff.conformance.subject import Subject
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
@@ -57,8 +57,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
         with np.errstate(all="ignore"):
             body(subject)
     except Misbehaviour as failure:
-        last = subject.built.last
-        call = reproducer(subject.origin, subject.member, last, None) if last.method else ""
+        call = _shown(subject, failure) if subject.built.last.method else ""
         status, broken = "fail", ((failure.clause, str(failure), call),)
     except Unsupported as refusal:
         if not (subject.inner or subject.built.is_chain or _violated(subject)):
@@ -71,7 +70,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
     except NotClaimed as absent:
         status, why = "not_claimed", str(absent)
     except Exception as error:  # noqa: BLE001  # a fault of the suite is no verdict on the target, and never silent
-        status, why = "error", f"the suite itself failed, with {one_line(error)}"
+        status, why = "suite_error", f"the suite itself failed, with {one_line(error)}"
         trace = "".join(traceback.format_exception(error))
     else:
         if subject.worst is None and check.compares:
@@ -79,7 +78,7 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
             status = "unsupported" if subject.refusals else "not_claimed"
             why = "; ".join(subject.refusals) or "nothing lies in the domain of the clause in this dtype"
     failures = tuple(f"{sentence} ({clause})" for clause, sentence, _ in broken)
-    if status == "error":
+    if status == "suite_error":
         failures = (*failures, why)
     if subject.worst is not None and _violated(subject):
         status, failures = "fail", (*failures, subject.worst.sentence())
@@ -89,8 +88,16 @@ def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Fi
         failures=failures,
         refusals=tuple(dict.fromkeys(subject.refusals)),
         traceback=trace,
+        broken=tuple(clause for clause, _, _ in broken),
     )
-    return Finding(result=result, worst=subject.worst, why=why, broken=broken)
+    worst = subject.worst and replace(subject.worst, reproducer=expecting(subject.worst.reproducer, subject.worst))
+    return Finding(result=result, worst=worst, why=why, broken=broken)
+
+
+def _shown(subject: Subject, failure: Misbehaviour) -> str:
+    """Return code that shows how the last call broke a rule."""
+    code = reproducer(subject.origin, subject.member, subject.built.last, None, failure.clause)
+    return saying(code, f"{failure.clause}: {failure}")
 
 
 def _violated(subject: Subject) -> bool:
@@ -104,7 +111,8 @@ def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -
         sentence = f"expected every claimed process to be built, got Unsupported: {failure}"
     clause = failure.clause if isinstance(failure, Misbehaviour) else "CON-1"
     if check.clause == "CON-1":
-        result = Result(process=repr(member.process), status="fail", failures=(f"{sentence} ({clause})",))
+        failures = (f"{sentence} ({clause})",)
+        result = Result(process=repr(member.process), status="fail", failures=failures, broken=(clause,))
         return Finding(result=result, broken=((clause, sentence, ""),), built=False)
     result = Result(process=repr(member.process), status="unsupported", refusals=(str(failure),))
     return Finding(result=result, why=str(failure), built=False)
@@ -113,23 +121,34 @@ def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -
 def fold(check: Check, name: str, findings: Sequence[Finding]) -> list[Outcome]:
     """Return the outcome of a check, and one more for each rule of the contract that it saw broken."""
     broken: dict[str, tuple[str, str]] = {}
+    seen: dict[str, list[Result]] = {}
     for finding in findings:
         for clause, sentence, call in finding.broken:
             broken.setdefault(clause, (f"{finding.result.process}: {sentence}", call))
+            one = Result(process=finding.result.process, status="fail", failures=(sentence,), broken=(clause,))
+            seen.setdefault(clause, []).append(one)
     worst = max((f.worst for f in findings if f.worst is not None), key=lambda w: w.ratio, default=None)
     status = _status(findings)
     own = Outcome(
         clause=check.clause,
         check=name,
         status=status,
-        reason=_reason(status, findings, worst, bool(broken)),
+        reason=_reason(check, findings, worst, bool(broken)),
         worst=worst,
         reproducer=next((call for _, call in broken.values()), ""),
         results=tuple(finding.result for finding in findings),
         calls=_summed(finding.calls for finding in findings),
     )
     others = (
-        Outcome(clause=clause, check=name, status="fail", reason=reason, reproducer=call, by_way=True)
+        Outcome(
+            clause=clause,
+            check=name,
+            status="fail",
+            reason=reason,
+            reproducer=call,
+            results=tuple(seen[clause]),
+            by_way=True,
+        )
         for clause, (reason, call) in broken.items()
         if clause != check.clause
     )
@@ -147,7 +166,7 @@ def _summed(counts: Iterable[Counts]) -> Counts:
 
 def _status(findings: Sequence[Finding]) -> Status:
     found = {finding.result.status for finding in findings}
-    order: tuple[Status, ...] = ("fail", "error", "pass")
+    order: tuple[Status, ...] = ("fail", "suite_error", "pass")
     for status in order:
         if status in found:
             return status
@@ -156,23 +175,17 @@ def _status(findings: Sequence[Finding]) -> Status:
     return "unsupported" if refused or found == {"unsupported"} else "not_claimed"
 
 
-def _reason(status: Status, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
-    if status in ("fail", "error"):
+def _reason(check: Check, findings: Sequence[Finding], worst: Worst | None, is_broken: bool) -> str:
+    status = _status(findings)
+    if status in ("fail", "suite_error"):
         lines = [_line(f, line) for f in findings if f.result.status == status for line in f.result.failures]
         # The worst comparison speaks for all, but for a broken rule: that comes first.
         sentence = worst.sentence() if worst is not None else ""
-        first = sentence if sentence in lines and not is_broken else lines[0]
-        count = len(lines) - 1
-        return first + (f" (and {count} more failure{'s' if count > 1 else ''})" if count else "")
+        return sentence if sentence in lines and not is_broken else lines[0]
     if status == "pass":
         return ""
-    whys = [
-        finding.why if finding.result.status == "not_claimed" else f"{finding.result.process}: {finding.why}"
-        for kind in ("unsupported", "not_claimed")
-        for finding in findings
-        if finding.result.status == kind
-    ]
-    return "; ".join(dict.fromkeys(whys)) or "the claim has no process that the clause speaks about"
+    whys = [f.why for kind in ("unsupported", "not_claimed") for f in findings if f.result.status == kind]
+    return "; ".join(dict.fromkeys(whys)) or f"the claim lists no {' or '.join(kind.__name__ for kind in check.on)}"
 
 
 def _line(finding: Finding, line: str) -> str:

@@ -26,6 +26,9 @@ from refdiff.conformance.interface import (
 )
 from refdiff.errors import RefdiffError
 
+AGAIN = ", and is not called again"
+"""Ends the sentence on a call that was not made, as the one before it hung or ended the process."""
+
 
 @final
 class NotClaimed(RefdiffError):
@@ -200,7 +203,7 @@ class Built:
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
         """Make the call, unless the same call hung or ended the process before."""
         if what in self._hung:
-            raise Misbehaviour("CON-5", f"{self._hung[what]}, and is not called again")
+            raise Misbehaviour("CON-5", f"{self._hung[what]}{AGAIN}")
         try:
             return callee.ask(what, method, arguments, seconds)
         except Misbehaviour as error:

@@ -88,7 +88,7 @@ class Judge:
             status: Status = "fail" if check.clause == "CON-1" else "not_run"
             return [Outcome(clause=check.clause, check=name, status=status, reason=str(self.load_failure))]
         if absent := [need for need in check.needs if need not in self.claim.capabilities]:
-            reason = f"the claim has no {', '.join(absent)}"
+            reason = f"the claim lists no {' and no '.join(absent)}"
             return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
         findings = []
         for subject in self.subjects(check, name):

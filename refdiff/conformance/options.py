@@ -115,7 +115,7 @@ def add(parser: pytest.Parser) -> None:
         "--refdiff-in-process", action="store_true", help="run the target in pytest's own process, for a debugger"
     )
     group.addoption("--refdiff-full", action="store_true", help="exhaustive float32 sweep: minutes instead of seconds")
-    group.addoption("--refdiff-strict", action="store_true", help="fail the run if a SHOULD clause fails")
+    group.addoption("--refdiff-strict", action="store_true", help="fail the run on warnings, too")
 
 
 @final

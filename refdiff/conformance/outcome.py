@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, isnan
+from math import inf, isfinite, isinf, isnan
 from typing import Any, Literal, TypeAlias, final
 
-Status: TypeAlias = Literal["pass", "fail", "error", "unsupported", "not_claimed", "not_run"]
-"""error: the suite itself failed, which says nothing of the target."""
+Status: TypeAlias = Literal["pass", "fail", "suite_error", "unsupported", "not_claimed", "not_run"]
+"""suite_error: the suite itself failed, which says nothing of the target."""
 Number: TypeAlias = float | str
 """JSON has no infinity and no NaN: these three travel as "inf", "-inf" and "nan"."""
 
@@ -70,18 +70,21 @@ class Worst:
             return "got nan, expected a number" if isnan(self.want) else f"got nan, expected {self.want:.9g}"
         if isnan(self.want) or isnan(self.bound):
             return f"got {self.got:.9g}, which is outside what is allowed"
+        if isinf(self.error):
+            return f"got {self.got:.9g}, expected {self.want:.9g} (bound {self.bound:.3g})"
         ulps = f", {self.ulps:.3g} ulp" if self.want != 0.0 and isfinite(self.ulps) else ""
         off = f"off by {self.error:.3g} (bound {self.bound:.3g}{ulps})"
         return f"got {self.got:.9g}, expected {self.want:.9g}, {off}"
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
-        numbers = {name: number(getattr(self, name)) for name in ("got", "want", "error", "bound", "ulps", "ratio")}
+        numbers = {name: number(getattr(self, name)) for name in ("got", "error", "bound", "ulps", "ratio")}
         at = {name: number(value) for name, value in self.at.items()}
         return {
             "quantity": self.quantity,
             "process": self.process,
             "at": at,
+            "expected": number(self.want),
             **numbers,
             "beyond": self.beyond,
             "of": self.of,
@@ -92,13 +95,14 @@ class Worst:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Worst:
         """Return what `as_json` came from."""
-        floats = {name: float(data[name]) for name in ("got", "want", "error", "bound", "ulps")}
+        floats = {name: float(data[name]) for name in ("got", "error", "bound", "ulps")}
         at = {name: float(value) for name, value in data["at"].items()}
         low, high = map(float, data["span"])
         return Worst(
             quantity=data["quantity"],
             process=data["process"],
             at=at,
+            want=float(data["expected"]),
             beyond=data["beyond"],
             of=data["of"],
             span=(low, high),
@@ -121,6 +125,8 @@ class Result:
     """Calls that the target did not serve, and parts that the clause does not speak about, one line each."""
     traceback: str = ""
     """Of the suite's own failure."""
+    broken: tuple[str, ...] = ()
+    """Clauses of the contract that were broken, one for each failure that is no comparison."""
 
     @property
     def in_part(self) -> bool:
@@ -130,7 +136,7 @@ class Result:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Return what `asdict` made of one."""
-        return Result(**{**data, "failures": tuple(data["failures"]), "refusals": tuple(data["refusals"])})
+        return Result(**{**data, **{name: tuple(data[name]) for name in ("failures", "refusals", "broken")}})
 
 
 @final

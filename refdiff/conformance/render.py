@@ -1,18 +1,22 @@
-"""A report for a person: the table in the terminal, and report.md."""
+"""Words of a report that the terminal and report.md share: verdict, order of failures, and folded lists."""
 
 from __future__ import annotations
 
-import html
 import re
+from collections.abc import Iterable, Sequence
 
-from tabulate import tabulate
-
-from refdiff.conformance.report import Report, Row
+from refdiff.conformance.clauses import clauses
+from refdiff.conformance.report import JUDGED, Report, Row
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor or change colours or text direction; messages of a target may contain them."""
-_SHOWN = 20
-"""Lines of one kind that the terminal prints; report.md has them all."""
+_PAIR = r"\S+ to \S+"
+_CASE = re.compile(
+    rf"(?:(?P<case>(?:{_PAIR}(?: against {_PAIR})?|em|ddpm|ddim|ode)(?:, at the ends of time)?): )?(?P<reason>.*)", re.S
+)
+"""A refusal: of one rule, or one pair of predictions or of a prediction and a weight, and the reason."""
+FAILED = ("fail", "known_failure", "suite_error")
+"""Statuses of a row that needs an explanation."""
 
 
 def plain(text: str) -> str:
@@ -23,7 +27,8 @@ def plain(text: str) -> str:
 def title(report: Report) -> str:
     """Return one line: who was judged, and how."""
     target, seed = report.target, report.environment.get("seed", 0)
-    return plain(f"{target['name']} {target['version']} ({target['dtype'] or 'not loaded'}), seed {seed}")
+    name = " ".join(filter(None, (target["name"], target["version"])))
+    return plain(f"{name} ({target['dtype'] or 'not loaded'}), seed {seed}")
 
 
 def verdict(report: Report) -> str:
@@ -32,131 +37,176 @@ def verdict(report: Report) -> str:
     return plain(f"{report.target['name']} {_said(report)}{only}: {_cover(report)}")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 failure, 2 failures."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _said(report: Report) -> str:
-    known = sum(row.status == "known" for row in report.rows)
+    known = sum(row.status == "known_failure" for row in report.rows)
     if report.verdict == "incomplete":
-        count = len(report.missing)
         so_far = " and does NOT conform" if report.does_not_conform else ""
-        return f"is incomplete{so_far}: {count} check{'s' if count > 1 else ''} did not run to the end"
+        return f"is incomplete{so_far}: {counted(len(report.missing), 'check')} did not run to the end"
     if report.verdict == "non-conforming":
         return "does NOT conform"
     if report.verdict == "suite-error":
         return "is not judged, for a suite error: refdiff itself failed, please report it"
-    but = f" but for {known} known failure{'s' if known > 1 else ''}" if known else ""
-    return f"conforms{but}" + (", and is weak in places" if report.verdict == "weak" else "")
+    but = f" but for {counted(known, 'known failure')}" if known else ""
+    return f"conforms{but}" + (", with warnings" if report.verdict == "conforming-with-warnings" else "")
 
 
 def _cover(report: Report) -> str:
     cover = report.cover()
-    weak = sum(row.word == "weak" for row in report.rows)
-    failed = sum(row.status == "fail" for row in report.rows) - weak
+    warnings = sum(row.word == "warning" for row in report.rows)
+    failed = sum(row.status == "fail" for row in report.rows) - warnings
     counts = [
         (cover["in_part"], "judged in part"),
         (failed, "failed"),
-        (weak, "weak"),
+        (warnings, "warning" if warnings == 1 else "warnings"),
         (cover["not_claimed"], "not claimed"),
         (cover["unsupported"], "unsupported"),
         (cover["not_run"], "not run"),
-        (cover["error"], "not judged for suite errors"),
+        (cover["suite_error"], "not judged for suite errors"),
     ]
     more = "".join(f", {count} {word}" for count, word in counts if count)
     return f"{cover['judged']} of {cover['total']} clauses judged{more}"
 
 
-def table(report: Report, form: str = "simple") -> str:
-    """Return the clauses as a table, in a format of tabulate."""
-    header = ("clause", "level", "verdict", "error/bound", "at", "ulp", "evidence")
-    return tabulate([_cells(row) for row in report.rows], header, tablefmt=form, disable_numparse=True)
+def in_order(report: Report) -> list[Row]:
+    """Return what failed: suite errors, failures, warnings, known failures; in each, those to look at first."""
+    kinds = ("suite error", "fail", "warning", "known failure")
+    failed = [row for row in report.rows if row.status in FAILED]
+    # The contract comes first: a call that broke it was not compared.
+    return sorted(failed, key=lambda r: (kinds.index(r.word), bool(r.causes), not r.clause.id.startswith("CON-")))
 
 
-def problems(report: Report) -> list[str]:
-    """Return one line for each clause that failed, is known to fail or is weak, each error, and each missing check."""
-    name = report.target["name"]
-    lines = [
-        f"{name}: {row.clause.id} {row.word}: {row.reason}"
-        for row in report.rows
-        if row.status in ("fail", "known", "error")
+def start(report: Report) -> str:
+    """Return one line: which failures to look at first; empty if none may follow from another."""
+    failed = in_order(report)
+    words = [word for word in ("fail", "warning") if any(row.word == word for row in failed)]
+    same = [row for row in failed if words and row.word == words[0]]
+    echoes = sum(bool(row.causes) for row in same)
+    roots = [row.clause.id for row in same if not row.causes]
+    if not echoes or not roots:
+        return ""
+    noun = "other failure" if words[0] == "fail" else "other warning"
+    return f"start with {_list(roots)}: {counted(echoes, noun)} may follow from {'them' if len(roots) > 1 else 'it'}"
+
+
+def why(row: Row) -> str:
+    """Return one line: which failures a failure may follow from; empty if from none."""
+    rules = [cause.clause for cause in row.causes if not cause.uses]
+    stated: dict[str, list[str]] = {}
+    for cause in row.causes:
+        if cause.uses:
+            stated.setdefault(cause.clause, []).append(cause.uses)
+    lines = [f"follows from {spans(rules)}: its calls broke that rule"] if rules else []
+    if stated:
+        uses = dict.fromkeys(use for found in stated.values() for use in found)
+        lines.append(f"may follow from {_list(stated)}: it uses {_list(uses)}")
+    return "; ".join(lines)
+
+
+def hint(row: Row) -> str:
+    """Return the hint of the clause, unless a call raised or hung: then nothing came of what the hint is about."""
+    rules = {cause.clause for cause in row.causes if not cause.uses}
+    return row.clause.hint if rules <= {"CON-2"} else ""
+
+
+def where(row: Row, most: int = 3) -> str:
+    """Return one line: the processes on which a clause fails, and those on which it passes; empty if there is one.
+
+    most: processes that are named; of more than that, only the number is given.
+    """
+    failed, passed = row.failed_on, row.passed_on
+    if not failed or len(failed) + len(passed) < 2:
+        return ""
+    if not passed:
+        return f"fails on all {len(failed)} processes judged"
+    right = ", ".join(passed) if len(passed) <= most else f"{len(passed)} others"
+    return f"fails on {few(failed, most)}; passes on {right}"
+
+
+def few(processes: Sequence[str], most: int = 3) -> str:
+    """Return the names of some processes, and the number of the others."""
+    more = len(processes) - most
+    return ", ".join(processes[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def unjudged(report: Report) -> list[str]:
+    """Return one line for each reason for which clauses were not judged, with their ids."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for status in ("not_claimed", "unsupported", "not_run", "no_check"):
+        for row in report.rows:
+            if row.status == status:
+                reason = "no call of the contract shows it" if status == "no_check" else _reasons(row.reason)
+                groups.setdefault((row.word, reason), []).append(row.clause.id)
+    return [plain(f"{word}, as {reason}: {spans(ids)}") for (word, reason), ids in groups.items()]
+
+
+def absent(report: Report) -> list[str]:
+    """Return one line for each reason for which checks did not run to their end, with their number and clauses."""
+    groups: dict[str, list[str]] = {}
+    for line in report.missing:
+        clause, _, rest = line.partition(": ")
+        groups.setdefault(rest.rpartition(": ")[2], []).append(clause)
+    return [plain(f"{counted(len(ids), 'check')} of {spans(ids)}: {why}") for why, ids in groups.items()]
+
+
+def refused(report: Report) -> list[str]:
+    """Return one line for each reason for which a part of a check was left out, with its number and clauses."""
+    groups: dict[str, tuple[list[str], dict[str, None], dict[str, None]]] = {}
+    for row in report.rows:
+        if row.status not in JUDGED:
+            continue
+        for result in (result for outcome in row.outcomes for result in outcome.results):
+            for case, reason in (part for line in result.refusals for part in _parts(line)):
+                ids, cases, processes = groups.setdefault(reason, ([], {}, {}))
+                ids.append(row.clause.id)
+                cases |= {case: None} if case else {}
+                processes[result.process] = None
+    return [
+        plain(
+            f"{reason}{f' ({few(list(cases))})' if cases else ''}: {counted(len(ids), 'time')}, in {spans(ids)}, "
+            f"on {next(iter(processes)) if len(processes) == 1 else f'{len(processes)} processes'}"
+        )
+        for reason, (ids, cases, processes) in groups.items()
     ]
-    lines += [f"{name}: error: {error}" for error in report.errors]
-    lines += [f"{name}: incomplete: {line}" for line in report.missing[:_SHOWN]]
-    if len(report.missing) > _SHOWN:
-        lines.append(f"{name}: incomplete: {len(report.missing) - _SHOWN} more checks, listed in report.json")
-    return [plain(line) for line in lines]
+
+
+def _parts(line: str) -> list[tuple[str, str]]:
+    """Return each case of a line, such as "v to score" or "em", and its reason; checks join several to one line."""
+    return [(m["case"] or "", m["reason"]) for m in map(_CASE.fullmatch, line.split("; ")) if m]
+
+
+def _reasons(line: str) -> str:
+    """Return the reasons in a line, each once, without their cases."""
+    return "; ".join(dict.fromkeys(reason for _, reason in _parts(line))) or line
+
+
+def spans(ids: Iterable[str]) -> str:
+    """Return ids of clauses in the order of the specification, neighbours as a range: MAR-1 to MAR-4, MAR-9."""
+    places = {clause: place for place, clause in enumerate(clauses())}
+    runs: list[list[str]] = []
+    for clause in sorted(set(ids), key=lambda clause: (places.get(clause, len(places)), clause)):
+        last = runs[-1][-1] if runs else ""
+        if last and _number(clause) == (_number(last)[0], _number(last)[1] + 1):
+            runs[-1].append(clause)
+        else:
+            runs.append([clause])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
+
+
+def _number(clause: str) -> tuple[str, int]:
+    chapter, _, number = clause.partition("-")
+    return chapter, int(number)
+
+
+def _list(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def tracebacks(report: Report) -> str:
     """Return the tracebacks of the suite's own failures: to be reported to refdiff, not to the target's authors."""
     return "\n".join("\n".join(map(plain, trace.splitlines())) for trace in report.suite_errors)
-
-
-def markdown(report: Report) -> str:
-    """Return report.md."""
-    parts = [f"# refdiff conformance: {_text(title(report))}", f"**{_text(verdict(report))}**", table(report, "github")]
-    if found := problems(report):
-        parts += ["## What is wrong, and what is weak", _items(found)]
-    for row in report.rows:
-        if row.status in ("fail", "known", "error"):
-            parts += _detail(row)
-    if report.suite_errors:
-        parts += ["## Suite errors", "refdiff itself failed here: please report it.", _code(tracebacks(report), "text")]
-    if report.missing:
-        parts += ["## Did not run", _items([plain(line) for line in report.missing])]
-    unjudged = [row for row in report.rows if row.status in ("unsupported", "not_claimed", "not_run", "no_check")]
-    if unjudged:
-        parts += ["## Not judged", _items([plain(f"{row.clause.id} {row.word}: {row.reason}") for row in unjudged])]
-    skipped: dict[str, list[str]] = {}
-    for row in report.rows:
-        for line in dict.fromkeys(line for outcome in row.outcomes for line in outcome.skipped):
-            skipped.setdefault(line, []).append(row.clause.id)
-    if skipped:
-        lines = [f"{', '.join(dict.fromkeys(ids))}: {line}" for line, ids in skipped.items()]
-        parts += ["## Not served", _items([plain(line) for line in lines])]
-    where = report.environment
-    parts.append(f"Python {where.get('python', '')} on {where.get('platform', '')}; {where.get('packages', {})}")
-    return "\n\n".join(parts) + "\n"
-
-
-def _detail(row: Row) -> list[str]:
-    """Return what is to be said of a clause that failed: its text, each failure by process, what passed, the call."""
-    parts = [f"### {row.clause.id} ({row.clause.level})", f"> {' '.join(row.clause.text.split())}"]
-    parts.append(_text(plain(row.reason)))
-    failures = [
-        plain(f"{outcome.check}, {result.process}: {line}")
-        for outcome in row.outcomes
-        for result in outcome.results
-        for line in result.failures
-    ]
-    if len(failures) > 1:
-        parts.append(_items(failures))
-    passed = dict.fromkeys(r.process for o in row.outcomes for r in o.results if r.status == "pass")
-    failed = {r.process for o in row.outcomes for r in o.results if r.status == "fail"}
-    if right := [process for process in passed if process not in failed]:
-        parts.append(_text(plain(f"Not seen on {', '.join(right)}.")))
-    if row.reproducer:
-        parts.append("In the folder of the adapter:\n\n" + _code(row.reproducer, "python"))
-    return parts
-
-
-def _text(line: str) -> str:
-    """Return a line that Markdown shows as it is: no tags, no images, no links of a target's making."""
-    return re.sub(r"([\[\]`])", r"\\\1", html.escape(line, quote=False))
-
-
-def _items(lines: list[str]) -> str:
-    return "\n".join(f"- {_text(line)}" for line in lines)
-
-
-def _code(text: str, language: str) -> str:
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    kinds = ", ".join(row.evidence) or ("convention" if row.clause.evidence_note else "")
-    word = f"{row.word}, in part" if row.in_part else row.word
-    if row.worst is None:
-        return (row.clause.id, row.clause.level, word, "", "", "", kinds)
-    at = ", ".join(f"{name}={value:.4g}" for name, value in row.worst.at.items())
-    # In ulp only where the clause is about ulp: the others bound an absolute error, often of a derived value.
-    ulps = f"{row.worst.ulps:.3g}" if row.clause.level == "SHOULD" else ""
-    return (row.clause.id, row.clause.level, word, f"{row.worst.ratio:.3g}", at, ulps, kinds)

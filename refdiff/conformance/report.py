@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -17,13 +17,23 @@ from refdiff.conformance.clauses import Clause
 from refdiff.conformance.interface import METHODS, Claim
 from refdiff.conformance.known import KnownFailure
 from refdiff.conformance.loading import Member
-from refdiff.conformance.outcome import Outcome, Status, Worst
+from refdiff.conformance.outcome import Outcome, Result, Status, Worst
+from refdiff.conformance.roots import Cause, find_causes
 from refdiff.errors import ConfigError
 
 SCHEMA_VERSION = "2"
-RowStatus: TypeAlias = Literal["pass", "fail", "known", "error", "unsupported", "not_claimed", "not_run", "no_check"]
-Verdict: TypeAlias = Literal["incomplete", "non-conforming", "suite-error", "weak", "known-failures", "conforming"]
-JUDGED = ("pass", "fail", "known")
+RowStatus: TypeAlias = Literal[
+    "pass", "fail", "known_failure", "suite_error", "unsupported", "not_claimed", "not_run", "no_check"
+]
+Verdict: TypeAlias = Literal[
+    "incomplete",
+    "non-conforming",
+    "suite-error",
+    "conforming-with-warnings",
+    "conforming-with-known-failures",
+    "conforming",
+]
+JUDGED = ("pass", "fail", "known_failure")
 """Statuses of a clause that a target was judged on."""
 
 
@@ -44,13 +54,39 @@ class Row:
     outcomes: tuple[Outcome, ...]
     selected: bool = True
     """Whether it belongs to the chapters that were asked for."""
+    causes: tuple[Cause, ...] = ()
+    """Failures of other clauses that this one may follow from."""
 
     @property
     def word(self) -> str:
-        """The status as a person reads it: a SHOULD that fails is weak, not wrong."""
+        """The status as a person reads it: a SHOULD that fails is a warning."""
         if self.status == "fail" and self.clause.level == "SHOULD":
-            return "weak"
-        return "suite error" if self.status == "error" else self.status.replace("_", " ")
+            return "warning"
+        return self.status.replace("_", " ")
+
+    def results_with(self, status: Literal["pass", "fail", "suite_error"]) -> list[Result]:
+        """Return the results of its checks on single processes that have a status."""
+        return [result for outcome in self.outcomes for result in outcome.results if result.status == status]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Every failure, one line each: the check, the process, and what was found."""
+        return tuple(
+            f"{outcome.check}, {result.process}: {line}"
+            for outcome in self.outcomes
+            for result in outcome.results
+            for line in result.failures
+        )
+
+    @property
+    def failed_on(self) -> tuple[str, ...]:
+        """Processes on which a check of it failed."""
+        return tuple(dict.fromkeys(result.process for result in self.results_with("fail")))
+
+    @property
+    def passed_on(self) -> tuple[str, ...]:
+        """Processes on which checks of it passed, and none failed."""
+        return tuple(dict.fromkeys(r.process for r in self.results_with("pass") if r.process not in self.failed_on))
 
     @property
     def in_part(self) -> bool:
@@ -90,21 +126,17 @@ class Report:
             return "incomplete"
         if self.does_not_conform:
             return "non-conforming"
-        if self.suite_errors or any(row.status == "error" for row in self.rows):
+        if self.suite_errors or any(row.status == "suite_error" for row in self.rows):
             return "suite-error"
         if any(row.status == "fail" for row in self.rows):
-            return "weak"
-        return "known-failures" if any(row.status == "known" for row in self.rows) else "conforming"
+            return "conforming-with-warnings"
+        known = any(row.status == "known_failure" for row in self.rows)
+        return "conforming-with-known-failures" if known else "conforming"
 
     @property
     def does_not_conform(self) -> bool:
         """Whether what was judged is enough to say that the target does not conform."""
         return bool(self.errors) or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many clauses have each status, in words."""
-        words = [row.word for row in self.rows if row.selected]
-        return {word: words.count(word) for word in dict.fromkeys(words)}
 
     def cover(self) -> dict[str, int]:
         """Return how many clauses that have a check were judged, wholly and in part, and what became of the others."""
@@ -114,7 +146,7 @@ class Report:
             "judged": sum(of[status] for status in JUDGED),
             "in_part": sum(row.in_part for row in rows),
             "total": len(rows),
-            **{status: of[status] for status in ("not_claimed", "unsupported", "not_run", "error")},
+            **{status: of[status] for status in ("not_claimed", "unsupported", "not_run", "suite_error")},
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -139,10 +171,15 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "id": row.clause.id,
         "level": row.clause.level,
         "chapter": row.clause.chapter,
+        "title": row.clause.title,
+        "hint": row.clause.hint,
         "text": " ".join(row.clause.text.split()),
-        "status": row.status,
+        "status": row.word.replace(" ", "_"),
         "in_part": row.in_part,
         "reason": row.reason,
+        "may_follow_from": [asdict(cause) for cause in row.causes],
+        "failed_on": list(row.failed_on),
+        "passed_on": list(row.passed_on),
         "evidence": list(row.evidence),
         "worst": row.worst.as_json() if row.worst else None,
         "reproducer": row.reproducer,
@@ -183,23 +220,24 @@ def assemble(
             row = _required(row)
         if clause.id in known and row.status == "fail":
             entry = known[clause.id]
-            row = replace(row, status="known", reason=f"{entry.reason} ({entry.link}): {row.reason}")
+            row = replace(row, status="known_failure", reason=f"{entry.reason} ({entry.link}): {row.reason}")
         elif clause.id in known and row.status == "pass":
             errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
         rows.append(row)
     if not target["dtype"] and outcomes:
         errors.append(f"the target did not load: {outcomes[0].reason}")
     judged = {row.status for row in rows if row.selected and not row.clause.id.startswith("CON")}
-    if not missing and not judged & {*JUDGED, "error", "not_run"} and set(chapters) != {"CON"}:
+    if not missing and not judged & {*JUDGED, "suite_error", "not_run"} and set(chapters) != {"CON"}:
         errors.append("nothing was judged: no clause but those of the contract itself was claimed and served")
     if target["dtype"] and not missing:
         idle = (row.clause.id for row in rows if row.selected and row.status == "not_run")
         missing = [f"{clause}: no check of it was run" for clause in idle]
+    causes = find_causes(rows)
     traces = [result.traceback for outcome in outcomes for result in outcome.results if result.traceback]
     return Report(
         target=target,
         environment=environment or {},
-        rows=tuple(rows),
+        rows=tuple(replace(row, causes=causes.get(row.clause.id, ())) for row in rows),
         errors=tuple(errors),
         missing=tuple(missing),
         suite_errors=tuple(dict.fromkeys((*suite_errors, *traces))),
@@ -263,15 +301,23 @@ def _reproducer(worst: Worst | None, outcomes: Sequence[Outcome]) -> str:
 
 
 def _status(clause: Clause, outcomes: Sequence[Outcome]) -> tuple[RowStatus, str]:
-    order: tuple[Status, ...] = ("fail", "error", "pass", "unsupported", "not_claimed", "not_run")
+    order: tuple[Status, ...] = ("fail", "suite_error", "pass", "unsupported", "not_claimed", "not_run")
     for status in order:
         found = [outcome for outcome in outcomes if outcome.status == status]
         if found:
-            worst = max(found, key=lambda o: o.worst.ratio if o.worst else 0.0)
-            return status, "" if status == "pass" else worst.reason
+            return status, "" if status == "pass" else _why(found)
     if clause.check_note:
         return "no_check", clause.check_note
     return "not_run", "no check of it was selected"
+
+
+def _why(outcomes: Sequence[Outcome]) -> str:
+    """Return the reason of outcomes that have one status: of failures the worst, and how many more there are."""
+    if outcomes[0].status not in ("fail", "suite_error"):
+        return "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes))
+    worst = max(outcomes, key=lambda o: o.worst.ratio if o.worst else 0.0)
+    more = sum(max(1, sum(len(result.failures) for result in outcome.results)) for outcome in outcomes) - 1
+    return worst.reason + (f" (and {more} more failure{'s' if more > 1 else ''})" if more else "")
 
 
 def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) -> dict[str, Any]:

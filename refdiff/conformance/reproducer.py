@@ -1,4 +1,4 @@
-"""Five lines of Python that repeat a call, for whoever reads a report."""
+"""A few lines of Python that repeat a call, and print what was expected of it, for whoever reads a report."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from refdiff.conformance.guard import Call
 from refdiff.conformance.interface import Array, Times
 from refdiff.conformance.loading import Member
+from refdiff.conformance.outcome import Worst
 
 _LARGEST = 64
 """Numbers in an argument, beyond which a literal helps nobody."""
 
 
-def reproducer(origin: str, member: Member, call: Call, example: int | None) -> str:
+def reproducer(origin: str, member: Member, call: Call, example: int | None, rule: str = "") -> str:
     """Return code that makes the call again, with one example of its batch, or with the whole of it.
 
-    What is too large to print is stood for by zeros of its shape.
+    What is too large to print is stood for by zeros of its shape. rule: the clause of the contract that the call
+    broke, which the code shows.
     """
     # A row of a history, or of the data, by itself repeats nothing.
     batch = None if call.method in ("ema", "fit") else example
@@ -26,11 +28,41 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None) -> 
     return "\n".join(
         (
             "import numpy as np",
-            "from refdiff.conformance.interface import Chain, Cosine, Linear, Own",
+            "from refdiff.conformance import Chain, Cosine, Linear, Own",
             *_target(origin, member.expression),
-            f"print(built.{call.method}({arguments}))",
+            *_shown(f"built.{call.method}", arguments, rule),
         )
     )
+
+
+def _shown(method: str, arguments: str, rule: str) -> tuple[str, ...]:
+    """Return the lines that make the call and print what it returns, or what breaks the rule."""
+    call = f"{method}({arguments})"
+    if rule == "CON-2":
+        kind = 'getattr(result, "dtype", type(result)), getattr(result, "shape", "")'
+        return (f"result = {call}", f"print(result, {kind})")
+    if rule == "CON-3":
+        before, after = (f'print("the arguments {when}:", *given)' for when in ("before", "afterwards"))
+        return (f"given = [{arguments}]", before, f"{method}(*given)", after)
+    if rule == "CON-4":
+        return (f'print(*({call} for _ in range(2)), sep="\\n\\n")',)
+    return (f"print({call})",)
+
+
+def expecting(code: str, worst: Worst) -> str:
+    """Return a reproducer that also prints what the comparison expected, beside what came."""
+    at = ", ".join(f"{name}={value:.9g}" for name, value in worst.at.items())
+    want = f"{worst.quantity} = {worst.want:.9g} within {worst.bound:.3g}"
+    return saying(code, f"expected at {at}: {want}; the suite got {worst.got:.9g}")
+
+
+def saying(code: str, sentence: str) -> str:
+    """Return a reproducer that first prints a sentence: what follows may raise."""
+    if not code:
+        return ""
+    lines = code.splitlines()
+    built = next(i for i, line in enumerate(lines) if "built = target.build(" in line)
+    return "\n".join((*lines[: built + 1], f"print({sentence!r})", *lines[built + 1 :]))
 
 
 def _target(origin: str, process: str) -> tuple[str, str]:
@@ -50,7 +82,7 @@ def _target(origin: str, process: str) -> tuple[str, str]:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicts:
-    """A denoiser that returns a given prediction, records its inputs, and can be printed."""
+    """A denoiser that returns a given prediction, records its inputs, and can be printed as one that prints them."""
 
     prediction: Array
     asked: list[tuple[Array, Any]] = field(default_factory=list)
@@ -64,7 +96,8 @@ class Predicts:
 
 def _literal(value: object, example: int | None) -> str:
     if isinstance(value, Predicts):
-        return f"lambda x_t, t: {_literal(value.prediction, example)}"
+        told = 'print("the denoiser is given", x_t, t)'
+        return f"lambda x_t, t: {told} or {_literal(value.prediction, example)}"
     if not isinstance(value, np.ndarray):
         return repr(value)
     one = value if example is None or not value.shape else value[example : example + 1]

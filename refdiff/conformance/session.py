@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.report import Report
 
 _FAILS = {"incomplete", "non-conforming", "suite-error"}
-"""Verdicts that fail a run; under --refdiff-strict a weak one does too."""
+"""Verdicts that fail a run; under --refdiff-strict one with warnings does too."""
 
 
 def is_suite(folder: Path) -> bool:
@@ -101,10 +101,10 @@ class Session:
         if self.is_worker:
             _share_threads(self.config.workerinput["workercount"])  # type: ignore[attr-defined]  # set by xdist
             return
-        from refdiff.conformance import render
+        from refdiff.conformance.markdown import markdown
 
         unfinished = self._assembled("the run has not come to its end")
-        self._write(unfinished, render.markdown(unfinished), last=False)
+        self._write(unfinished, markdown(unfinished), last=False)
 
     def pytest_sessionstart(self) -> None:
         """Begin at once where a target is named, or the suite is."""
@@ -179,13 +179,13 @@ class Session:
 
         name = self.judge.claim.name if self.judge and self.judge.claim else self.choice.origin
         line = render.plain(f"{name}: {own.clause}: {own.reason}")
-        weak = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
-        # Under --runxfail an xfail returns, and the report, not the item, says what is known or weak.
+        is_warning = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
+        # Under --runxfail an xfail returns, and the report, not the item, says what is known or a warning.
         if own.status == "fail" and own.clause in self.known:
             pytest.xfail(f"known: {self.known[own.clause].reason}")
-        elif own.status == "fail" and weak:
-            pytest.xfail(f"weak: {line}")
-        elif own.status == "error":
+        elif own.status == "fail" and is_warning:
+            pytest.xfail(f"warning: {line}")
+        elif own.status == "suite_error":
             pytest.fail(f"suite error: {line}", pytrace=False)
         elif own.status == "fail":
             pytest.fail(line, pytrace=False)
@@ -249,16 +249,19 @@ class Session:
         self._merge()
         if not self.active:
             return
-        from refdiff.conformance import render
+        from refdiff.conformance import terminal
+        from refdiff.conformance.markdown import markdown
 
+        terminal.say_once(self.config)
         stopped = str(session.shouldfail or session.shouldstop or "")
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
             stopped = "the run was interrupted before it"
         self.report = self._assembled(stopped or "did not run")
-        bad = self.report.verdict in _FAILS or (self.choice.strict and self.report.verdict == "weak")
+        is_strict = self.choice.strict and self.report.verdict == "conforming-with-warnings"
+        bad = self.report.verdict in _FAILS or is_strict
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        self._write(self.report, render.markdown(self.report), last=True)
+        self._write(self.report, markdown(self.report), last=True)
 
     def _sent(self) -> dict[str, Any]:
         return {
@@ -336,19 +339,9 @@ class Session:
             if self.evidence_only and not self.active:
                 terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
             return
-        from refdiff.conformance import render
+        from refdiff.conformance import terminal
 
-        terminalreporter.section(f"refdiff: {render.title(self.report)}")
-        terminalreporter.write_line(render.table(self.report))
-        terminalreporter.write_line("")
-        if self.report.suite_errors:
-            terminalreporter.write_line("suite errors: refdiff itself failed, please report it", red=True)
-            terminalreporter.write_line(render.tracebacks(self.report))
-        for line in render.problems(self.report):
-            terminalreporter.write_line(line, red=" weak:" not in line, yellow=" weak:" in line)
-        terminalreporter.write_line(render.verdict(self.report), bold=True)
-        folder = self.config.getoption("refdiff_report")
-        terminalreporter.write_line(f"report: {folder}/report.json, report.md")
+        terminal.write(self.report, terminalreporter, self.config.getoption("refdiff_report"))
 
 
 def _share_threads(workers: int) -> None:

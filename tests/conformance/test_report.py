@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from refdiff.conformance import render, report
+from refdiff.conformance import render, report, terminal
 from refdiff.conformance.clauses import Clause, Level, spec_folder
 from refdiff.conformance.known import KnownFailure, read
+from refdiff.conformance.markdown import markdown
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
@@ -64,18 +65,18 @@ def test_a_clause_fails_if_any_check_fails() -> None:
 
 
 def test_verdict() -> None:
-    """A MUST that fails is non-conforming, a SHOULD is weak, an error is non-conforming."""
+    """A MUST that fails is non-conforming, a SHOULD is a warning, a fault of the suite is neither."""
     assert made(("ABC-1", "pass"), ("ABC-2", "pass")).verdict == "conforming"
-    assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "weak"
+    assert made(("ABC-1", "pass"), ("ABC-2", "fail")).verdict == "conforming-with-warnings"
     assert made(("ABC-1", "fail"), ("ABC-2", "fail")).verdict == "non-conforming"
     assert made(("ABC-1", "pass"), ("ABC-2", "pass"), broken_evidence=["ABC-1: evidence"]).verdict == "non-conforming"
-    assert made(("ABC-1", "error"), ("ABC-2", "fail")).verdict == "suite-error"
-    assert made(("ABC-1", "fail"), ("ABC-2", "error")).verdict == "non-conforming"
+    assert made(("ABC-1", "suite_error"), ("ABC-2", "fail")).verdict == "suite-error"
+    assert made(("ABC-1", "fail"), ("ABC-2", "suite_error")).verdict == "non-conforming"
 
 
 def test_what_did_not_run_is_incomplete() -> None:
     """A clause without an outcome makes a run incomplete, whatever the others say; the headline says both."""
-    for status in ("pass", "fail", "error", "not_claimed"):
+    for status in ("pass", "fail", "suite_error", "not_claimed"):
         found = made(("ABC-1", status))
         assert found.verdict == "incomplete"
         assert found.missing == ("ABC-2: no check of it was run",)
@@ -115,10 +116,10 @@ def test_what_a_target_says_cannot_move_the_cursor_or_load_an_image() -> None:
     """Control characters and tags from outside are shown as text."""
     hostile = Outcome(clause="ABC-1", check="c", status="fail", reason="\x1b[2J<img src=x>\u202e![](y)")
     found = assemble([MUST], [hostile], target={**TARGET, "name": "\x1b]0;n"})
-    shown = render.markdown(found) + "".join(render.problems(found)) + render.verdict(found) + render.title(found)
+    shown = markdown(found) + "".join(terminal.problems(found)) + render.verdict(found) + render.title(found)
     assert not {"\x1b", "\u202e"} & set(shown)
-    assert "<img" not in render.markdown(found)
-    assert "\\x1b[2J" in render.problems(found)[0]
+    assert "<img" not in markdown(found)
+    assert "\\x1b[2J" in terminal.problems(found)[1]
 
 
 def test_required() -> None:
@@ -132,8 +133,8 @@ def test_required() -> None:
 def test_known() -> None:
     """A known failure that fails is known; one that passes is an error."""
     known = {"ABC-1": KnownFailure(reason="r", link="l")}
-    assert statuses(made(("ABC-1", "fail"), known=known))[0] == "known"
-    assert made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known).verdict == "known-failures"
+    assert statuses(made(("ABC-1", "fail"), known=known))[0] == "known_failure"
+    assert made(("ABC-1", "fail"), ("ABC-2", "pass"), known=known).verdict == "conforming-with-known-failures"
     stale = made(("ABC-1", "pass"), ("ABC-2", "pass"), known=known)
     assert stale.verdict == "non-conforming"
     assert stale.errors == ("ABC-1 is listed as a known failure, and passes: take it off the list",)
@@ -174,7 +175,7 @@ def test_ratio() -> None:
 def test_written_report_meets_its_schema(tmp_path: Path) -> None:
     """report.json is valid and whole, report.md is there, and no temporary file is left."""
     found = made(("ABC-1", "fail"), ("ABC-2", "fail"), environment=ENVIRONMENT)
-    report.write(found, tmp_path, render.markdown(found))
+    report.write(found, tmp_path, markdown(found))
     Draft202012Validator(SCHEMA).validate(json.loads((tmp_path / "report.json").read_text()))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
 

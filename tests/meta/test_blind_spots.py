@@ -173,7 +173,7 @@ def test_a_check_that_crashes_is_a_suite_error() -> None:
         raise ZeroDivisionError("oh")
 
     (outcome,) = Judge.of(target()).run(check, crash)
-    assert outcome.status == "error"
+    assert outcome.status == "suite_error"
     assert "the suite itself failed, with ZeroDivisionError: oh" in outcome.reason
     assert all('raise ZeroDivisionError("oh")' in result.traceback for result in outcome.results)
 

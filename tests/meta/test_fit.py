@@ -86,7 +86,7 @@ def test_process_without_noise_is_not_judged() -> None:
     assert {row.status for row in report.rows if row.clause.id in ("TRN-4", "TRN-5", "TRN-6")} == {"not_claimed"}
 
 
-def test_slow_or_wrong_training_is_weak() -> None:
+def test_slow_or_wrong_training_is_a_warning() -> None:
     """TRN-4 to TRN-6: a network that was not trained, for which a busy machine is enough, fails no MUST clause."""
     report = judged(Fitted(optimal(WRONG["untrained"])), {"TRN", "CON"})
     assert {"TRN-4", "TRN-5", "TRN-6"} <= failing(report)
