@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from refdiff.marginal import score as score
     from refdiff.marginal import transition as transition
     from refdiff.parameterization import convert as convert
+    from refdiff.sampling import DDIM as DDIM
+    from refdiff.sampling import Ancestral as Ancestral
+    from refdiff.sampling import Euler as Euler
+    from refdiff.sampling import EulerMaruyama as EulerMaruyama
+    from refdiff.sampling import RungeKutta4 as RungeKutta4
+    from refdiff.sampling import Sampler as Sampler
     from refdiff.sampling import sample as sample
+    from refdiff.sampling import sampler_named as sampler_named
     from refdiff.schedule import CosineSchedule as CosineSchedule
     from refdiff.schedule import LinearSchedule as LinearSchedule
     from refdiff.schedule import NoiseProcess as NoiseProcess
@@ -35,14 +42,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ancestral": "sampling",
     "ConfigError": "errors",
     "CosineSchedule": "schedule",
+    "DDIM": "sampling",
     "DiscreteChain": "chain",
     "DomainError": "errors",
+    "Euler": "sampling",
+    "EulerMaruyama": "sampling",
     "LinearSchedule": "schedule",
     "NoiseProcess": "schedule",
     "Objective": "loss",
     "RefdiffError": "errors",
+    "RungeKutta4": "sampling",
+    "Sampler": "sampling",
     "Schedule": "schedule",
     "convert": "parameterization",
     "diffusion": "sde",
@@ -54,6 +67,7 @@ _HOMES = {
     "posterior_mean": "marginal",
     "reverse_drift": "sde",
     "sample": "sampling",
+    "sampler_named": "sampling",
     "score": "marginal",
     "transition": "marginal",
 }

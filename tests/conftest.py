@@ -15,7 +15,7 @@ from hypothesis import settings
 
 NAMES = (
     *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain"),
-    *("times", "ema", "sde", "weighting", "loss", "variational", "sampling", "nn.embedding", "nn.unet"),
+    *("times", "ema", "sde", "weighting", "loss", "variational", "steps", "sampling", "nn.embedding", "nn.unet"),
 )
 CORE = [f"refdiff.{name}" for name in NAMES]
 

@@ -51,7 +51,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = refdiff.nothing
 
 
-HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "variational")
+HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "steps", "variational")
 
 
 def _of_two_times() -> list[tuple[str, inspect.Signature]]:

@@ -18,7 +18,7 @@ from refdiff import CosineSchedule, DiscreteChain, LinearSchedule, convert, marg
 from refdiff.conformance.clauses import clauses, spec_folder
 from refdiff.errors import RefdiffError
 from refdiff.loss import Objective
-from refdiff.sampling import ddim_step, ddpm_step, em_step, ode_step
+from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform
 from validation.vectors.__main__ import FILES, broken, main
 

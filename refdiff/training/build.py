@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Objective
 from refdiff.nn import MLP, UNet
-from refdiff.sampling import Rule
+from refdiff.sampling import RungeKutta4, Sampler
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
-from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified
+from refdiff.times import Continuous, Discrete, Importance, SecondMoment, Stratified
+from refdiff.times import Sampler as PositionSampler
 from refdiff.times import Uniform as UniformTimes
 from refdiff.training import config
 from refdiff.training.config import Config
@@ -70,7 +71,7 @@ def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
     return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
 
 
-def _sampler(how: config.Times, cells: int) -> Sampler:
+def _sampler(how: config.Times, cells: int) -> PositionSampler:
     match how.sampler:
         case "uniform":
             return UniformTimes()
@@ -84,13 +85,13 @@ def _sampler(how: config.Times, cells: int) -> Sampler:
             assert_never(how.sampler)
 
 
-def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
-    """Return the decreasing times of `walk` sampling steps, from the last training time to 0 (rk4: to t_min)."""
+def grid(drawn: Times, walk: int, sampler: Sampler) -> list[float] | list[int]:
+    """Return the decreasing times of `walk` sampling steps, from t_max to 0 (Runge-Kutta: to t_min), or from N to 0."""
     if isinstance(drawn, Discrete):
         return [*sorted({-(-drawn.steps * i // walk) for i in range(1, walk + 1)}, reverse=True), 0]
     step = (drawn.t_max - drawn.t_min) / walk
     falling = [drawn.t_max - step * i for i in range(walk)]
-    return [*falling, drawn.t_min if rule == "rk4" else 0.0]
+    return [*falling, drawn.t_min if isinstance(sampler, RungeKutta4) else 0.0]
 
 
 def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import nn
 
 from refdiff.errors import ConfigError, DomainError
 from refdiff.loss import Objective
-from refdiff.sampling import Rule, sample
+from refdiff.sampling import Rule, sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.training import build, checkpoint
 from refdiff.training.errors import CheckpointError
@@ -40,13 +40,14 @@ def samples(
 ) -> Data:
     """Return `count` samples, (count, *event) in [-1, 1], on the CPU; the model's mode is unchanged."""
     like = next(model.parameters())
-    grid, made = build.grid(times, walk, rule), []
+    sampler, made = sampler_named(rule), []
+    grid = build.grid(times, walk, sampler)
     with torch.no_grad(), build.evaluating(model):
         for part, first in enumerate(range(0, count, AT_ONCE)):
             size = min(AT_ONCE, count - first)
             drawn = generator(seed, "samples", part, device=like.device)
             x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
-            walked = sample(objective, model, x, grid, rule=rule, generator=drawn)
+            walked = sample(objective, model, x, grid, sampler=sampler, generator=drawn)
             made.append(walked.clamp(-1.0, 1.0).cpu())
     return torch.cat(made)
 
