@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from refdiff.sampling import Sampler as Sampler
     from refdiff.sampling import sample as sample
     from refdiff.sampling import sampler_named as sampler_named
+    from refdiff.sampling import time_grid as time_grid
     from refdiff.schedule import CosineSchedule as CosineSchedule
     from refdiff.schedule import LinearSchedule as LinearSchedule
     from refdiff.schedule import NoiseProcess as NoiseProcess
@@ -69,6 +70,7 @@ _HOMES = {
     "sample": "sampling",
     "sampler_named": "sampling",
     "score": "marginal",
+    "time_grid": "sampling",
     "transition": "marginal",
 }
 """Where each public name lives; a test holds this to the imports above."""

@@ -46,6 +46,16 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(torch.isnan(x), x, torch.where(near_zero, near, far))
 
 
+def veltkamp_split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return head and rest of at most 26 bits each, x = head + rest exactly; Veltkamp's splitting (Dekker 1971).
+
+    Any shape, float64, below 2^996 in size. The product of either with an integer below 2^26 is exact.
+    """
+    spread = x * (2.0**27 + 1.0)
+    head = spread - (spread - x)
+    return head, x - head
+
+
 def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
     """Return value(*times), times of one shape, with derivative slopes[i](*times) in the i-th time (NUM-4).
 

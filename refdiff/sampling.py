@@ -27,10 +27,11 @@ from typing import ClassVar, Literal, Protocol, TypeAlias, final, get_args, runt
 import torch
 from torch import Generator
 
+from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.loss import Denoiser, Objective
 from refdiff.parameterization import Parameterization, convert
-from refdiff.schedule import Schedule
+from refdiff.schedule import NoiseProcess, Schedule
 from refdiff.steps import (
     check_eta,
     ddim_step,
@@ -42,6 +43,7 @@ from refdiff.steps import (
     velocity_of,
 )
 from refdiff.tensors import Data, Time
+from refdiff.times import Continuous, Discrete
 
 Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode", "rk4"]
 """Names of the samplers, those of the conformance contract and rk4."""
@@ -228,6 +230,26 @@ def sampler_named(name: str, *, eta: float | None = None) -> Sampler:
     if rule != "ddim":
         raise DomainError("SMP-3", f"no eta for the rule {rule!r}, which does not use it", eta)
     return DDIM(eta=eta)
+
+
+def time_grid(
+    process: NoiseProcess, n: int, *, t_min: float | None = None, t_max: float | None = None
+) -> list[float] | list[int]:
+    """Return the times of n sampling steps, evenly spaced and decreasing, for `sample`.
+
+    process: a schedule gives n + 1 floats from t_max, by default 1, to t_min, by default 0; a chain gives n + 1
+    distinct indices from N to 0, or all of them where n > N.
+    Raises DomainError for another process, for n < 1, for a range that is not within [0, 1], and for one given for a
+    chain.
+    """
+    if isinstance(process, DiscreteChain):
+        if t_min is not None or t_max is not None:
+            raise DomainError("SMP-6", "no t_min and t_max for a chain, whose times are its indices", (t_min, t_max))
+        return Discrete(steps=len(process.betas)).falling(n)
+    if not isinstance(process, Schedule):
+        raise DomainError("SMP-6", "a schedule or a DiscreteChain", type(process).__name__)
+    low, high = 0.0 if t_min is None else t_min, 1.0 if t_max is None else t_max
+    return Continuous(t_min=low, t_max=high, dtype=torch.float64).falling(n, to_zero=False)
 
 
 def sample(

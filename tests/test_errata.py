@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from refdiff.sampling import sampler_named
 from refdiff.schedule import LinearSchedule
-from refdiff.training import build, config
+from refdiff.training import build, config, generate
 
 FACTOR = 1024.0
 """The size of an event, a power of two: multiplying by it rounds nothing."""
@@ -50,7 +51,7 @@ def test_learning_rate_of_sgd_absorbs_a_factor() -> None:
 def test_where_a_walk_ends(rule: Any, end: float) -> None:
     """E3: the trainer's grid ends at 0, and at t_min for rk4 alone, which asks for the prediction at its last time."""
     times = build.times(config.Times(), LinearSchedule(), torch.float64)
-    assert build.grid(times, 50, rule)[-1] == end
+    assert generate.grid(times, 50, sampler_named(rule))[-1] == end
 
 
 def test_mean_of_a_linear_rate_is_exact() -> None:

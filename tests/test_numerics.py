@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import inf, log
 
 import flint
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.numerics import log1mexp, with_slopes
+from refdiff.numerics import log1mexp, veltkamp_split, with_slopes
 
 _LOG_2 = log(2.0)
 
@@ -191,3 +192,12 @@ def test_the_formats_know_torchs_roundoff() -> None:
     for name, known in FORMATS.items():
         info = torch.finfo(getattr(torch, name))
         assert (2 * known.u, known.smallest_normal) == (info.eps, info.smallest_normal)
+
+
+@given(st.floats(min_value=2.0**-500, max_value=2.0**500), st.integers(1, 2**26 - 1))
+def test_halves_of_a_split_multiply_exactly(x: float, n: int) -> None:
+    """Dekker 1971: head + rest is x, and the product of either with 26 bits is not rounded."""
+    head, rest = (part.item() for part in veltkamp_split(torch.tensor(x, dtype=torch.float64)))
+    assert head + rest == x
+    for part in (head, rest):
+        assert Fraction(part * n) == Fraction(part) * n

@@ -24,6 +24,7 @@ from refdiff.sampling import (
     RungeKutta4,
     Sampler,
     sampler_named,
+    time_grid,
 )
 
 from .gaussian import best, moved, of, seeded
@@ -162,3 +163,30 @@ def test_x_0_hat_keeps_its_digits_where_alpha_is_small(sampler: Sampler, dtype: 
     exact = (q.alpha * x.double() - q.sigma * v.double()).to(torch.float64)
     landed = sample(of(chain, "v"), lambda x, t: v, x, [1000, 0], sampler=sampler)
     assert float((landed.double() - exact).abs().max()) <= 2 * torch.finfo(dtype).eps
+
+
+def test_time_grid_of_a_schedule_and_of_a_chain() -> None:
+    """SMP-6: n + 1 times from t_max to t_min for a schedule; distinct indices from N to 0 for a chain."""
+    assert time_grid(LINEAR, 4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert time_grid(LINEAR, 2, t_min=0.25, t_max=0.75) == [0.75, 0.5, 0.25]
+    assert time_grid(CHAIN, 4) == [1000, 750, 500, 250, 0]
+    assert time_grid(DiscreteChain.cosine(3), 50) == [3, 2, 1, 0]
+    processes: tuple[Any, ...] = (LINEAR, CHAIN)
+    for process, n in itertools.product(processes, (1, 7, 999, 1001)):
+        grid = time_grid(process, n)
+        assert all(later > earlier for later, earlier in itertools.pairwise(grid))
+        assert len(grid) == min(n, 1000 if process is CHAIN else n) + 1
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_a_grid_outside_the_process_is_refused() -> None:
+    """SMP-6, TIM-1: no steps, a range outside [0, 1], a range for a chain, and what is no process."""
+    for process in (LINEAR, CHAIN):
+        with pytest.raises(DomainError, match=r"expected n >= 1 times, got 0 \(TIM-1\)$"):
+            time_grid(process, 0)
+    with pytest.raises(DomainError, match=r"expected 0 <= t_min < t_max <= 1, got .* \(TIM-1\)$"):
+        time_grid(LINEAR, 5, t_max=1000.0)
+    with pytest.raises(DomainError, match=r"expected no t_min and t_max for a chain, .* \(SMP-6\)$"):
+        time_grid(CHAIN, 5, t_min=0.001)
+    with pytest.raises(DomainError, match=r"expected a schedule or a DiscreteChain, got Objective \(SMP-6\)$"):
+        time_grid(of(LINEAR), 5)  # type: ignore[arg-type]  # what is refused

@@ -34,10 +34,11 @@ from refdiff.ema import average
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
+from refdiff.positions import Stratified
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.sde import diffusion, drift
 from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
-from refdiff.times import Continuous, Discrete, Stratified
+from refdiff.times import Continuous, Discrete
 from refdiff.training.fit import fit
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
 

@@ -15,16 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Objective
 from refdiff.nn import MLP, UNet
-from refdiff.sampling import RungeKutta4, Sampler
+from refdiff.positions import Importance, PositionSampler, SecondMoment, Stratified, UniformPositions
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
-from refdiff.times import Continuous, Discrete, Importance, SecondMoment, Stratified
-from refdiff.times import Sampler as PositionSampler
-from refdiff.times import Uniform as UniformTimes
+from refdiff.times import Continuous, Discrete, TimeSampler
 from refdiff.training import config
 from refdiff.training.config import Config
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
-
-Times = Continuous | Discrete
 
 
 def process(how: config.Process) -> NoiseProcess:
@@ -64,7 +60,7 @@ def _weight(how: config.Goal) -> Weight:
             assert_never(how.weight)
 
 
-def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
+def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> TimeSampler:
     """Return the distribution of training times."""
     if isinstance(noise, DiscreteChain):
         return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
@@ -74,7 +70,7 @@ def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
 def _sampler(how: config.Times, cells: int) -> PositionSampler:
     match how.sampler:
         case "uniform":
-            return UniformTimes()
+            return UniformPositions()
         case "stratified":
             return Stratified()
         case "importance":
@@ -83,15 +79,6 @@ def _sampler(how: config.Times, cells: int) -> PositionSampler:
             return SecondMoment(cells=cells, history=how.history)
         case _:
             assert_never(how.sampler)
-
-
-def grid(drawn: Times, walk: int, sampler: Sampler) -> list[float] | list[int]:
-    """Return the decreasing times of `walk` sampling steps, from t_max to 0 (Runge-Kutta: to t_min), or from N to 0."""
-    if isinstance(drawn, Discrete):
-        return [*sorted({-(-drawn.steps * i // walk) for i in range(1, walk + 1)}, reverse=True), 0]
-    step = (drawn.t_max - drawn.t_min) / walk
-    falling = [drawn.t_max - step * i for i in range(walk)]
-    return [*falling, drawn.t_min if isinstance(sampler, RungeKutta4) else 0.0]
 
 
 def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:
