@@ -5,7 +5,7 @@
 Weights that do not change stay as they are to the bit, since what is added is then 0. In the form d a + (1 - d) w,
 float32 moves them by 1.7e-4 of their size at d = 0.9999, and bfloat16 never leaves the first weights.
 
-    averaged = average(model)
+    averaged = average_weights(model)
     averaged.update_parameters(model)      # after each step of the optimizer
 
 Nothing here knows of diffusion.
@@ -27,7 +27,7 @@ Kept: TypeAlias = Callable[[int], float]
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def average(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
+def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
     """Return an exponential moving average of a model's weights (TRN-1), updated by `update_parameters(model)`.
 
     It starts as a copy, and its first update copies. Buffers are averaged too; integer buffers are copied. Half

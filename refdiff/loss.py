@@ -20,7 +20,7 @@ from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, weighted_sum, within
-from refdiff.weighting import Uniform, Weight
+from refdiff.weighting import UniformWeight, Weight
 
 Denoiser: TypeAlias = Callable[[Data, Time], Data]
 """Maps x_t (batch, *event) and t (batch,) to a prediction shaped as x_t, of the objective's `prediction` type."""
@@ -41,7 +41,7 @@ class Objective:
     """Noise process: a schedule with t in [0, 1], or a chain with indices k in 1..N as t."""
     prediction: Parameterization = "eps"
     """Quantity that the denoiser predicts."""
-    weight: Weight = field(default_factory=Uniform)
+    weight: Weight = field(default_factory=UniformWeight)
     """Weight on the squared error of `prediction`."""
     features: Features = "sum"
     """Reduction over the features of one example (LOS-2)."""

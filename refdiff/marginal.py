@@ -119,7 +119,7 @@ def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:
     return -0.5 * squares - (size * (torch.log(sigma) + 0.5 * log(2.0 * pi))).to(x_0.dtype)
 
 
-def score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
+def conditional_score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
     """Return the gradient of log q(x_t | x_0) in x_t: -(x_t - alpha x_0)/sigma^2 (MAR-9).
 
     x_t, x_0: (batch, *event), one dtype; t: (batch,) with sigma_t > 0, else DomainError.

@@ -4,8 +4,8 @@
     reverse    dx = [-1/2 beta x - beta score] dt + sqrt(beta) dW', in time that runs from 1 to 0
     flow       dx/dt = -1/2 beta x - 1/2 beta score
 
-The score is the gradient of log p_t(x), p_t the marginal density of the noised data; `marginal.score` is that of
-q(x_t | x_0). Training uses none of this, since q(x_t | x_0) is known in closed form (chapter 2).
+The score is the gradient of log p_t(x), p_t the marginal density of the noised data; that of q(x_t | x_0) is
+`marginal.conditional_score`. Training uses none of this, since q(x_t | x_0) is known in closed form (chapter 2).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def drift(schedule: Schedule, x: Data, t: Time) -> Data:
     return -0.5 * over_event(_rate(schedule, t, "SDE-1"), x) * x
 
 
-def diffusion(schedule: Schedule, t: Times) -> Values:
+def diffusion_coefficient(schedule: Schedule, t: Times) -> Values:
     """Return sqrt(beta(t)), the coefficient of dW, any shape (SDE-2); +inf where beta is."""
     return torch.sqrt(schedule.beta(t.double())).to(t.dtype)
 
@@ -36,7 +36,7 @@ def reverse_drift(schedule: Schedule, x: Data, score: Data, t: Time) -> Data:
     return -over_event(_rate(schedule, t, "SDE-6"), x) * (0.5 * x + score)
 
 
-def flow(schedule: Schedule, x: Data, score: Data, t: Time) -> Data:
+def probability_flow(schedule: Schedule, x: Data, score: Data, t: Time) -> Data:
     """Return dx/dt = -1/2 beta (x + score), the probability flow (SDE-7).
 
     x, score: (batch, *event), one dtype; t: (batch,) with beta(t) finite. Valid in both directions of time.

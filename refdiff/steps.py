@@ -23,7 +23,7 @@ from refdiff.loss import Denoiser, Objective
 from refdiff.marginal import marginal, posterior
 from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess, Schedule
-from refdiff.sde import flow, reverse_drift
+from refdiff.sde import probability_flow, reverse_drift
 from refdiff.tensors import Data, Time, over_event, same_shape, within
 
 Velocity: TypeAlias = Callable[[Data, Time], Data]
@@ -90,7 +90,7 @@ def ode_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time) 
     """
     same_shape("SMP-4", x_t=x_t, eps_hat=eps_hat)
     score = convert(schedule, eps_hat, x_t, t, source="eps", to="score")
-    return x_t - over_event(_length("SMP-4", t, s), x_t) * flow(schedule, x_t, score, t)
+    return x_t - over_event(_length("SMP-4", t, s), x_t) * probability_flow(schedule, x_t, score, t)
 
 
 def rk4_step(velocity: Velocity, x_t: Data, *, t: Time, s: Time) -> Data:
@@ -110,7 +110,7 @@ def velocity_of(objective: Objective, denoiser: Denoiser) -> Velocity:
 
     def velocity(x: Data, t: Time) -> Data:
         score = convert(schedule, denoiser(x, t), x, t, source=objective.prediction, to="score")
-        return flow(schedule, x, score, t)
+        return probability_flow(schedule, x, score, t)
 
     return velocity
 

@@ -36,7 +36,7 @@ class Weight(Protocol):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Uniform:
+class UniformWeight:
     """Weight 1 on the squared error of any prediction (LOS-6); for eps, DDPM's simple loss."""
 
     def of(self, process: NoiseProcess, t: Times, _: Parameterization) -> Values:
@@ -96,7 +96,7 @@ class MinSNR:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Likelihood:
+class LikelihoodWeight:
     """beta(t) on the squared error of the score (LOS-10); Song, Durkan, Murray, Ermon 2021. Schedules only.
 
     Half of its mean bounds the negative log-likelihood up to a constant. On eps it is beta/sigma^2, which is
@@ -127,7 +127,7 @@ class Likelihood:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Custom:
+class CustomWeight:
     """A user-defined weight on the squared error of one prediction, converted to the others (LOS-5)."""
 
     function: Callable[[Times], Values]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, vmap
 
 from refdiff.chain import DiscreteChain
-from refdiff.marginal import log_density, marginal, perturb, posterior_mean, score, transition
+from refdiff.marginal import conditional_score, log_density, marginal, perturb, posterior_mean, transition
 from refdiff.parameterization import convert
 from refdiff.schedule import CosineSchedule, LinearSchedule
 
@@ -84,7 +84,9 @@ def test_everything_else_compiles() -> None:
 
     def all_of_it(t: Tensor) -> Tensor:
         total = (
-            score(COSINE, x, y, t) + log_density(COSINE, x, y, t)[:, None] + posterior_mean(COSINE, x, y, t=t, s=t / 2)
+            conditional_score(COSINE, x, y, t)
+            + log_density(COSINE, x, y, t)[:, None]
+            + posterior_mean(COSINE, x, y, t=t, s=t / 2)
         )
         total = total + convert(COSINE, x, y, t, source="v", to="score")
         return total + (transition(COSINE, t=t, s=t / 2).sigma + LINEAR.time_of_log_snr(LINEAR.log_snr(t)))[:, None]

@@ -11,10 +11,16 @@ from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.loss import squared_error
 from refdiff.parameterization import Parameterization
-from refdiff.weighting import Custom, InverseSNR, Likelihood, MinSNR, Uniform, Weight
+from refdiff.weighting import CustomWeight, InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
-WEIGHTS: tuple[Weight, ...] = (Uniform(), InverseSNR(), MinSNR(), Likelihood(), Custom(function=lambda t: 2.0 + t))
+WEIGHTS: tuple[Weight, ...] = (
+    UniformWeight(),
+    InverseSNR(),
+    MinSNR(),
+    LikelihoodWeight(),
+    CustomWeight(function=lambda t: 2.0 + t),
+)
 
 
 def batch(event: tuple[int, ...] = (3,), dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:

@@ -17,13 +17,13 @@ from torch.func import grad, jvp, vmap
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.marginal import (
+    conditional_score,
     log_density,
     marginal,
     mean,
     perturb,
     posterior,
     posterior_mean,
-    score,
     std,
     transition,
 )
@@ -96,7 +96,7 @@ def test_the_data_decides_the_dtype(time: torch.dtype, data: torch.dtype) -> Non
     assert torch.equal(perturb(q, none, one, t), q.sigma(t.double()).to(data)[:, None].expand(4, 2))
     assert torch.equal(mean(q, one, t), perturb(q, one, none, t))
     later = t[1:]
-    assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, score)} == {data}
+    assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, conditional_score)} == {data}
     assert posterior_mean(q, one[1:], none[1:], t=later, s=later / 2).dtype == data
     assert (std(q, t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
 
@@ -209,7 +209,7 @@ def test_the_score_is_the_gradient_of_the_log_density(process: NoiseProcess, eve
     t, x_0 = _wide(2.0**-20, 0.5, 1.0), _normal(3, *event, seed=7)
     x_t = perturb(process, x_0, _normal(3, *event, seed=8), t).requires_grad_()
     (gradient,) = torch.autograd.grad(log_density(process, x_t, x_0, t).sum(), x_t)
-    assert torch.allclose(score(process, x_t, x_0, t), gradient, rtol=8 * U, atol=0.0)
+    assert torch.allclose(conditional_score(process, x_t, x_0, t), gradient, rtol=8 * U, atol=0.0)
 
 
 def test_the_score_is_minus_eps_over_sigma() -> None:
@@ -217,7 +217,7 @@ def test_the_score_is_minus_eps_over_sigma() -> None:
     q, t = LinearSchedule(), _wide(2.0**-10, 0.5, 1.0)
     x_0, eps = _normal(3, 4, seed=9), _normal(3, 4, seed=10)
     sigma = q.sigma(t)[:, None]
-    got = score(q, perturb(q, x_0, eps, t), x_0, t)
+    got = conditional_score(q, perturb(q, x_0, eps, t), x_0, t)
     assert ((got + eps / sigma).abs() <= 8 * U * ((x_0.abs() + eps.abs()) / sigma + eps.abs()) / sigma).all()
 
 
@@ -226,12 +226,12 @@ def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.d
     """MAR-9: at t = 0, and at a float64 t so small that sigma rounds to 0 in the dtype of the data."""
     x = torch.zeros(1, 2, dtype=dtype)
     for t, sigma in ((0.0, r"0\.0"), (1e-100, r"3\..*e-51")):
-        for f in (log_density, score):
+        for f in (log_density, conditional_score):
             with pytest.raises(
                 DomainError, match=rf"expected sigma > 0 in the dtype of the data, got {sigma} \(MAR-9\)$"
             ):
                 f(LinearSchedule(), x, x, _wide(t))
-    tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
+    tiny = conditional_score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
     assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
 
 
@@ -315,7 +315,7 @@ def test_no_slope_in_time_is_nan_at_the_ends(process: NoiseProcess, dtype: torch
         (ends, lambda t: perturb(process, x_0, eps.flip(0), t)),
         (ends, lambda t: mean(process, x_0, t)),
         (late, lambda t: log_density(process, eps, x_0, t)),
-        (late, lambda t: score(process, eps, x_0, t)),
+        (late, lambda t: conditional_score(process, eps, x_0, t)),
         (late, lambda t: posterior_mean(process, eps, x_0, t=t, s=start)),
         (late / 2, lambda s: posterior_mean(process, eps, x_0, t=late, s=s)),
         (start, lambda s: posterior_mean(process, eps, x_0, t=late, s=s)),
@@ -355,7 +355,7 @@ def test_mismatches_are_refused() -> None:
         perturb(q, x.long(), x.long(), t)
     with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-7\)$"):
         posterior_mean(q, x, x[:1], t=t, s=t / 2)
-    for f in (log_density, score):
+    for f in (log_density, conditional_score):
         with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-9\)$"):
             f(q, x, x.T, t)
     for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
-from refdiff.marginal import perturb, score
+from refdiff.marginal import conditional_score, perturb
 from refdiff.parameterization import Parameterization, convert
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
 
@@ -115,7 +115,7 @@ def test_each_name_means_what_the_notation_says(
     x_0, eps = torch.randn(2, 3, 4, 2, generator=generator, dtype=torch.float64).clamp(-4.0, 4.0)
     alpha, sigma = process.alpha(t)[:, None, None], process.sigma(t)[:, None, None]
     x_t = perturb(process, x_0, eps, t)
-    meaning = {"x_0": x_0, "eps": eps, "v": alpha * eps - sigma * x_0, "score": score(process, x_t, x_0, t)}
+    meaning = {"x_0": x_0, "eps": eps, "v": alpha * eps - sigma * x_0, "score": conditional_score(process, x_t, x_0, t)}
     got = convert(process, meaning[source], x_t, t, source=source, to=to)
     assert ((got - meaning[to]).abs() <= 8 * U * 8 / (alpha * sigma) ** 2).all()
 

@@ -45,10 +45,11 @@ def test_each_lazy_name_is_the_object_of_its_module(name: str) -> None:
     assert value.__module__ == _typed()[name]
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    """As of any module, so that hasattr and copy work."""
-    with pytest.raises(AttributeError, match="module 'refdiff' has no attribute 'nothing'"):
-        _ = refdiff.nothing
+@pytest.mark.parametrize("name", ["nothing", "score", "flow", "diffusion", "average", "Uniform", "veltkamp_split"])
+def test_a_name_that_is_not_public_is_an_attribute_error(name: str) -> None:
+    """As of any module, so that hasattr and copy work; names that say too little outside their module are not there."""
+    with pytest.raises(AttributeError, match=f"module 'refdiff' has no attribute '{name}'"):
+        getattr(refdiff, name)
 
 
 HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "steps", "variational")
@@ -90,16 +91,20 @@ def test_the_package_is_typed() -> None:
     assert (_PACKAGE / "py.typed").is_file()
 
 
-def test_without_torch_a_sentence_says_what_to_install() -> None:
-    """The contract needs NumPy alone; what computes asks for its extra."""
+@pytest.mark.parametrize(
+    ("missing", "name", "extra"),
+    [("torch", "perturb", "torch"), ("torch", "train", "train"), ("tqdm", "train", "train")],
+)
+def test_a_missing_library_names_the_extra_to_install(missing: str, name: str, extra: str) -> None:
+    """The contract needs NumPy alone; what computes, and what trains, asks for its extra."""
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        f"import sys; sys.modules['{missing}'] = None\n"
         "import refdiff.conformance.interface, refdiff\n"
-        "try: refdiff.perturb\n"
+        f"try: refdiff.{name}\n"
         "except ImportError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == 'expected torch for refdiff.perturb: pip install "refdiff[torch]"\n'
+    assert done.stdout == f'expected {missing} for refdiff.{name}: pip install "refdiff[{extra}]"\n'
 
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=repr)

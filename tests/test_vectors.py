@@ -19,13 +19,18 @@ from refdiff.conformance.clauses import clauses, spec_folder
 from refdiff.errors import RefdiffError
 from refdiff.loss import Objective
 from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
-from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight
 from validation.vectors.__main__ import FILES, broken, main
 
 FOLDER = spec_folder() / "vectors"
 Vector: TypeAlias = dict[str, Any]
 Answer: TypeAlias = Callable[[Any, str, dict[str, Any]], float]
-WEIGHTS = {"uniform": Uniform(), "inverse_snr": InverseSNR(), "min_snr": MinSNR(), "likelihood": Likelihood()}
+WEIGHTS = {
+    "uniform": UniformWeight(),
+    "inverse_snr": InverseSNR(),
+    "min_snr": MinSNR(),
+    "likelihood": LikelihoodWeight(),
+}
 
 
 def loaded() -> Iterator[tuple[dict[str, Any], Vector]]:
@@ -74,11 +79,11 @@ def answer(written: dict[str, Any], call: str, inputs: dict[str, Any], dtype: to
         case "drift":
             found = sde.drift(process, given["x"], t)
         case "diffusion":
-            found = sde.diffusion(process, t)
+            found = sde.diffusion_coefficient(process, t)
         case "reverse_drift":
             found = sde.reverse_drift(process, given["x"], given["score"], t)
         case "flow":
-            found = sde.flow(process, given["x"], given["score"], t)
+            found = sde.probability_flow(process, given["x"], given["score"], t)
         case "weight":
             found = _weight(inputs["weight"]).of(process, t, inputs["prediction"])
         case "loss":

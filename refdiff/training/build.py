@@ -20,7 +20,7 @@ from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Sched
 from refdiff.times import Continuous, Discrete, TimeSampler
 from refdiff.training import config
 from refdiff.training.config import Config
-from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 
 def process(how: config.Process) -> NoiseProcess:
@@ -49,13 +49,13 @@ def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
 def _weight(how: config.Goal) -> Weight:
     match how.weight:
         case "uniform":
-            return Uniform()
+            return UniformWeight()
         case "inverse_snr":
             return InverseSNR(clip=how.clip)
         case "min_snr":
             return MinSNR(gamma=how.gamma)
         case "likelihood":
-            return Likelihood()
+            return LikelihoodWeight()
         case _:
             assert_never(how.weight)
 

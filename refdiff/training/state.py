@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from refdiff.ema import average
+from refdiff.ema import average_weights
 from refdiff.positions import SecondMoment
 from refdiff.times import TimeSampler
 from refdiff.training import build
@@ -51,7 +51,7 @@ class State:
         optimizer = build.optimizer(how.optimizer, model)
         return State(
             model=model,
-            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
+            ema=average_weights(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
             optimizer=optimizer,
             scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
             times=times,
