@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from refdiff.positions import SecondMoment as SecondMoment
     from refdiff.positions import Stratified as Stratified
     from refdiff.positions import UniformPositions as UniformPositions
-    from refdiff.sampling import DDIM as DDIM
-    from refdiff.sampling import Ancestral as Ancestral
-    from refdiff.sampling import Euler as Euler
-    from refdiff.sampling import EulerMaruyama as EulerMaruyama
-    from refdiff.sampling import RungeKutta4 as RungeKutta4
-    from refdiff.sampling import Sampler as Sampler
+    from refdiff.samplers import DDIM as DDIM
+    from refdiff.samplers import Ancestral as Ancestral
+    from refdiff.samplers import Euler as Euler
+    from refdiff.samplers import EulerMaruyama as EulerMaruyama
+    from refdiff.samplers import RungeKutta4 as RungeKutta4
+    from refdiff.samplers import Sampler as Sampler
     from refdiff.sampling import sample as sample
     from refdiff.sampling import sampler_named as sampler_named
     from refdiff.sampling import time_grid as time_grid
@@ -62,18 +62,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Ancestral": "sampling",
+    "Ancestral": "samplers",
     "Config": "training.config",
     "ConfigError": "errors",
     "Continuous": "times",
     "CosineSchedule": "schedule",
     "CustomWeight": "weighting",
-    "DDIM": "sampling",
+    "DDIM": "samplers",
     "Discrete": "times",
     "DiscreteChain": "chain",
     "DomainError": "errors",
-    "Euler": "sampling",
-    "EulerMaruyama": "sampling",
+    "Euler": "samplers",
+    "EulerMaruyama": "samplers",
     "Importance": "positions",
     "InverseSNR": "weighting",
     "LikelihoodWeight": "weighting",
@@ -85,8 +85,8 @@ _HOMES = {
     "PositionSampler": "positions",
     "Posterior": "marginal",
     "RefdiffError": "errors",
-    "RungeKutta4": "sampling",
-    "Sampler": "sampling",
+    "RungeKutta4": "samplers",
+    "Sampler": "samplers",
     "Schedule": "schedule",
     "SecondMoment": "positions",
     "Stratified": "positions",

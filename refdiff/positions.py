@@ -26,16 +26,37 @@ _TINY = float(torch.finfo(torch.float64).tiny)
 
 @runtime_checkable
 class PositionSampler(Protocol):
-    """Draws positions in [0, 1), float64, with weights that keep means unbiased (TIM-2)."""
+    """Draws positions in [0, 1), float64, with weights that keep means unbiased (TIM-2).
+
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.Stratified(), refdiff.PositionSampler)
+        True
+    """
 
     def __call__(self, n: int, /, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions and n weights, in random order (TIM-4)."""
+        """Return n positions and n weights, in random order (TIM-4).
+
+        Args:
+            n: Number of draws.
+            generator: Draws them; by default torch's own, on the CPU.
+
+        Returns:
+            Positions and weights, (n,), float64, on the device of the generator.
+        """
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class UniformPositions:
-    """Independent uniform draws, weight 1."""
+    """Independent uniform draws, weight 1.
+
+    Example:
+        >>> import refdiff
+        >>> position, weight = refdiff.UniformPositions()(1000)
+        >>> bool(((position >= 0.0) & (position < 1.0)).all()), weight.mean().item()
+        (True, 1.0)
+    """
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
         """Return n positions, and ones."""
@@ -45,7 +66,14 @@ class UniformPositions:
 @final
 @dataclass(frozen=True, slots=True)
 class Stratified:
-    """One draw in each of n equal strata, in random order, weight 1 (TIM-3): lower variance, same mean."""
+    """One draw in each of n equal strata, in random order, weight 1 (TIM-3): lower variance, same mean.
+
+    Example:
+        >>> import refdiff
+        >>> position, weight = refdiff.Stratified()(4)
+        >>> (4 * position).floor().sort().values
+        tensor([0., 1., 2., 3.], dtype=torch.float64)
+    """
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
         """Return n positions, one in each [i/n, (i + 1)/n), and ones."""
@@ -56,7 +84,17 @@ class Stratified:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Importance:
-    """Draws from a positive density that is constant on equal cells, weight 1/density (TIM-5)."""
+    """Draws from a positive density that is constant on equal cells, weight 1/density (TIM-5).
+
+        P(cell i) = mass_i,    weight = (1/cells)/mass_i
+
+    Example:
+        >>> import refdiff, torch
+        >>> sampler = refdiff.Importance(torch.tensor([1.0, 3.0]), base=refdiff.Stratified())
+        >>> position, weight = sampler(4)
+        >>> position.sort().values >= 0.5, weight.sort().values
+        (tensor([False,  True,  True,  True]), tensor([0.6667, 0.6667, 0.6667, 2.0000], dtype=torch.float64))
+    """
 
     masses: Tensor
     """Probability of each cell, (cells,); any positive numbers, which are divided by their sum."""
@@ -82,7 +120,17 @@ class Importance:
         """Return the sampler of a density on [0, 1), evaluated at the middle of each cell.
 
         The weights belong to the piecewise constant density, and are therefore exact for any number of cells.
-        Raises DomainError unless the density returns one positive number for each midpoint, (cells,).
+
+        Args:
+            density: Maps midpoints, (cells,), to positive numbers of that shape.
+            cells: Number of equal cells.
+            base: Sampler of the uniform numbers that are mapped to the density; by default independent ones.
+
+        Returns:
+            The sampler.
+
+        Raises:
+            DomainError: cells < 1, another shape, or a value that is not positive and finite.
         """
         if cells < 1:
             raise DomainError("TIM-5", "cells >= 1", cells)
@@ -108,8 +156,17 @@ class Importance:
 class SecondMoment:
     """Draws each of `cells` cells in proportion to the root mean square of its last losses (TIM-6).
 
+        P(cell i) = (1 - uniform) sqrt(m_i)/sum_j sqrt(m_j) + uniform/cells,    m_i the mean square of its last losses
+
     Nichol & Dhariwal 2021, section 3.3. Uniform until every cell has `history` losses. `update` takes the positions
     drawn and their unweighted losses; `state_dict` holds everything that determines the next draw.
+
+    Example:
+        >>> import refdiff, torch
+        >>> sampler = refdiff.SecondMoment(cells=2, history=1, uniform=0.1)
+        >>> sampler.update(torch.tensor([0.25, 0.75]), torch.tensor([1.0, 3.0]))
+        >>> sampler.masses  # 0.9 (1/4, 3/4) + 0.1 (1/2, 1/2)
+        tensor([0.2750, 0.7250], dtype=torch.float64)
     """
 
     cells: int
@@ -146,7 +203,15 @@ class SecondMoment:
         return Importance(self.masses)(n, generator=generator)
 
     def update(self, positions: Tensor, losses: Tensor) -> None:
-        """Store the unweighted losses, (n,), of positions in [0, 1), (n,). Raises DomainError on invalid input."""
+        """Store the losses of a batch.
+
+        Args:
+            positions: Positions in [0, 1), (n,).
+            losses: Their unweighted losses, (n,), finite and at least 0.
+
+        Raises:
+            DomainError: Shapes differ, or a value is outside its range.
+        """
         positions, losses = positions.detach().double().cpu(), losses.detach().double().cpu()
         if positions.ndim != 1 or positions.shape != losses.shape:
             got = f"{tuple(positions.shape)} and {tuple(losses.shape)}"
@@ -207,7 +272,15 @@ def _in_cell(cell: Tensor, inside: Tensor, cells: int) -> Tensor:
 
 
 def cell_of(position: Tensor, cells: int) -> Tensor:
-    """Return floor(cells position), int64, for positions in [0, 1), float64, of the exact product."""
+    """Return floor(cells position) of the exact product.
+
+    Args:
+        position: Positions in [0, 1), float64, any shape.
+        cells: Number of equal cells, below 2^26.
+
+    Returns:
+        Indices 0..cells - 1, int64, shaped as position.
+    """
     cell = (position * cells).floor()
     return (cell - (position < _edge(cell, cells)).double()).long()
 

@@ -6,7 +6,7 @@
     `ode_step`    one Euler step of the probability flow                                SMP-4
     `rk4_step`    one Runge-Kutta step of order 4 of the probability flow               SMP-4
 
-Each takes the prediction in the form that its formula uses, and the noise as an argument. `refdiff.sampling` makes
+Each takes the prediction in the form that its formula uses, and the noise as an argument. `refdiff.samplers` makes
 samplers of them, which take the prediction of a network. `ode_adaptive` integrates the flow with torchdiffeq.
 """
 
@@ -33,7 +33,21 @@ Velocity: TypeAlias = Callable[[Data, Time], Data]
 def em_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time, noise: Data) -> Data:
     """Return one Euler-Maruyama step of the reverse SDE, its coefficients taken at t (SMP-1).
 
-    x_t, eps_hat, noise: (batch, *event), one dtype; 0 <= s <= t: (batch,), sigma(t) > 0, beta(t) finite.
+        x_s = x_t + h (beta_t x_t / 2 - beta_t eps_hat / sigma_t) + sqrt(h beta_t) noise,    h = t - s
+
+    Args:
+        schedule: Schedule in continuous time.
+        x_t: State at t, (batch, *event).
+        eps_hat: Prediction of eps at (x_t, t), shaped as x_t and of its dtype.
+        t: Times with sigma(t) > 0 and beta(t) finite, (batch,).
+        s: Earlier times, 0 <= s <= t, (batch,).
+        noise: Draws of N(0, I), shaped as x_t and of its dtype.
+
+    Returns:
+        State at s, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, or a time is outside its range.
     """
     same_shape("SMP-1", x_t=x_t, eps_hat=eps_hat, noise=noise)
     length = _length("SMP-1", t, s)
@@ -45,12 +59,24 @@ def em_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time, n
 def ddpm_step(process: NoiseProcess, x_t: Data, *, x_0_hat: Data, t: Time, s: Time, noise: Data) -> Data:
     """Return a draw of q(x_s | x_t, x_0_hat), DDPM's step with the posterior's variance (SMP-2).
 
-    x_t, x_0_hat, noise: (batch, *event), one dtype; s < t: (batch,). At s = 0 the noise has coefficient 0.
+    At s = 0 the noise has coefficient 0.
+
+    Args:
+        process: Schedule or chain.
+        x_t: State at t, (batch, *event).
+        x_0_hat: Prediction of x_0 at (x_t, t), shaped as x_t and of its dtype.
+        t: Times of x_t, (batch,).
+        s: Earlier times, s < t, (batch,).
+        noise: Draws of N(0, I), shaped as x_t and of its dtype.
+
+    Returns:
+        State at s, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, or a time is outside its range.
     """
     same_shape("SMP-2", x_t=x_t, x_0_hat=x_0_hat, noise=noise)
-    q = posterior(process, t=t, s=s)
-    mean = over_event(q.on_x_0, x_t) * x_0_hat + over_event(q.on_x_t, x_t) * x_t
-    return mean + over_event(torch.sqrt(q.variance), x_t) * noise
+    return posterior(process, t=t, s=s).sample(noise, x_0=x_0_hat, x_t=x_t)
 
 
 def ddim_step(
@@ -63,10 +89,24 @@ def ddim_step(
     noise: Data | None = None,
     eta: float = 0.0,
 ) -> Data:
-    """Return DDIM's x_s (SMP-3); Song, Meng, Ermon 2021. eta = 0 uses no noise, eta = 1 is the step of ddpm.
+    """Return DDIM's x_s; Song, Meng, Ermon 2021 (SMP-3). eta = 0 uses no noise, eta = 1 is the step of ddpm.
 
-    x_0_hat, eps_hat: both of one prediction at (x_t, t), with alpha_t x_0_hat + sigma_t eps_hat = x_t; like noise
-    (batch, *event), one dtype; s < t: (batch,); eta in [0, 1], with noise if above 0.
+        x_s = alpha_s x_0_hat + sqrt(sigma_s^2 - c^2) eps_hat + c noise,    c = eta sqrt(V), V of MAR-7
+
+    Args:
+        process: Schedule or chain.
+        x_0_hat: Prediction of x_0 at (x_t, t), (batch, *event).
+        eps_hat: The same prediction as eps, alpha_t x_0_hat + sigma_t eps_hat = x_t, shaped as x_0_hat.
+        t: Times of x_t, (batch,).
+        s: Earlier times, s < t, (batch,).
+        noise: Draws of N(0, I), shaped as x_0_hat; needed if eta > 0.
+        eta: Fraction of the posterior's deviation that is drawn, in [0, 1].
+
+    Returns:
+        State at s, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, a time or eta is outside its range, or eta > 0 without noise.
     """
     check_eta(eta)
     if noise is None and eta > 0.0:
@@ -78,7 +118,7 @@ def ddim_step(
         return over_event(alpha_s, x_0_hat) * x_0_hat + over_event(q.sigma, x_0_hat) * eps_hat
     # sigma_s^2 - eta^2 variance as a sum of non-negative terms: at eta = 1 the difference would cancel.
     rest = q.sigma * torch.sqrt((1.0 - eta**2) + eta**2 * _kept(process, t=t, s=s))
-    spread = eta * torch.sqrt(posterior(process, t=t, s=s).variance)
+    spread = eta * posterior(process, t=t, s=s).sigma
     mean = over_event(alpha_s, x_0_hat) * x_0_hat + over_event(rest, x_0_hat) * eps_hat
     return mean + over_event(spread, x_0_hat) * noise
 
@@ -86,7 +126,20 @@ def ddim_step(
 def ode_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time) -> Data:
     """Return one Euler step of the probability flow, its slope taken at t (SMP-4).
 
-    x_t, eps_hat: (batch, *event), one dtype; 0 <= s <= t: (batch,), sigma(t) > 0, beta(t) finite.
+        x_s = x_t + h beta_t (x_t - eps_hat / sigma_t) / 2,    h = t - s
+
+    Args:
+        schedule: Schedule in continuous time.
+        x_t: State at t, (batch, *event).
+        eps_hat: Prediction of eps at (x_t, t), shaped as x_t and of its dtype.
+        t: Times with sigma(t) > 0 and beta(t) finite, (batch,).
+        s: Earlier times, 0 <= s <= t, (batch,).
+
+    Returns:
+        State at s, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, or a time is outside its range.
     """
     same_shape("SMP-4", x_t=x_t, eps_hat=eps_hat)
     score = convert(schedule, eps_hat, x_t, t, source="eps", to="score")
@@ -94,7 +147,20 @@ def ode_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time) 
 
 
 def rk4_step(velocity: Velocity, x_t: Data, *, t: Time, s: Time) -> Data:
-    """Return the classical Runge-Kutta step of order 4 from t to s, of dx/dt = velocity(x, t) (SMP-4)."""
+    """Return the classical Runge-Kutta step of order 4 from t to s, of dx/dt = velocity(x, t) (SMP-4).
+
+    Args:
+        velocity: Maps x, (batch, *event), and times, (batch,), to dx/dt.
+        x_t: State at t, (batch, *event).
+        t: Times of x_t, (batch,).
+        s: Earlier times, s <= t, (batch,).
+
+    Returns:
+        State at s, (batch, *event).
+
+    Raises:
+        DomainError: s > t.
+    """
     h = over_event(_length("SMP-4", t, s), x_t)
     middle = (0.5 * (t.double() + s.double())).to(t.dtype)
     k_1 = velocity(x_t, t)
@@ -105,7 +171,18 @@ def rk4_step(velocity: Velocity, x_t: Data, *, t: Time, s: Time) -> Data:
 
 
 def velocity_of(objective: Objective, denoiser: Denoiser) -> Velocity:
-    """Return the slope dx/dt of the probability flow that a denoiser of this objective defines (SDE-7)."""
+    """Return the slope dx/dt of the probability flow that a denoiser defines (SDE-7).
+
+    Args:
+        objective: Objective of the denoiser, with a schedule.
+        denoiser: Maps x_t, (batch, *event), and t, (batch,), to a prediction shaped as x_t.
+
+    Returns:
+        A function of x and t.
+
+    Raises:
+        DomainError: The process is a chain, which has no rate.
+    """
     schedule = schedule_of(objective, "the probability flow")
 
     def velocity(x: Data, t: Time) -> Data:
@@ -120,8 +197,20 @@ def ode_adaptive(
 ) -> Data:
     """Integrate the probability flow from x at time `start` to time `end` by torchdiffeq's dopri5 (SMP-4).
 
-    x: (batch, *event); start, end: in (0, 1], in either order, with sigma > 0 and beta finite between them;
-    tolerance: relative and absolute tolerance of each step. Raises ConfigError without torchdiffeq.
+    Args:
+        objective: Objective of the denoiser, with a schedule.
+        denoiser: Maps x_t, (batch, *event), and t, (batch,), to a prediction shaped as x_t.
+        x: State at `start`, (batch, *event).
+        start: Time in (0, 1], with sigma > 0 and beta finite between it and `end`.
+        end: Time in (0, 1], before or after `start`.
+        tolerance: Relative and absolute tolerance of each step.
+
+    Returns:
+        State at `end`, (batch, *event).
+
+    Raises:
+        ConfigError: torchdiffeq is not installed.
+        DomainError: The process is a chain, or a time divides by 0.
     """
     try:
         from torchdiffeq import odeint  # lazy import: only needed here

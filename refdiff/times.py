@@ -25,7 +25,13 @@ from refdiff.tensors import Batch, Time, Times, Values, within
 
 @runtime_checkable
 class TimeSampler(Protocol):
-    """Draws training times with weights that keep means unbiased (TIM-1, TIM-2)."""
+    """Draws training times with weights that keep means unbiased (TIM-1, TIM-2).
+
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.Discrete(steps=1000), refdiff.TimeSampler)
+        True
+    """
 
     @property
     def sampler(self) -> PositionSampler:
@@ -36,7 +42,12 @@ class TimeSampler(Protocol):
         """The largest time that is drawn, ()."""
 
     def __call__(self, n: int, /, *, generator: Generator | None = None) -> tuple[Time, Batch]:
-        """Return n times and n weights."""
+        """Return n times and n weights, (n,).
+
+        Args:
+            n: Number of draws, at least 1.
+            generator: Draws them; by default torch's own, on the CPU.
+        """
 
     def at(self, position: Values, /) -> Times:
         """Return the times of positions in [0, 1), any shape."""
@@ -51,7 +62,17 @@ class TimeSampler(Protocol):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Continuous:
-    """Times t in [t_min, t_max), of a float dtype (TIM-1)."""
+    """Times t in [t_min, t_max), of a float dtype, for a schedule (TIM-1).
+
+        t = t_min + (t_max - t_min) u,    u a position in [0, 1)
+
+    Example:
+        >>> import refdiff
+        >>> times = refdiff.Continuous(sampler=refdiff.Stratified(), t_min=0.5)
+        >>> t, weight = times(2)
+        >>> ((t - 0.5) * 4).floor().sort().values, weight
+        (tensor([0., 1.]), tensor([1., 1.]))
+    """
 
     sampler: PositionSampler = field(default_factory=UniformPositions)
     t_min: float = 0.0
@@ -76,7 +97,18 @@ class Continuous:
         object.__setattr__(self, "_ends", (first.item(), last.item()))
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
-        """Return n times, and n weights, float32 or wider. Raises DomainError for n < 1."""
+        """Return n times and n weights.
+
+        Args:
+            n: Number of draws.
+            generator: Draws them; by default torch's own, on the CPU.
+
+        Returns:
+            Times, (n,), of the dtype; weights, (n,), float32 or wider.
+
+        Raises:
+            DomainError: n < 1.
+        """
         position, weight = (x.to(device=self.device) for x in self.sampler(_counted(n), generator=generator))
         return self._at(position), weight.to(torch.promote_types(self.dtype, torch.float32))
 
@@ -86,19 +118,50 @@ class Continuous:
         return torch.tensor(self._ends[1], dtype=self.dtype, device=self.device)
 
     def at(self, position: Values) -> Times:
-        """Return the times of positions in [0, 1), any shape, in the dtype of the times. Raises DomainError outside."""
+        """Return the times of positions.
+
+        Args:
+            position: Positions in [0, 1), any shape.
+
+        Returns:
+            Times in [t_min, t_max), of the dtype, shaped as position.
+
+        Raises:
+            DomainError: A position is outside [0, 1).
+        """
         return self._at(_checked(position))
 
     def _at(self, position: Tensor) -> Tensor:
         return (self.t_min + (self.t_max - self.t_min) * position).to(self.dtype).clamp(*self._ends)
 
     def falling(self, n: int, *, to_zero: bool = True) -> list[float]:
-        """Return n + 1 times that fall evenly from t_max to t_min, the last moved to 0 unless `to_zero` is False."""
+        """Return the times of n sampling steps, evenly spaced from t_max to t_min.
+
+        Args:
+            n: Number of steps.
+            to_zero: Whether the last time, t_min, is moved to 0.
+
+        Returns:
+            n + 1 decreasing times.
+
+        Raises:
+            DomainError: n < 1.
+        """
         step = (self.t_max - self.t_min) / _counted(n)
         return [*(self.t_max - step * i for i in range(n)), 0.0 if to_zero else self.t_min]
 
     def position(self, t: Time) -> Batch:
-        """Return the positions of t in [0, 1), float64, for `SecondMoment.update`. Raises DomainError outside."""
+        """Return the positions of times, for `SecondMoment.update`.
+
+        Args:
+            t: Times in [t_min, t_max), (n,).
+
+        Returns:
+            Positions in [0, 1), (n,), float64.
+
+        Raises:
+            DomainError: A time is outside the range.
+        """
         exact = t.double()
         position = ((exact - self.t_min) / (self.t_max - self.t_min)).clamp(0.0, 1.0 - 2.0**-53)
         inside = (exact >= self.t_min) & (exact < self.t_max)
@@ -108,7 +171,16 @@ class Continuous:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Discrete:
-    """Indices k in 1..N, int64 (TIM-1): k = 1 + floor(N u)."""
+    """Indices k in 1..N, int64, for a chain (TIM-1).
+
+        k = 1 + floor(N u),    u a position in [0, 1)
+
+    Example:
+        >>> import refdiff
+        >>> k, weight = refdiff.Discrete(steps=4, sampler=refdiff.Stratified())(4)
+        >>> k.sort().values, weight
+        (tensor([1, 2, 3, 4]), tensor([1., 1., 1., 1.]))
+    """
 
     steps: int
     """Number of steps N of the chain."""
@@ -122,7 +194,18 @@ class Discrete:
             raise DomainError("TIM-1", "N >= 1", self.steps)
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
-        """Return n indices, and n weights, float32. Raises DomainError for n < 1."""
+        """Return n indices and n weights.
+
+        Args:
+            n: Number of draws.
+            generator: Draws them; by default torch's own, on the CPU.
+
+        Returns:
+            Indices, (n,), int64; weights, (n,), float32.
+
+        Raises:
+            DomainError: n < 1.
+        """
         position, weight = (x.to(device=self.device) for x in self.sampler(_counted(n), generator=generator))
         return self._at(position), weight.float()
 
@@ -132,22 +215,50 @@ class Discrete:
         return torch.tensor(self.steps, device=self.device)
 
     def at(self, position: Values) -> Times:
-        """Return the indices of positions in [0, 1), any shape. Raises DomainError outside."""
+        """Return the indices of positions.
+
+        Args:
+            position: Positions in [0, 1), any shape.
+
+        Returns:
+            Indices 1..N, int64, shaped as position.
+
+        Raises:
+            DomainError: A position is outside [0, 1).
+        """
         return self._at(_checked(position)).clamp(1, self.steps)
 
     def _at(self, position: Tensor) -> Tensor:
         return cell_of(position, self.steps) + 1
 
     def falling(self, n: int, *, to_zero: bool = True) -> list[int]:
-        """Return distinct indices that fall from N to 0, or to 1: n + 1 of them, or as many as there are.
+        """Return the indices of n sampling steps, evenly spaced from N to 0 up to rounding.
 
-        The steps have equal lengths, up to rounding to integers.
+        Args:
+            n: Number of steps.
+            to_zero: Whether the last index is 0; otherwise it is 1.
+
+        Returns:
+            n + 1 distinct decreasing indices, or all of them where there are fewer.
+
+        Raises:
+            DomainError: n < 1.
         """
         indices = {-(-self.steps * i // n) for i in range(1, _counted(n) + 1)}
         return sorted({*indices, 0 if to_zero else 1}, reverse=True)
 
     def position(self, k: Time) -> Batch:
-        """Return the middle of the cell of k in [0, 1), float64. Raises DomainError outside 1..N."""
+        """Return the middle of the cell of each index, for `SecondMoment.update`.
+
+        Args:
+            k: Indices 1..N, (n,).
+
+        Returns:
+            Positions in [0, 1), (n,), float64.
+
+        Raises:
+            DomainError: An index is outside 1..N.
+        """
         inside = (k >= 1) & (k <= self.steps)
         return within("TIM-1", f"k in 1..{self.steps}", (k.double() - 0.5) / self.steps, inside, got=k)
 

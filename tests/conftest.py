@@ -15,7 +15,7 @@ from hypothesis import settings
 
 NAMES = (
     *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain", "positions", "times"),
-    *("ema", "sde", "weighting", "loss", "variational", "steps", "sampling", "nn.embedding", "nn.unet"),
+    *("ema", "sde", "weighting", "loss", "variational", "steps", "samplers", "sampling", "nn.embedding", "nn.unet"),
 )
 CORE = [f"refdiff.{name}" for name in NAMES]
 

@@ -20,11 +20,9 @@ from refdiff.marginal import (
     conditional_score,
     log_density,
     marginal,
-    mean,
     perturb,
     posterior,
     posterior_mean,
-    std,
     transition,
 )
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
@@ -75,15 +73,15 @@ def test_each_example_is_noised_by_its_own_time(process: NoiseProcess, event: tu
         _is_the_sum(got[i], process.alpha(t[i]) * x_0[i], process.sigma(t[i]) * eps[i])
         alone = perturb(process, x_0[i : i + 1], eps[i : i + 1], t[i : i + 1])
         assert torch.equal(got[i : i + 1], alone)
-    assert torch.equal(mean(process, x_0, t), perturb(process, x_0, torch.zeros_like(eps), t))
-    assert torch.equal(std(process, t), marginal(process, t).sigma)
+    assert torch.equal(marginal(process, t).mean(x_0), perturb(process, x_0, torch.zeros_like(eps), t))
+    assert torch.equal(process.sigma(t), marginal(process, t).sigma)
 
 
 @of_every_schedule
 def test_a_square_batch_is_no_exception(process: NoiseProcess) -> None:
     """MAR-5: as many examples as features, and still each row has its own time."""
     t, x = _wide(0.1, 0.5, 0.9), torch.ones(3, 3, dtype=torch.float64)
-    assert torch.equal(mean(process, x, t), process.alpha(t)[:, None].expand(3, 3))
+    assert torch.equal(marginal(process, t).mean(x), process.alpha(t)[:, None].expand(3, 3))
 
 
 @pytest.mark.parametrize("data", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
@@ -94,11 +92,11 @@ def test_the_data_decides_the_dtype(time: torch.dtype, data: torch.dtype) -> Non
     one, none = torch.ones(4, 2, dtype=data), torch.zeros(4, 2, dtype=data)
     assert torch.equal(perturb(q, one, none, t), q.alpha(t.double()).to(data)[:, None].expand(4, 2))
     assert torch.equal(perturb(q, none, one, t), q.sigma(t.double()).to(data)[:, None].expand(4, 2))
-    assert torch.equal(mean(q, one, t), perturb(q, one, none, t))
+    assert torch.equal(marginal(q, t).mean(one), perturb(q, one, none, t))
     later = t[1:]
     assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, conditional_score)} == {data}
     assert posterior_mean(q, one[1:], none[1:], t=later, s=later / 2).dtype == data
-    assert (std(q, t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
+    assert (q.sigma(t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
 
 
 @given(in_time, in_time, st.sampled_from(SCHEDULES))
@@ -313,7 +311,7 @@ def test_no_slope_in_time_is_nan_at_the_ends(process: NoiseProcess, dtype: torch
     functions: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = [
         (ends, lambda t: perturb(process, x_0, eps, t)),
         (ends, lambda t: perturb(process, x_0, eps.flip(0), t)),
-        (ends, lambda t: mean(process, x_0, t)),
+        (ends, lambda t: marginal(process, t).mean(x_0)),
         (late, lambda t: log_density(process, eps, x_0, t)),
         (late, lambda t: conditional_score(process, eps, x_0, t)),
         (late, lambda t: posterior_mean(process, eps, x_0, t=t, s=start)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 import subprocess
 import sys
@@ -52,7 +53,23 @@ def test_a_name_that_is_not_public_is_an_attribute_error(name: str) -> None:
         getattr(refdiff, name)
 
 
-HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "steps", "variational")
+WITHOUT_EXAMPLE = ("Config", "train")
+"""Names of the trainer, whose example writes files: the guide has it, and tests/test_docs.py runs it."""
+
+
+@pytest.mark.usefixtures("unhooked")
+@pytest.mark.parametrize("name", sorted(set(refdiff._HOMES) - set(WITHOUT_EXAMPLE)))
+def test_the_example_of_each_public_name_is_true(name: str) -> None:
+    """The docstring has an example, which names what it shows, and prints what it says."""
+    text = getattr(refdiff, name).__doc__ or ""
+    example = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
+    assert name in "".join(step.source + step.want for step in example.examples)
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=said.append)
+    assert not said, "".join(said)
+
+
+HOMES = ("chain", "derived", "marginal", "samplers", "sampling", "schedule", "sde", "steps", "variational")
 
 
 def _of_two_times() -> list[tuple[str, inspect.Signature]]:

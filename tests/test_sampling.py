@@ -15,17 +15,8 @@ from refdiff.conformance import interface
 from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
-from refdiff.sampling import (
-    DDIM,
-    Ancestral,
-    Euler,
-    EulerMaruyama,
-    Rule,
-    RungeKutta4,
-    Sampler,
-    sampler_named,
-    time_grid,
-)
+from refdiff.samplers import DDIM, Ancestral, Euler, EulerMaruyama, Rule, RungeKutta4, Sampler
+from refdiff.sampling import sampler_named, time_grid
 
 from .gaussian import best, moved, of, seeded
 

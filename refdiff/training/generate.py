@@ -15,7 +15,8 @@ from torch import nn
 
 from refdiff.errors import ConfigError, DomainError
 from refdiff.loss import Objective
-from refdiff.sampling import Rule, RungeKutta4, Sampler, sample, sampler_named
+from refdiff.samplers import Rule, RungeKutta4, Sampler
+from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
 from refdiff.training import build, checkpoint
