@@ -8,7 +8,7 @@ are float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import log1p, sqrt
@@ -59,13 +59,10 @@ class DiscreteChain:
             if not 0.0 < beta < 1.0:
                 raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
         sums = list(accumulate((_whole(-log1p(-beta)) for beta in self.betas), initial=0))
-        steps = len(self.betas)
-        middles = [[min((k >> j | 1) << j, steps) for k in range(steps + 1)] for j in range(steps.bit_length())]
-        to_middle = [[abs(sums[m] - sums[k]) / _FINEST for k, m in enumerate(level)] for level in middles]
         # Negated last: log alpha_bar_0 is -0.0, and sigma_0 = sqrt(-expm1(-0.0)) is 0.0, not -0.0.
         table = -torch.tensor([total / _FINEST for total in sums], dtype=torch.float64)
         object.__setattr__(self, "_log_alpha_bar", table)
-        object.__setattr__(self, "_to_middle", torch.tensor(to_middle, dtype=torch.float64))
+        object.__setattr__(self, "_to_middle", _sums_to_middle(sums))
 
     @staticmethod
     def linear(
@@ -215,6 +212,26 @@ def _whole(value: float) -> int:
     """Return value times _FINEST, exactly."""
     numerator, denominator = value.as_integer_ratio()
     return numerator * (_FINEST // denominator)
+
+
+def _sums_to_middle(sums: Sequence[int]) -> Tensor:
+    """Return a sparse table of sums over parts of aligned blocks, (levels, N + 1), float64.
+
+    sums: sums over the first k steps, k = 0..N, times _FINEST. Entry (level, k) is the sum over the steps between k
+    and the middle of its block; two of them, on either side of a middle, give the sum between any two indices.
+    """
+    last = len(sums) - 1
+    rows = []
+    for level in range(last.bit_length()):
+        middles = (min(_middle_of_block(k, level), last) for k in range(last + 1))
+        rows.append([abs(sums[middle] - sums[k]) / _FINEST for k, middle in enumerate(middles)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _middle_of_block(k: int, level: int) -> int:
+    """Return the middle of the aligned block of 2^(level + 1) indices that holds k."""
+    size = 1 << (level + 1)
+    return k // size * size + size // 2
 
 
 def _counted(steps: int) -> int:

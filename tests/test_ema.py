@@ -76,7 +76,7 @@ def test_constant_weights_stay_to_the_bit(values: list[float], decay: float, *, 
     assert torch.equal(inside(averaged).running, model.running)
 
 
-def test_weighing_both_sides_drifts() -> None:
+def test_the_form_with_two_products_drifts() -> None:
     """TRN-2: mul_(d).add_(w, alpha=1 - d), a common form, moves constant float32 weights by 1.7e-4; ours by 0."""
     weight = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     drifting = weight.clone()
@@ -113,7 +113,7 @@ def test_average_moves_in_every_dtype(dtype: torch.dtype) -> None:
     decay=st.floats(0.0, 0.9999),
     warm_up=st.booleans(),
 )
-def test_recursion(history: list[float], decay: float, *, warm_up: bool) -> None:
+def test_average_follows_its_recursion(history: list[float], decay: float, *, warm_up: bool) -> None:
     """TRN-1: a_k = d_k a_(k-1) + (1 - d_k) w_k over the rationals, within 4 roundings a step of what is at most 4."""
     model = Weights([0.0], torch.float64)
     averaged = average_weights(model, decay=decay, warm_up=warm_up)
@@ -149,7 +149,7 @@ def test_warm_up_rises_to_the_decay_and_stays(k: int, decay: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_state_goes_round_bit_for_bit(dtype: torch.dtype) -> None:
+def test_a_loaded_state_continues_with_the_same_bits(dtype: torch.dtype) -> None:
     """TRN-1: resumed from a file, an average takes the same course: the count of updates is part of it."""
     generator = torch.Generator().manual_seed(1)
     model = Weights([0.0, 1.0, 2.0], dtype)
@@ -168,7 +168,7 @@ def test_state_goes_round_bit_for_bit(dtype: torch.dtype) -> None:
         assert value.dtype == resumed.state_dict()[name].dtype
 
 
-def test_model_is_left_alone() -> None:
+def test_averaging_does_not_change_the_model() -> None:
     """TRN-1: neither dtype, nor values, nor gradients of the model change; the average takes none and can be copied."""
     model = Weights([1.0, 2.0], torch.bfloat16)
     before = deepcopy(model.state_dict())

@@ -117,7 +117,7 @@ def test_transitions_make_a_semigroup(a: float, b: float, process: NoiseProcess)
 
 
 @pytest.mark.parametrize("process", [*SCHEDULES, CHAIN], ids=repr)
-def test_a_transition_from_the_start_is_the_marginal_and_to_itself_is_nothing(process: NoiseProcess) -> None:
+def test_a_transition_from_0_is_the_marginal_and_of_no_length_the_identity(process: NoiseProcess) -> None:
     """MAR-6 at its ends: s = 0 gives q(x_t | x_0), s = t gives the identity, exactly."""
     t = torch.tensor([1, 7, 50]) if isinstance(process, DiscreteChain) else _wide(2.0**-20, 0.5, 0.75)
     whole, same = transition(process, t=t, s=torch.zeros_like(t)), transition(process, t=t, s=t)
@@ -265,7 +265,7 @@ def test_perturb_is_differentiable_in_all_it_takes(process: NoiseProcess) -> Non
 
 
 @of_every_schedule
-def test_whether_a_derivative_is_asked_for_changes_no_value(process: NoiseProcess) -> None:
+def test_requires_grad_changes_no_value(process: NoiseProcess) -> None:
     """NUM-4: with a gradient, a dual number, without either and under `no_grad`: the same bits."""
     x_0, eps, t = _normal(3, 2), _normal(3, 2, seed=1), _wide(0.0, 0.5, 1.0)
     want = perturb(process, x_0, eps, t)
@@ -383,13 +383,13 @@ def test_times_out_of_order_are_refused() -> None:
             posterior(process, t=s, s=s)
 
 
-def test_a_transition_from_where_nothing_is_left_is_refused() -> None:
+def test_a_transition_from_alpha_zero_is_refused() -> None:
     """MAR-6: alpha(s) = 0 at s = 1 of cosine, a divisor."""
     with pytest.raises(DomainError, match=r"expected s in.* \(MAR-6\)$"):
         transition(CosineSchedule(), t=_wide(1.0), s=_wide(1.0))
 
 
-def test_indices_out_of_order_are_nan_where_nobody_can_raise() -> None:
+def test_indices_out_of_order_are_nan_where_raising_is_impossible() -> None:
     """NUM-3: under vmap a chain masks as a schedule does, though an index itself holds no NaN."""
     k, j = torch.tensor([3, 7]), torch.tensor([5, 5])
     got = vmap(lambda s, t: posterior(CHAIN, t=t, s=s).variance)(j, k)

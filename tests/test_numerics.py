@@ -159,7 +159,7 @@ def test_the_second_derivative_is_that_of_the_slope() -> None:
 
 
 @pytest.mark.parametrize("slope", [inf, -inf])
-def test_an_infinite_slope_is_no_trouble_to_who_does_not_use_it(slope: float) -> None:
+def test_an_infinite_slope_of_an_unused_path_adds_nothing(slope: float) -> None:
     """NUM-4: a path with gradient 0 contributes 0, not 0 * inf = NaN; a used one is infinite, with its sign."""
 
     def steep(t: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def test_each_time_has_a_slope_of_its_own() -> None:
     assert torch.equal(jvp(product, (s, t), (ones, ones))[1], 10.0 * t + 20.0 * s)
 
 
-def test_the_formats_know_torchs_roundoff() -> None:
+def test_formats_have_the_roundoff_of_torch() -> None:
     """The yardstick of the other tests: u and the smallest numbers are those of torch's dtypes."""
     for name, known in FORMATS.items():
         info = torch.finfo(getattr(torch, name))

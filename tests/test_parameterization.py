@@ -129,7 +129,7 @@ def test_to_itself_is_the_identity(name: Parameterization) -> None:
 
 
 @given(st.sampled_from(NAMES), times, numbers, numbers)
-def test_whatever_is_predicted_recomposes_x_t(name: Parameterization, t: float, value: float, x_t: float) -> None:
+def test_converted_x_0_and_eps_recompose_x_t(name: Parameterization, t: float, value: float, x_t: float) -> None:
     """PAR-6: alpha x_0 + sigma eps = x_t, within the bounds of the two conversions; from v, the circle's 80 u more."""
     process = LinearSchedule()
     at, x, made = _one(t), _one(x_t), _one(value)
@@ -147,7 +147,7 @@ NO_ALPHA = {("eps", "x_0"), ("eps", "v"), ("score", "x_0"), ("score", "v")}
 
 
 @of_every_pair
-def test_a_conversion_without_its_divisor_is_refused(source: Parameterization, to: Parameterization) -> None:
+def test_a_conversion_that_divides_by_zero_is_refused(source: Parameterization, to: Parameterization) -> None:
     """PAR-1, PAR-2 at sigma = 0 (t = 0) and at alpha = 0 (cosine, t = 1); PAR-7: without a divisor all is finite."""
     x = torch.ones(2, 3)
     for process, t, refused, message in (

@@ -96,7 +96,7 @@ def test_two_times_are_keywords_t_before_s() -> None:
 
 
 @pytest.mark.parametrize("module", ["refdiff", "refdiff.errors", "refdiff.conformance.plugin"])
-def test_the_plugin_brings_neither_torch_nor_numpy(module: str) -> None:
+def test_the_plugin_imports_neither_torch_nor_numpy(module: str) -> None:
     """CON: the plugin is loaded in every session of whoever installs refdiff, so it must cost nothing."""
     code = f"import sys, {module}; print(*sorted({{'torch', 'numpy', 'jaxtyping'}} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -125,7 +125,7 @@ def test_a_missing_library_names_the_extra_to_install(missing: str, name: str, e
 
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=repr)
-def test_no_public_method_answers_outside(schedule: LinearSchedule | CosineSchedule) -> None:
+def test_public_methods_refuse_times_outside(schedule: LinearSchedule | CosineSchedule) -> None:
     """NUM-3: whatever a schedule offers is checked; the unchecked formulas are private."""
     for name in (name for name in dir(schedule) if not name.startswith("_")):
         method = getattr(schedule, name)

@@ -39,7 +39,7 @@ def test_order_of_the_flow(sampler: Sampler, order: int) -> None:
 @pytest.mark.parametrize(
     ("process", "sampler"), [*((LINEAR, sampler) for sampler in SAMPLERS), (CHAIN, Ancestral()), (CHAIN, DDIM())]
 )
-def test_prediction_does_not_matter(process: Any, sampler: Sampler) -> None:
+def test_samples_do_not_depend_on_the_type_of_prediction(process: Any, sampler: Sampler) -> None:
     """A denoiser that predicts x_0, v or the score walks where that of eps does, for one generator; twice the same."""
     grid = [1000, 600, 200, 20] if process is CHAIN else [1.0, 0.6, 0.2, 0.02]
     x = torch.randn(3, 2, generator=seeded(1), dtype=torch.float64)
@@ -132,7 +132,7 @@ def test_a_process_in_place_of_the_objective_is_refused() -> None:
 
 @pytest.mark.parametrize("sampler", [Ancestral(), DDIM()])
 @pytest.mark.parametrize("prediction", ["x_0", "v"])
-def test_a_walk_from_pure_noise(sampler: Sampler, prediction: Parameterization) -> None:
+def test_sampling_from_pure_noise_returns_the_predicted_x_0(sampler: Sampler, prediction: Parameterization) -> None:
     """PAR-7: at alpha = 0 x_0_hat is x_0 itself or -v; x_t - sigma eps_hat over alpha would be 0/0."""
     x, said = torch.randn(2, 3, generator=seeded(0)), torch.full((2, 3), 0.25)
     sign = -1.0 if prediction == "v" else 1.0

@@ -56,7 +56,7 @@ def test_ddim_at_eta_one_is_ddpm(process: Any) -> None:
     torch.testing.assert_close(half**2, 0.25 * posterior(process, t=t, s=s).variance, rtol=2.0**-40, atol=0.0)
 
 
-def test_last_step_adds_no_noise() -> None:
+def test_ddpm_step_to_zero_returns_x_0_hat() -> None:
     """SMP-6: at s = 0 the step of ddpm returns x_0_hat, whatever the noise is."""
     x, x_0_hat, t, s = torch.randn(2, 3), torch.randn(2, 3), torch.tensor([1, 500]), torch.tensor([0, 0])
     first, second = (ddpm_step(CHAIN, x, x_0_hat=x_0_hat, t=t, s=s, noise=z * torch.randn(2, 3)) for z in (0.0, 1e3))
@@ -75,7 +75,7 @@ def test_euler_maruyama_without_noise_is_the_flow_and_half_more() -> None:
     torch.testing.assert_close(noisy - em, (beta * h).sqrt().expand(2, 3), rtol=2.0**-44, atol=2.0**-44)
 
 
-def test_adaptive_flow_goes_and_comes_back() -> None:
+def test_adaptive_flow_follows_the_exact_flow_both_ways() -> None:
     """SMP-4: torchdiffeq carries Gaussian data along its exact flow, both ways, and asks only times between."""
     asked: list[float] = []
 
@@ -95,7 +95,7 @@ def test_adaptive_flow_goes_and_comes_back() -> None:
     assert single.dtype == torch.float32
 
 
-def test_missing_integrator_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_integrator_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without torchdiffeq, which is an extra, one sentence says what to install."""
     monkeypatch.setitem(sys.modules, "torchdiffeq", None)
     with pytest.raises(ConfigError, match=r"pip install 'refdiff\[train\]'"):

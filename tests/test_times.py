@@ -87,7 +87,7 @@ def test_no_level_leaves_its_stratum(monkeypatch: pytest.MonkeyPatch, u: float) 
             assert torch.equal(Discrete(steps=n, sampler=Stratified())(n)[0].sort().values, torch.arange(1, n + 1))
 
 
-def test_the_stratum_is_told_by_exact_numbers() -> None:
+def test_the_oracle_of_strata_agrees_with_fractions() -> None:
     """TIM-3: what the test above asks agrees with fractions, one number to either side of each end."""
     for n in (1, 3, 49, 98, 103, 1999):
         for i in range(0, n, 7):
@@ -153,7 +153,7 @@ def _naive(losses: list[tuple[float, float]], cells: int, history: int) -> list[
         st.lists(st.tuples(st.floats(0.0, 0.999), st.floats(0.0, 9.0)), min_size=1, max_size=30), min_size=1, max_size=6
     )
 )
-def test_resampler_remembers_the_last(batches: list[list[tuple[float, float]]]) -> None:
+def test_resampler_stores_the_last_losses_of_each_cell(batches: list[list[tuple[float, float]]]) -> None:
     """TIM-6: updates in batches remember what updates one by one do, also where a batch meets a cell often."""
     sampler = SecondMoment(4, history=3)
     for batch in batches:
@@ -169,7 +169,7 @@ def test_resampler_remembers_the_last(batches: list[list[tuple[float, float]]]) 
         assert sampler.masses.tolist() == [0.25] * 4
 
 
-def test_resampler_adapts_and_comes_back() -> None:
+def test_resampler_adapts_and_its_state_can_be_loaded() -> None:
     """TIM-6: a sampler that logs but never adapts, or is lost at a checkpoint, draws otherwise than this one."""
     sampler = SecondMoment(10)
     positions = torch.arange(10).repeat(10) / 10 + 0.05
@@ -212,7 +212,7 @@ ZEROS, ONES = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.
         ({"losses": ZEROS, "counts": -ONES}, "a state whose counts are 0 or more, got .*-1"),
     ],
 )
-def test_a_state_that_is_none_is_refused(state: dict[str, Any], says: str) -> None:
+def test_an_invalid_state_is_refused_and_changes_nothing(state: dict[str, Any], says: str) -> None:
     """TIM-6: sizes, dtypes and values are those that a `state_dict` has; one that is refused changes nothing."""
     sampler, before = _filled(), _filled().state_dict()
     with pytest.raises(ConfigError, match=rf"expected {says}.* \(TIM-6\)$"):

@@ -197,7 +197,7 @@ def failing_flags(consumer: Answer) -> set[str]:
     return found
 
 
-def test_right_and_weak_consumer_meets_must() -> None:
+def test_an_inaccurate_consumer_meets_must() -> None:
     """sqrt(1 - exp(.)) in float32 is right: it meets the MUST tier of every vector."""
     assert failing_flags(_naive(np.sqrt, -1.0, 0)) == set()
 

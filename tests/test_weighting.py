@@ -22,7 +22,9 @@ WEIGHTS: tuple[Weight, ...] = (InverseSNR(), InverseSNR(clip=7.0), MinSNR(), Min
 
 
 @given(t=INSIDE, weight=st.sampled_from(WEIGHTS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
-def test_one_weight_has_four_faces(t: float, weight: Weight, schedule: LinearSchedule | CosineSchedule) -> None:
+def test_a_weight_gives_one_loss_in_all_four_predictions(
+    t: float, weight: Weight, schedule: LinearSchedule | CosineSchedule
+) -> None:
     """LOS-5: w_eps = w_x0/SNR, w_v = w_x0/(SNR + 1), w_s = sigma^2 w_eps, within 16 roundings."""
     at = torch.tensor([t], dtype=torch.float64)
     eps, x_0, v, score = (weight.of(schedule, at, p) for p in PREDICTIONS)
@@ -33,7 +35,7 @@ def test_one_weight_has_four_faces(t: float, weight: Weight, schedule: LinearSch
 
 
 @given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
-def test_custom_weight_carries_over(t: float, on: Parameterization, to: Parameterization) -> None:
+def test_custom_weight_converts_to_other_predictions(t: float, on: Parameterization, to: Parameterization) -> None:
     """LOS-5: a weight of one's own on one prediction, seen from another and stated there, is itself."""
     schedule, at = LinearSchedule(), torch.tensor([t], dtype=torch.float64)
     first = CustomWeight(function=lambda t: 1.0 + t, on=on)
@@ -86,7 +88,7 @@ def test_chain_and_shapes() -> None:
         assert MinSNR().of(chain, k, prediction).shape == (2, 2)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_parameters_of_weights_are_refused() -> None:
     """Clips and gammas out of range, a chain's likelihood, weights of another shape: one sentence each."""
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(DomainError, match=r"expected clip > 0.* \(LOS-7\)$"):
