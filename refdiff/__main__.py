@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from refdiff.errors import ConfigError, RefdiffError
-from refdiff.sampling import RENAMED, Rule, checked_rule
+from refdiff.samplers import Rule
+from refdiff.sampling import RENAMED, checked_rule
 from refdiff.training import generate
 from refdiff.training.config import Config, read
 from refdiff.training.generate import Trained

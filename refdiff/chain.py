@@ -8,7 +8,7 @@ are float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import log1p, sqrt
@@ -32,7 +32,18 @@ else:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DiscreteChain:
-    """A chain of N noising steps given by its per-step variances (DIS-1); Ho et al. 2020."""
+    """A chain of N noising steps given by its per-step variances (DIS-1); Ho et al. 2020.
+
+        x_k = sqrt(1 - beta_k) x_{k-1} + sqrt(beta_k) eps,    alpha_bar_k = prod_{i=1}^{k} (1 - beta_i),    k = 1..N
+
+    Times are the indices k, of an integer dtype; k = 0 is data. Results are float64.
+
+    Example:
+        >>> import refdiff, torch
+        >>> chain = refdiff.DiscreteChain(betas=(0.5, 0.5))
+        >>> chain.alpha_bar(torch.tensor([0, 1, 2]))
+        tensor([1.0000, 0.5000, 0.2500], dtype=torch.float64)
+    """
 
     betas: tuple[float, ...]
     """beta_k for k = 1..N, each in (0, 1): the variance that step k adds."""
@@ -48,13 +59,10 @@ class DiscreteChain:
             if not 0.0 < beta < 1.0:
                 raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
         sums = list(accumulate((_whole(-log1p(-beta)) for beta in self.betas), initial=0))
-        steps = len(self.betas)
-        middles = [[min((k >> j | 1) << j, steps) for k in range(steps + 1)] for j in range(steps.bit_length())]
-        to_middle = [[abs(sums[m] - sums[k]) / _FINEST for k, m in enumerate(level)] for level in middles]
         # Negated last: log alpha_bar_0 is -0.0, and sigma_0 = sqrt(-expm1(-0.0)) is 0.0, not -0.0.
         table = -torch.tensor([total / _FINEST for total in sums], dtype=torch.float64)
         object.__setattr__(self, "_log_alpha_bar", table)
-        object.__setattr__(self, "_to_middle", torch.tensor(to_middle, dtype=torch.float64))
+        object.__setattr__(self, "_to_middle", _sums_to_middle(sums))
 
     @staticmethod
     def linear(
@@ -62,9 +70,20 @@ class DiscreteChain:
     ) -> DiscreteChain:
         """Return DDPM's chain: beta_k runs evenly from beta_start to beta_end (DIS-3).
 
-        beta_start, beta_end: variances per step, as in DDPM and diffusers; by default 0.1/steps and 20/steps, which
-        are the 1e-4 and 0.02 of Ho et al. at 1000 steps, and end equally close to pure noise at any other number.
-        Raises DomainError for rates per unit of time, N beta_k, and for their names beta_min and beta_max.
+        The defaults are the 1e-4 and 0.02 of Ho et al. at 1000 steps, and end equally close to pure noise at any other
+        number.
+
+        Args:
+            steps: Number of steps N.
+            beta_start: Variance beta_1 of the first step, as in DDPM and diffusers; by default 0.1/steps.
+            beta_end: Variance beta_N of the last step; by default 20/steps.
+            **renamed: None; catches the names beta_min and beta_max, which are rates per unit of time.
+
+        Returns:
+            The chain.
+
+        Raises:
+            DomainError: steps < 1, a variance outside (0, 1), such as a rate N beta_k, or another name.
         """
         first, last = _ends(steps, beta_start, beta_end, (0.1, 20.0), renamed)
         return DiscreteChain(betas=tuple(_evenly(first, last, steps)))
@@ -75,21 +94,52 @@ class DiscreteChain:
     ) -> DiscreteChain:
         """Return the chain whose sqrt(beta_k) runs evenly from sqrt(beta_start) to sqrt(beta_end) (DIS-3).
 
-        beta_start, beta_end: as in `linear`; by default 0.85/steps and 12/steps, at 1000 steps 8.5e-4 and 0.012.
+        Args:
+            steps: Number of steps N.
+            beta_start: Variance beta_1 of the first step; by default 0.85/steps, 8.5e-4 at 1000 steps.
+            beta_end: Variance beta_N of the last step; by default 12/steps, 0.012 at 1000 steps.
+            **renamed: None; as in `linear`.
+
+        Returns:
+            The chain.
+
+        Raises:
+            DomainError: As in `linear`.
         """
         first, last = _ends(steps, beta_start, beta_end, (0.85, 12.0), renamed)
         return DiscreteChain(betas=tuple(root * root for root in _evenly(sqrt(first), sqrt(last), steps)))
 
     @staticmethod
     def cosine(steps: int, *, s: float = 0.008, cap: float = 0.999) -> DiscreteChain:
-        """Return the cosine schedule's chain with its betas capped (DIS-3); Nichol & Dhariwal 2021."""
+        """Return the cosine schedule's chain with its betas capped (DIS-3); Nichol & Dhariwal 2021.
+
+        Args:
+            steps: Number of steps N.
+            s: Offset of the schedule, in units of time.
+            cap: The largest beta_k.
+
+        Returns:
+            The chain.
+
+        Raises:
+            DomainError: steps < 1, s < 0, or a beta_k outside (0, 1).
+        """
         return DiscreteChain.sampled(CosineSchedule(s=s), steps, cap=cap)
 
     @staticmethod
     def sampled(schedule: Schedule, steps: int, *, cap: float = 1.0) -> DiscreteChain:
         """Return the chain that equals a schedule at every k/N, beta_k = 1 - alpha_bar(k/N)/alpha_bar((k-1)/N) (DIS-3).
 
-        cap: the largest beta_k; where it applies, the chain differs from the schedule. It is needed if alpha(1) = 0.
+        Args:
+            schedule: Schedule in continuous time.
+            steps: Number of steps N.
+            cap: The largest beta_k; where it applies, the chain differs from the schedule. Needed if alpha(1) = 0.
+
+        Returns:
+            The chain.
+
+        Raises:
+            DomainError: steps < 1, or a beta_k outside (0, 1).
         """
         ends = torch.arange(_counted(steps) + 1, dtype=torch.float64) / steps
         betas = -expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
@@ -102,11 +152,21 @@ class DiscreteChain:
         return within("DIS-1", f"k in 0..{steps}", looked_up, (k >= 0) & (k <= steps), got=k)
 
     def log_decay(self, *, t: Times, s: Times) -> Values:
-        """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t of one shape (DIS-1).
+        """Return log(alpha_bar_t / alpha_bar_s) for indices s <= t (DIS-1).
 
         The difference of two entries of log_alpha_bar would cancel. Instead, s and t lie on either side of the middle
         of the smallest aligned block that holds both, and the sums from each to the middle add without cancellation:
         the relative error is at most 4 u, of which log1p has 2 u.
+
+        Args:
+            t: Later indices, any shape.
+            s: Earlier indices, s <= t, shaped as t.
+
+        Returns:
+            Logarithms, float64, shaped as t.
+
+        Raises:
+            DomainError: An index is outside 0..N, s > t, or shapes differ.
         """
         if s.shape != t.shape:
             raise DomainError("MAR-6", "s and t of one shape", f"s {tuple(s.shape)}, t {tuple(t.shape)}")
@@ -152,6 +212,26 @@ def _whole(value: float) -> int:
     """Return value times _FINEST, exactly."""
     numerator, denominator = value.as_integer_ratio()
     return numerator * (_FINEST // denominator)
+
+
+def _sums_to_middle(sums: Sequence[int]) -> Tensor:
+    """Return a sparse table of sums over parts of aligned blocks, (levels, N + 1), float64.
+
+    sums: sums over the first k steps, k = 0..N, times _FINEST. Entry (level, k) is the sum over the steps between k
+    and the middle of its block; two of them, on either side of a middle, give the sum between any two indices.
+    """
+    last = len(sums) - 1
+    rows = []
+    for level in range(last.bit_length()):
+        middles = (min(_middle_of_block(k, level), last) for k in range(last + 1))
+        rows.append([abs(sums[middle] - sums[k]) / _FINEST for k, middle in enumerate(middles)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _middle_of_block(k: int, level: int) -> int:
+    """Return the middle of the aligned block of 2^(level + 1) indices that holds k."""
+    size = 1 << (level + 1)
+    return k // size * size + size // 2
 
 
 def _counted(steps: int) -> int:

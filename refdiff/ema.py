@@ -5,7 +5,7 @@
 Weights that do not change stay as they are to the bit, since what is added is then 0. In the form d a + (1 - d) w,
 float32 moves them by 1.7e-4 of their size at d = 0.9999, and bfloat16 never leaves the first weights.
 
-    averaged = average(model)
+    averaged = average_weights(model)
     averaged.update_parameters(model)      # after each step of the optimizer
 
 Nothing here knows of diffusion.
@@ -27,12 +27,36 @@ Kept: TypeAlias = Callable[[int], float]
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def average(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
-    """Return an exponential moving average of a model's weights (TRN-1), updated by `update_parameters(model)`.
+def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
+    """Return an exponential moving average of a model's weights, updated by `update_parameters(model)` (TRN-1).
+
+        a_0 = w_0,    a_k = a_(k-1) + (1 - d_k)(w_k - a_(k-1)),    d_k = decay_at(k)
 
     It starts as a copy, and its first update copies. Buffers are averaged too; integer buffers are copied. Half
     precision is averaged and evaluated in float32, as it cannot represent 1 - decay accurately. `state_dict` holds
-    weights and number of updates, but not the decay. It has no gradients. Raises DomainError for decay outside [0, 1).
+    weights and number of updates, but not the decay. It has no gradients.
+
+    Args:
+        model: Network whose weights are averaged.
+        decay: Fraction of the average that an update keeps, in [0, 1).
+        warm_up: Whether the k-th update keeps at most (1 + k)/(10 + k).
+
+    Returns:
+        The average, a module called as the model is.
+
+    Raises:
+        DomainError: decay is outside [0, 1).
+
+    Example:
+        >>> import refdiff, torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> averaged = refdiff.average_weights(model, decay=0.5, warm_up=False)
+        >>> model.weight.data.fill_(2.0).item(), averaged.update_parameters(model)  # the first update copies
+        (2.0, None)
+        >>> model.weight.data.fill_(4.0).item(), averaged.update_parameters(model)
+        (4.0, None)
+        >>> averaged.module.weight.item()
+        3.0
     """
     _checked(decay)
     kept = partial(decay_at, decay=decay, warm_up=warm_up)
@@ -47,7 +71,16 @@ def average(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) ->
 def decay_at(k: int, decay: float, *, warm_up: bool) -> float:
     """Return d_k, the fraction of the average kept by the update that follows k others; 0 at k = 0, which copies.
 
-    Raises DomainError for k < 0, and for a decay outside [0, 1).
+    Args:
+        k: Number of updates before.
+        decay: Largest fraction, in [0, 1).
+        warm_up: Whether the fraction is at most (1 + k)/(10 + k).
+
+    Returns:
+        The fraction.
+
+    Raises:
+        DomainError: k < 0, or decay is outside [0, 1).
     """
     _checked(decay)
     if k < 0:

@@ -6,12 +6,26 @@ from typing import final
 
 
 class RefdiffError(Exception):
-    """Base class of every exception that refdiff raises on purpose."""
+    """Base class of every exception that refdiff raises on purpose.
+
+    Example:
+        >>> import refdiff
+        >>> issubclass(refdiff.DomainError, refdiff.RefdiffError)
+        True
+    """
 
 
 @final
 class DomainError(RefdiffError, ValueError):
-    """An input is outside the domain of a formula in value, shape or dtype."""
+    """An input is outside the domain of a formula in value, shape or dtype.
+
+    Example:
+        >>> import refdiff
+        >>> refdiff.DDIM(eta=2.0)
+        Traceback (most recent call last):
+            ...
+        refdiff.errors.DomainError: expected eta in [0, 1], got 2.0 (SMP-3)
+    """
 
     def __init__(self, clause: str, need: str, got: object) -> None:
         """Build the message "expected {need}, got {got} ({clause})"."""
@@ -20,4 +34,10 @@ class DomainError(RefdiffError, ValueError):
 
 @final
 class ConfigError(RefdiffError, ValueError):
-    """A claim, file or option written by the user is invalid or inconsistent."""
+    """A claim, file or option written by the user is invalid or inconsistent.
+
+    Example:
+        >>> import refdiff
+        >>> issubclass(refdiff.ConfigError, ValueError)
+        True
+    """

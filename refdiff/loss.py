@@ -20,7 +20,7 @@ from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Batch, Data, Time, by_example, over_event, same_shape, weighted_sum, within
-from refdiff.weighting import Uniform, Weight
+from refdiff.weighting import UniformWeight, Weight
 
 Denoiser: TypeAlias = Callable[[Data, Time], Data]
 """Maps x_t (batch, *event) and t (batch,) to a prediction shaped as x_t, of the objective's `prediction` type."""
@@ -33,15 +33,25 @@ Features: TypeAlias = Literal["sum", "mean"]
 class Objective:
     """A weighted squared error, summed over the features of each example unless features="mean" (LOS-1, LOS-2).
 
-    PyTorch's mse_loss and this package's trainer use the mean; the sum is the mean times the size of an example.
-    The objective holds the noise process and the prediction type of the denoiser; `sample` reads both from it.
+        x_t = alpha x_0 + sigma eps,    loss = w(t) sum over the event of (y_hat(x_t, t) - y)^2
+
+    where y is eps, x_0, v or the score. PyTorch's mse_loss and this package's trainer use the mean; the sum is the mean
+    times the size of an example. The objective holds the noise process and the prediction type of the denoiser;
+    `sample` reads both from it.
+
+    Example:
+        >>> import refdiff, torch
+        >>> objective = refdiff.Objective(process=refdiff.LinearSchedule(), prediction="eps")
+        >>> x_0, eps = torch.zeros(2, 3), torch.ones(2, 3)
+        >>> objective(lambda x_t, t: torch.zeros_like(x_t), x_0, eps, torch.tensor([0.1, 0.9]))  # |0 - eps|^2
+        tensor([3., 3.])
     """
 
     process: NoiseProcess
     """Noise process: a schedule with t in [0, 1], or a chain with indices k in 1..N as t."""
     prediction: Parameterization = "eps"
     """Quantity that the denoiser predicts."""
-    weight: Weight = field(default_factory=Uniform)
+    weight: Weight = field(default_factory=UniformWeight)
     """Weight on the squared error of `prediction`."""
     features: Features = "sum"
     """Reduction over the features of one example (LOS-2)."""
@@ -53,10 +63,20 @@ class Objective:
                 raise DomainError("LOS-1", f"one of {', '.join(get_args(names))}", repr(name))
 
     def __call__(self, denoiser: Denoiser, x_0: Data, eps: Data, t: Time) -> Batch:
-        """Return the loss of each example, (batch,), in the dtype of the data, at least float32.
+        """Return the loss of each example.
 
-        x_0, eps: (batch, *event), one dtype; t: (batch,). Raises DomainError if shapes or dtypes differ, if t is
-        outside the process, if sigma(t) = 0 for prediction "score", or if the denoiser returns another shape.
+        Args:
+            denoiser: Maps x_t, (batch, *event), and t, (batch,), to a prediction shaped as x_t.
+            x_0: Data, (batch, *event).
+            eps: Draws of N(0, I), shaped as x_0 and of its dtype.
+            t: Times in [0, 1], or indices 0..N of a chain, (batch,).
+
+        Returns:
+            Losses, (batch,), in the dtype of the data, at least float32.
+
+        Raises:
+            DomainError: Shapes or dtypes differ, a time is outside the process, sigma(t) = 0 for prediction "score", or
+                the denoiser returns another shape.
         """
         same_shape("LOS-1", x_0=x_0, eps=eps)
         q = marginal(self.process, t)
@@ -84,9 +104,15 @@ class Objective:
 
 
 def squared_error(predicted: Data, wanted: Data, features: Features = "sum") -> Batch:
-    """Return the sum, or the mean, over the event of (predicted - wanted)^2, (batch,) (LOS-2).
+    """Return the sum, or the mean, over the event of (predicted - wanted)^2 (LOS-2).
 
-    predicted, wanted: (batch, *event). In half precision the squares are summed in float32.
+    Args:
+        predicted: Predictions, (batch, *event).
+        wanted: Targets, shaped as predicted.
+        features: Reduction over the event, "sum" or "mean".
+
+    Returns:
+        Squared errors, (batch,). In half precision the squares are summed in float32.
     """
     widest = torch.promote_types(torch.promote_types(predicted.dtype, wanted.dtype), torch.float32)
     # In float16 the square of an error below 2^-12 underflows to 0.

@@ -25,18 +25,61 @@ from refdiff.tensors import Batch, Data, Time, Times, Values, by_example, over_e
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Marginal:
-    """N(alpha x, sigma^2 I), the distribution of a later state given an earlier state x."""
+    """N(alpha x, sigma^2 I), the distribution of a later state given an earlier state x.
+
+    Example:
+        >>> import refdiff, torch
+        >>> q = refdiff.transition(refdiff.LinearSchedule(), t=torch.tensor([0.5]), s=torch.tensor([0.5]))
+        >>> isinstance(q, refdiff.Marginal), q.alpha.item(), q.sigma.item()
+        (True, 1.0, 0.0)
+        >>> q.mean(torch.ones(1, 2))
+        tensor([[1., 1.]])
+    """
 
     alpha: Values
     """Coefficient of the earlier state, float64."""
     sigma: Values
     """Standard deviation of the noise added since the earlier state, float64."""
 
+    def mean(self, x: Data) -> Data:
+        """Return alpha x, the mean of the later state.
+
+        Args:
+            x: Earlier states, (batch, *event).
+
+        Returns:
+            Means, (batch, *event), in the dtype of x.
+        """
+        return over_event(self.alpha, x) * x
+
+    def sample(self, x: Data, noise: Data) -> Data:
+        """Return alpha x + sigma noise, a draw of the later state.
+
+        Args:
+            x: Earlier states, (batch, *event).
+            noise: Draws of N(0, I), shaped as x and of its dtype.
+
+        Returns:
+            Later states, (batch, *event).
+
+        Raises:
+            DomainError: Shapes or dtypes differ (MAR-4).
+        """
+        same_shape("MAR-4", x=x, noise=noise)
+        return weighted_sum(over_event(self.alpha, x), x, over_event(self.sigma, x), noise)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Posterior:
-    """N(on_x_0 x_0 + on_x_t x_t, variance I), the distribution of x_s given x_0 and x_t (MAR-7)."""
+    """N(on_x_0 x_0 + on_x_t x_t, variance I), the distribution of x_s given x_0 and x_t, s < t (MAR-7).
+
+    Example:
+        >>> import refdiff, torch
+        >>> q = refdiff.posterior(refdiff.LinearSchedule(), t=torch.tensor([0.5]), s=torch.tensor([0.0]))
+        >>> isinstance(q, refdiff.Posterior), q.on_x_0.item(), q.on_x_t.item(), q.variance.item()  # x_s is x_0
+        (True, 1.0, 0.0, 0.0)
+    """
 
     on_x_0: Values
     """Coefficient of x_0 in the mean, float64."""
@@ -45,15 +88,83 @@ class Posterior:
     variance: Values
     """Variance of each component, float64; 0 at s = 0."""
 
+    @property
+    def sigma(self) -> Values:
+        """Standard deviation of each component, float64."""
+        return torch.sqrt(self.variance)
+
+    def mean(self, *, x_0: Data, x_t: Data) -> Data:
+        """Return on_x_0 x_0 + on_x_t x_t, the mean of x_s.
+
+        Args:
+            x_0: Data, (batch, *event).
+            x_t: Later states, shaped as x_0 and of its dtype.
+
+        Returns:
+            Means, (batch, *event).
+
+        Raises:
+            DomainError: Shapes or dtypes differ (MAR-7).
+        """
+        same_shape("MAR-7", x_t=x_t, x_0=x_0)
+        return weighted_sum(over_event(self.on_x_0, x_0), x_0, over_event(self.on_x_t, x_t), x_t)
+
+    def sample(self, noise: Data, *, x_0: Data, x_t: Data) -> Data:
+        """Return the mean plus sigma noise, a draw of x_s.
+
+        Args:
+            noise: Draws of N(0, I), (batch, *event).
+            x_0: Data, shaped as noise and of its dtype.
+            x_t: Later states, shaped as noise and of its dtype.
+
+        Returns:
+            Earlier states, (batch, *event).
+
+        Raises:
+            DomainError: Shapes or dtypes differ (MAR-7).
+        """
+        same_shape("MAR-7", noise=noise, x_0=x_0)
+        return self.mean(x_0=x_0, x_t=x_t) + over_event(self.sigma, noise) * noise
+
 
 def marginal(process: NoiseProcess, t: Times) -> Marginal:
-    """Return q(x_t | x_0) at times of any shape (MAR-1, MAR-2). Raises DomainError outside the process."""
+    """Return q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I) (MAR-1, MAR-2).
+
+    Args:
+        process: Schedule or chain.
+        t: Times in [0, 1], or indices 0..N of a chain, any shape.
+
+    Returns:
+        Coefficients, float64, shaped as t.
+
+    Raises:
+        DomainError: A time is outside the process.
+    """
     exact = _widened(t)
     return Marginal(alpha=process.alpha(exact), sigma=process.sigma(exact))
 
 
 def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:
-    """Return q(x_t | x_s) at times s <= t of one shape (MAR-6). Raises DomainError if alpha(s) = 0."""
+    """Return q(x_t | x_s) = N(alpha_t/alpha_s x_s, (1 - alpha_bar_t/alpha_bar_s) I) (MAR-6).
+
+    Args:
+        process: Schedule or chain.
+        t: Later times, any shape.
+        s: Earlier times, s <= t, shaped as t, with alpha(s) > 0.
+
+    Returns:
+        Coefficients, float64, shaped as t.
+
+    Raises:
+        DomainError: A time is outside the process, s > t, alpha(s) = 0, or shapes differ.
+
+    Example:
+        >>> import refdiff, torch
+        >>> t, s = torch.tensor([0.5]), torch.tensor([0.0])
+        >>> q = refdiff.transition(refdiff.LinearSchedule(), t=t, s=s)
+        >>> bool(q.sigma == refdiff.LinearSchedule().sigma(t.double()))  # from 0 it is q(x_t | x_0)
+        True
+    """
     earlier, later = _widened(s), _widened(t)
     added = -expm1(process.log_decay(t=later, s=earlier))
     # The derivative of plain sqrt turns a gradient of 0 (eps = 0) into NaN at s = t.
@@ -63,7 +174,29 @@ def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:
 
 
 def posterior(process: NoiseProcess, *, t: Times, s: Times) -> Posterior:
-    """Return q(x_s | x_t, x_0) at times s < t of one shape (MAR-7). Raises DomainError otherwise."""
+    """Return q(x_s | x_t, x_0), the distribution of an earlier state given a later one and the data (MAR-7).
+
+        on_x_0 = alpha_s sigma_t|s^2/sigma_t^2,    on_x_t = alpha_t/alpha_s sigma_s^2/sigma_t^2
+        variance = sigma_t|s^2 sigma_s^2/sigma_t^2,    sigma_t|s^2 = 1 - alpha_bar_t/alpha_bar_s
+
+    Args:
+        process: Schedule or chain.
+        t: Later times, any shape.
+        s: Earlier times, s < t, shaped as t.
+
+    Returns:
+        Coefficients, float64, shaped as t.
+
+    Raises:
+        DomainError: A time is outside the process, s >= t, or shapes differ.
+
+    Example:
+        >>> import refdiff, torch
+        >>> chain = refdiff.DiscreteChain(betas=(0.5, 0.5))
+        >>> q = refdiff.posterior(chain, t=torch.tensor([2]), s=torch.tensor([1]))
+        >>> round(q.variance.item(), 6)
+        0.333333
+    """
     earlier, later = _widened(s), _widened(t)
     start = torch.zeros_like(earlier)
     variance_s = -expm1(process.log_decay(t=earlier, s=start))
@@ -79,39 +212,80 @@ def posterior(process: NoiseProcess, *, t: Times, s: Times) -> Posterior:
     )
 
 
-def mean(process: NoiseProcess, x_0: Data, t: Time) -> Data:
-    """Return alpha_t x_0, the mean of q(x_t | x_0) (MAR-1). x_0: (batch, *event); t: (batch,)."""
-    return over_event(marginal(process, t).alpha, x_0) * x_0
-
-
-def std(process: NoiseProcess, t: Times) -> Values:
-    """Return sigma_t, the standard deviation of each component of q(x_t | x_0), any shape (MAR-2)."""
-    return process.sigma(t)
-
-
 def perturb(process: NoiseProcess, x_0: Data, eps: Data, t: Time) -> Data:
-    """Return x_t = alpha_t x_0 + sigma_t eps for a given noise draw (MAR-4).
+    """Return x_t = alpha_t x_0 + sigma_t eps, a draw of q(x_t | x_0) for given noise (MAR-4).
 
-    x_0, eps: (batch, *event), one dtype; t: (batch,). Raises DomainError on a mismatch, or a t
-    outside the process.
+    Args:
+        process: Schedule or chain.
+        x_0: Data, (batch, *event).
+        eps: Draws of N(0, I), shaped as x_0 and of its dtype.
+        t: Times in [0, 1], or indices 0..N of a chain, (batch,).
+
+    Returns:
+        Noised data, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, or a time is outside the process.
+
+    Example:
+        >>> import refdiff, torch
+        >>> x_0, eps = torch.ones(2, 3), torch.full((2, 3), 5.0)
+        >>> refdiff.perturb(refdiff.CosineSchedule(), x_0, eps, torch.tensor([0.0, 1.0]))
+        tensor([[1., 1., 1.],
+                [5., 5., 5.]])
     """
     same_shape("MAR-4", x_0=x_0, eps=eps)
-    q = marginal(process, t)
-    return weighted_sum(over_event(q.alpha, x_0), x_0, over_event(q.sigma, x_0), eps)
+    return marginal(process, t).sample(x_0, eps)
 
 
 def posterior_mean(process: NoiseProcess, x_t: Data, x_0: Data, *, t: Time, s: Time) -> Data:
-    """Return the mean of q(x_s | x_t, x_0) (MAR-7). x_t, x_0: (batch, *event); s < t: (batch,)."""
+    """Return on_x_0 x_0 + on_x_t x_t, the mean of q(x_s | x_t, x_0) (MAR-7).
+
+    Args:
+        process: Schedule or chain.
+        x_t: Noised data, (batch, *event).
+        x_0: Data, shaped as x_t and of its dtype.
+        t: Times of x_t, (batch,).
+        s: Earlier times, s < t, (batch,).
+
+    Returns:
+        Means, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, s >= t, or a time is outside the process.
+
+    Example:
+        >>> import refdiff, torch
+        >>> x_t, x_0 = torch.zeros(1, 2), torch.ones(1, 2)
+        >>> refdiff.posterior_mean(refdiff.LinearSchedule(), x_t, x_0, t=torch.tensor([0.5]), s=torch.tensor([0.0]))
+        tensor([[1., 1.]])
+    """
     same_shape("MAR-7", x_t=x_t, x_0=x_0)
-    q = posterior(process, t=t, s=s)
-    return weighted_sum(over_event(q.on_x_0, x_0), x_0, over_event(q.on_x_t, x_t), x_t)
+    return posterior(process, t=t, s=s).mean(x_0=x_0, x_t=x_t)
 
 
 def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:
     """Return log q(x_t | x_0), natural, summed over the event (MAR-9).
 
-    x_t, x_0: (batch, *event), one dtype; t: (batch,) with sigma_t > 0. Returns (batch,).
-    Raises DomainError where sigma_t = 0: there the distribution has no density.
+        log q = -1/2 sum (x_t - alpha x_0)^2/sigma^2 - D (log sigma + 1/2 log 2 pi),    D numbers in an event
+
+    Args:
+        process: Schedule or chain.
+        x_t: Noised data, (batch, *event).
+        x_0: Data, shaped as x_t and of its dtype.
+        t: Times with sigma(t) > 0, (batch,).
+
+    Returns:
+        Log densities, (batch,).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, a time is outside the process, or sigma(t) = 0: no density exists there.
+
+    Example:
+        >>> import refdiff, torch
+        >>> x = torch.zeros(1, 2)
+        >>> refdiff.log_density(refdiff.CosineSchedule(), x, x, torch.tensor([1.0]))  # -log(2 pi)
+        tensor([-1.8379])
     """
     sigma, standard = _standardized(process, x_t, x_0, t)
     size = x_0[0].numel() if len(x_0) else 0
@@ -119,10 +293,26 @@ def log_density(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Batch:
     return -0.5 * squares - (size * (torch.log(sigma) + 0.5 * log(2.0 * pi))).to(x_0.dtype)
 
 
-def score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
-    """Return the gradient of log q(x_t | x_0) in x_t: -(x_t - alpha x_0)/sigma^2 (MAR-9).
+def conditional_score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> Data:
+    """Return the gradient of log q(x_t | x_0) in x_t, -(x_t - alpha x_0)/sigma^2 (MAR-9).
 
-    x_t, x_0: (batch, *event), one dtype; t: (batch,) with sigma_t > 0, else DomainError.
+    Args:
+        process: Schedule or chain.
+        x_t: Noised data, (batch, *event).
+        x_0: Data, shaped as x_t and of its dtype.
+        t: Times with sigma(t) > 0, (batch,).
+
+    Returns:
+        Scores, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, a time is outside the process, or sigma(t) = 0.
+
+    Example:
+        >>> import refdiff, torch
+        >>> x_t, x_0 = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> refdiff.conditional_score(refdiff.CosineSchedule(), x_t, x_0, torch.tensor([1.0]))  # q is N(0, I)
+        tensor([[-1., -1.]])
     """
     sigma, standard = _standardized(process, x_t, x_0, t)
     # Divided twice: 1/sigma^2 overflows float32 below t = 1e-38, where the score need not.

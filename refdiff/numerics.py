@@ -19,11 +19,17 @@ Formula: TypeAlias = Callable[..., Tensor]
 
 
 def expm1(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 for any x, without cancellation, in compiled code too.
+    """Return exp(x) - 1 without cancellation, in compiled code too.
 
-    Any shape, floating. The vectorised C++ of torch.compile evaluates exp(x) - 1 literally, which cancels near x = 0
-    (torch 2.13: relative error 8e-8 at x = -1e-11 in float64). Kahan's (u - 1) x / log(u), u = exp(x), has a relative
-    error of a few ulp: the errors of u - 1 and of log(u) cancel.
+    The vectorised C++ of torch.compile evaluates exp(x) - 1 literally, which cancels near x = 0 (torch 2.13: relative
+    error 8e-8 at x = -1e-11 in float64). Kahan's (u - 1) x / log(u), u = exp(x), has a relative error of a few ulp: the
+    errors of u - 1 and of log(u) cancel.
+
+    Args:
+        x: Any shape, floating.
+
+    Returns:
+        Values, shaped as x.
     """
     if not torch.compiler.is_compiling():
         return torch.expm1(x)
@@ -34,10 +40,15 @@ def expm1(x: Tensor) -> Tensor:
 
 
 def log1mexp(x: Tensor) -> Tensor:
-    """Return log(1 - exp(x)) for x <= 0 (NUM-3); 0 gives -inf, -inf gives 0, x > 0 gives NaN.
+    """Return log(1 - exp(x)) for x <= 0, with a relative error of at most 4 u (NUM-3).
 
-    Any shape, floating. Relative error at most 4 u: log(-expm1(x)) loses digits
-    where exp(x) is small, log1p(-exp(x)) where it is near 1, and they meet at x = -log 2.
+    log(-expm1(x)) loses digits where exp(x) is small, log1p(-exp(x)) where it is near 1, and they meet at x = -log 2.
+
+    Args:
+        x: Any shape, floating.
+
+    Returns:
+        Values, shaped as x: -inf at 0, 0 at -inf, NaN for x > 0.
     """
     near_zero = x > -log(2.0)
     # Each branch gets only arguments of its own domain; otherwise `where` passes 0 * inf = NaN to the gradient.
@@ -46,12 +57,36 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(torch.isnan(x), x, torch.where(near_zero, near, far))
 
 
+def veltkamp_split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return head and rest of at most 26 bits each, with x = head + rest: Veltkamp's splitting (Dekker 1971).
+
+    The product of either with an integer below 2^26 is exact.
+
+    Args:
+        x: Any shape, float64, below 2^996 in size.
+
+    Returns:
+        Head and rest, shaped as x.
+    """
+    spread = x * (2.0**27 + 1.0)
+    head = spread - (spread - x)
+    return head, x - head
+
+
 def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> Tensor:
-    """Return value(*times), times of one shape, with derivative slopes[i](*times) in the i-th time (NUM-4).
+    """Return value(*times) with derivative slopes[i](*times) in the i-th time (NUM-4).
 
     The chain rule multiplies inf by 0 where a square root or a logarithm reaches the end of its domain, and gives
     NaN for d sigma/dt at t = 0 or d alpha/dt at t = 1 (cosine). With an explicit formula the slope is the one-sided
     limit, possibly infinite, never NaN. Supports reverse and forward mode, `vmap` and `torch.compile`.
+
+    Args:
+        value: Formula of the times.
+        slopes: Its partial derivatives, one for each time.
+        *times: Arguments, of one shape.
+
+    Returns:
+        Values, shaped as the times.
     """
     if is_plain(*times) and not any(_differentiated(t) for t in times):
         return value(*times)

@@ -29,10 +29,27 @@ def convert(
     source: Parameterization,
     to: Parameterization,
 ) -> Data:
-    """Convert `value`, a prediction of `source` at x_t, to a prediction of `to` (PAR-1 to PAR-4).
+    """Return a prediction of one quantity converted to another, exact algebra given x_t (PAR-1 to PAR-4).
 
-    value, x_t: (batch, *event), one dtype; t: (batch,). Raises DomainError if shapes or dtypes differ, for an
-    unknown name, and at a time where the conversion divides by 0.
+    Args:
+        process: Schedule or chain.
+        value: Prediction of `source`, (batch, *event).
+        x_t: Noised data, shaped as value and of its dtype.
+        t: Times of x_t, (batch,).
+        source: Quantity given: eps, x_0, v or score.
+        to: Quantity wanted.
+
+    Returns:
+        Prediction of `to`, (batch, *event).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, a name is unknown, or the conversion divides by 0.
+
+    Example:
+        >>> import refdiff, torch
+        >>> eps, x_t, t = torch.ones(1, 2), torch.zeros(1, 2), torch.tensor([1.0])
+        >>> refdiff.convert(refdiff.CosineSchedule(), eps, x_t, t, source="eps", to="score")  # -eps/sigma, sigma(1) = 1
+        tensor([[-1., -1.]])
     """
     for name in (source, to):
         if name not in get_args(Parameterization):

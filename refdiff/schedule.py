@@ -23,7 +23,13 @@ from refdiff.tensors import Times, Values
 
 @runtime_checkable
 class NoiseProcess(Protocol):
-    """Interface of a noise process: a schedule (t in [0, 1]) or a discrete chain (k in 0..N)."""
+    """Interface of a noise process: a schedule (t in [0, 1]) or a discrete chain (k in 0..N).
+
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.DiscreteChain.linear(1000), refdiff.NoiseProcess)
+        True
+    """
 
     def alpha(self, t: Times, /) -> Values:
         """Return the signal scale (MAR-1)."""
@@ -37,7 +43,15 @@ class NoiseProcess(Protocol):
 
 @runtime_checkable
 class Schedule(NoiseProcess, Protocol):
-    """A schedule in continuous time. All methods are elementwise, in the dtype of their argument."""
+    """A schedule in continuous time. All methods are elementwise, in the dtype of their argument.
+
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.LinearSchedule(), refdiff.Schedule)
+        True
+        >>> isinstance(refdiff.DiscreteChain.linear(1000), refdiff.Schedule)  # a chain has no rate
+        False
+    """
 
     def beta(self, t: Times, /) -> Values:
         """Return the noise rate, per unit of time."""
@@ -58,7 +72,16 @@ class Schedule(NoiseProcess, Protocol):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearSchedule(RateSchedule):
-    """beta(t) = beta_min + t (beta_max - beta_min) (SCH-2); Song et al. 2021, appendix C."""
+    """beta(t) = beta_min + t (beta_max - beta_min) (SCH-2); Song et al. 2021, appendix C.
+
+        log alpha_bar(t) = -(beta_min t + (beta_max - beta_min) t^2 / 2)
+
+    Example:
+        >>> import refdiff, torch
+        >>> schedule = refdiff.LinearSchedule(beta_min=0.1, beta_max=20.0)
+        >>> schedule.beta(torch.tensor([0.0, 1.0])), schedule.sigma(torch.tensor([0.0]))
+        (tensor([ 0.1000, 20.0000]), tensor([0.]))
+    """
 
     _BETA_CLAUSE: ClassVar[str] = "SCH-2"
     _DECAY_CLAUSE: ClassVar[str] = "SCH-3"
@@ -98,6 +121,12 @@ class CosineSchedule(RateSchedule):
     """alpha_bar(t) = cos^2(pi/2 (t + s)/(1 + s)) / cos^2(pi/2 s/(1 + s)) (SCH-4); Nichol & Dhariwal 2021.
 
     Uncapped: alpha(1) = 0, beta(1) = +inf and log_snr(1) = -inf, exactly.
+
+    Example:
+        >>> import refdiff, torch
+        >>> t = torch.tensor([0.0, 1.0])
+        >>> refdiff.CosineSchedule(s=0.008).log_snr(t)
+        tensor([inf, -inf])
     """
 
     _BETA_CLAUSE: ClassVar[str] = "SCH-5"

@@ -28,8 +28,15 @@ Batch: TypeAlias = Float[Tensor, " batch"]
 def over_event(coefficient: Batch, data: Data) -> Tensor:
     """Return one coefficient per example, reshaped to multiply `data` and rounded once to its dtype.
 
-    coefficient: (batch,); data: (batch, *event); returns (batch, 1, ..., 1).
-    Raises DomainError (NOT-2) for any other shapes, including those that PyTorch would broadcast.
+    Args:
+        coefficient: (batch,).
+        data: (batch, *event).
+
+    Returns:
+        Coefficients, (batch, 1, ..., 1).
+
+    Raises:
+        DomainError: Any other shapes, including those that PyTorch would broadcast (NOT-2).
     """
     if data.ndim < 1:
         raise DomainError("NOT-2", "data of shape (batch, *event)", "shape ()")
@@ -42,7 +49,14 @@ def over_event(coefficient: Batch, data: Data) -> Tensor:
 def weighted_sum(on_x: Tensor, x: Data, on_y: Tensor, y: Data) -> Data:
     """Return on_x x + on_y y in two passes over the data.
 
-    on_x, on_y: (batch, 1, ..., 1), as `over_event` returns them; x, y: (batch, *event); all of one dtype.
+    Args:
+        on_x: Coefficients of x, (batch, 1, ..., 1), as `over_event` returns them.
+        x: (batch, *event).
+        on_y: Coefficients of y, (batch, 1, ..., 1).
+        y: (batch, *event); all four have one dtype.
+
+    Returns:
+        The sum, (batch, *event).
     """
     scaled = on_x * x
     # Allocating a second result may cost more than the arithmetic. Under vmap `scaled` may lack an axis of y.
@@ -66,10 +80,21 @@ def same_shape(clause: str, **data: Tensor) -> None:
 def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor | None = None) -> Tensor:
     """Return `value` where `inside` is true; otherwise raise DomainError, or return NaN where raising is impossible.
 
-    value: floating, so that it can hold NaN; got: the tensor that the error quotes, by default `value`.
-
     Values are checked only in eager CPU tensors. Under `torch.compile`, under function transforms and on
     accelerators (where reading a value would wait for the device) they are masked with NaN instead.
+
+    Args:
+        clause: The clause that states the domain.
+        need: The domain in words, for the error.
+        value: Any shape, floating, so that it can hold NaN.
+        inside: Whether each value is in the domain, shaped as value.
+        got: The tensor that the error quotes, by default `value`.
+
+    Returns:
+        Values, shaped as value.
+
+    Raises:
+        DomainError: A value that can be read is outside.
     """
     if _can_look(value):
         if not bool(inside.all()):

@@ -1,199 +1,87 @@
-"""Samplers of training times, with importance weights that keep the loss unbiased (spec chapter 6).
+"""Samplers of training times: positions in [0, 1) mapped to times of a schedule or indices of a chain (chapter 6).
 
-A sampler draws positions u in [0, 1) and weights w with E[w f(u)] = integral of f over [0, 1) for every f.
-`Continuous` maps positions to times in [t_min, t_max), `Discrete` to indices k in 1..N.
+    t = t_min + (t_max - t_min) u      `Continuous`, in [t_min, t_max)
+    k = 1 + floor(N u)                 `Discrete`, in 1..N
 
     times = Continuous(sampler=Stratified(), t_min=1e-3)
     t, weight = times(len(x_0), generator=generator)
     loss = (weight * objective(denoiser, x_0, eps, t)).mean()
 
-This module does not depend on the diffusion process. Draws are float64, from the generator given.
+The weights keep the mean unbiased; `refdiff.positions` draws both. Nothing here depends on the process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-from refdiff.errors import ConfigError, DomainError
-from refdiff.tensors import Batch, Time, within
-
-_TINY = float(torch.finfo(torch.float64).tiny)
+from refdiff.errors import DomainError
+from refdiff.positions import PositionSampler, UniformPositions, cell_of
+from refdiff.tensors import Batch, Time, Times, Values, within
 
 
 @runtime_checkable
-class Sampler(Protocol):
-    """Draws positions in [0, 1), float64, with weights that keep means unbiased (TIM-2)."""
+class TimeSampler(Protocol):
+    """Draws training times with weights that keep means unbiased (TIM-1, TIM-2).
 
-    def __call__(self, n: int, /, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions and n weights, in random order (TIM-4)."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """Independent uniform draws, weight 1."""
-
-    def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions, and ones."""
-        return _uniform(n, generator), _ones(n, generator)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Stratified:
-    """One draw in each of n equal strata, in random order, weight 1 (TIM-3): lower variance, same mean."""
-
-    def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions, one in each [i/n, (i + 1)/n), and ones."""
-        strata = torch.randperm(n, generator=generator, device=_device(generator), dtype=torch.float64)
-        return _in_cell(strata, _uniform(n, generator), n), _ones(n, generator)
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Importance:
-    """Draws from a positive density that is constant on equal cells, weight 1/density (TIM-5)."""
-
-    masses: Tensor
-    """Probability of each cell, (cells,); any positive numbers, which are divided by their sum."""
-    base: Sampler = field(default_factory=Uniform)
-    """Sampler of the uniform numbers that are mapped to the density; `Stratified()` gives strata of equal mass."""
-
-    def __post_init__(self) -> None:
-        """Raise DomainError unless there are masses, all positive and finite: a cell of mass 0 has no weight."""
-        masses = self.masses.detach().double()
-        if masses.ndim != 1 or len(masses) == 0:
-            raise DomainError("TIM-5", "masses of shape (cells,), at least one", tuple(masses.shape))
-        if not bool((inside := (masses > 0.0) & torch.isfinite(masses)).all()):
-            raise DomainError("TIM-5", "masses in (0, inf)", masses[~inside][0].item())
-        # The sum of masses of 1e308 is infinite; the sum of masses divided by the largest is finite.
-        shares = masses / masses.max()
-        shares = shares / shares.sum()
-        if not bool((shares >= _TINY).all()):
-            raise DomainError("TIM-5", f"relative masses of at least {_TINY:.1e}", shares.min().item())
-        object.__setattr__(self, "masses", shares)
-
-    @staticmethod
-    def of(density: Callable[[Tensor], Tensor], cells: int = 1024, base: Sampler | None = None) -> Importance:
-        """Return the sampler of a density on [0, 1), evaluated at the middle of each cell.
-
-        The weights belong to the piecewise constant density, and are therefore exact for any number of cells.
-        Raises DomainError unless the density returns one positive number for each midpoint, (cells,).
-        """
-        if cells < 1:
-            raise DomainError("TIM-5", "cells >= 1", cells)
-        masses: object = density((torch.arange(cells, dtype=torch.float64) + 0.5) / cells)
-        if not isinstance(masses, Tensor) or masses.shape != (cells,):
-            got = f"shape {tuple(masses.shape)}" if isinstance(masses, Tensor) else type(masses).__name__
-            raise DomainError("TIM-5", f"a density that returns values of shape ({cells},)", got)
-        return Importance(masses, base or Uniform())
-
-    def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions, and n weights (1/cells)/mass."""
-        level, outer = self.base(n, generator=generator)
-        masses = self.masses.to(level.device)
-        ends = masses.cumsum(0)
-        cell = torch.searchsorted(ends, level * ends[-1], right=True).clamp(max=len(masses) - 1)
-        inside = (level * ends[-1] - (ends - masses)[cell]) / masses[cell]
-        position = _in_cell(cell.double(), inside.clamp(0.0, 1.0), len(masses))
-        return position, outer / (len(masses) * masses[cell])
-
-
-@final
-@dataclass(slots=True, eq=False)
-class SecondMoment:
-    """Draws each of `cells` cells in proportion to the root mean square of its last losses (TIM-6).
-
-    Nichol & Dhariwal 2021, section 3.3. Uniform until every cell has `history` losses. `update` takes the positions
-    drawn and their unweighted losses; `state_dict` holds everything that determines the next draw.
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.Discrete(steps=1000), refdiff.TimeSampler)
+        True
     """
 
-    cells: int
-    """Number of equal cells of [0, 1); for a chain, N."""
-    history: int = 10
-    """Number of last losses stored per cell."""
-    uniform: float = 0.001
-    """Fraction of draws that stay uniform, which bounds every weight by 1/uniform."""
-    _losses: Tensor = field(init=False, repr=False)
-    _counts: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Raise DomainError for sizes below 1 and a uniform fraction outside (0, 1]."""
-        if self.cells < 1 or self.history < 1:
-            raise DomainError("TIM-6", "cells >= 1 and history >= 1", (self.cells, self.history))
-        if not 0.0 < self.uniform <= 1.0:
-            raise DomainError("TIM-6", "a uniform fraction in (0, 1]", self.uniform)
-        self._losses = torch.zeros(self.cells, self.history, dtype=torch.float64)
-        self._counts = torch.zeros(self.cells, dtype=torch.int64)
+    @property
+    def sampler(self) -> PositionSampler:
+        """Draws the positions."""
 
     @property
-    def masses(self) -> Tensor:
-        """The probability of each cell, (cells,)."""
-        even = torch.full((self.cells,), 1.0 / self.cells, dtype=torch.float64)
-        largest = self._losses.max()
-        if bool((self._counts < self.history).any()) or not float(largest) > 0.0:
-            return even
-        # The square of 1e200 overflows and that of 1e-200 underflows; losses divided by the largest do neither.
-        root = (self._losses / largest).square().mean(1).sqrt()
-        return (1.0 - self.uniform) * root / root.sum() + self.uniform * even
+    def last(self) -> Tensor:
+        """The largest time that is drawn, ()."""
 
-    def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Batch, Batch]:
-        """Return n positions, and n weights (1/cells)/mass."""
-        return Importance(self.masses)(n, generator=generator)
+    def __call__(self, n: int, /, *, generator: Generator | None = None) -> tuple[Time, Batch]:
+        """Return n times and n weights, (n,).
 
-    def update(self, positions: Tensor, losses: Tensor) -> None:
-        """Store the unweighted losses, (n,), of positions in [0, 1), (n,). Raises DomainError on invalid input."""
-        positions, losses = positions.detach().double().cpu(), losses.detach().double().cpu()
-        if positions.ndim != 1 or positions.shape != losses.shape:
-            got = f"{tuple(positions.shape)} and {tuple(losses.shape)}"
-            raise DomainError("TIM-6", "positions and losses of one shape (n,)", got)
-        if not bool(((positions >= 0.0) & (positions < 1.0)).all()):
-            raise DomainError("TIM-6", "positions in [0, 1)", positions.tolist())
-        if not bool((torch.isfinite(losses) & (losses >= 0.0)).all()):
-            raise DomainError("TIM-6", "losses in [0, inf)", losses.tolist())
-        cell, order = torch.sort(_cell_of(positions, self.cells), stable=True)
-        _, run, sizes = torch.unique_consecutive(cell, return_inverse=True, return_counts=True)
-        rank = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[run]
-        # If a cell has more losses than `history`, only the last are kept, so that no place is written twice.
-        kept = rank >= sizes[run] - self.history
-        place = (self._counts[cell] + rank) % self.history
-        self._losses[cell[kept], place[kept]] = losses[order][kept]
-        self._counts += torch.bincount(cell, minlength=self.cells)
+        Args:
+            n: Number of draws, at least 1.
+            generator: Draws them; by default torch's own, on the CPU.
+        """
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return everything that determines the next draw."""
-        return {"losses": self._losses.clone(), "counts": self._counts.clone()}
+    def at(self, position: Values, /) -> Times:
+        """Return the times of positions in [0, 1), any shape."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state of the same sizes and dtypes. Raises ConfigError on any other, and then changes nothing."""
-        own, got = _forms(self.state_dict()), _forms(state)
-        if got != own:
-            want = f"{self.cells} cells with {self.history} losses, {own}"
-            raise ConfigError(f"expected a state of {want}, got {got} (TIM-6)")
-        losses, counts = state["losses"].detach().cpu(), state["counts"].cpu()
-        if not bool((torch.isfinite(losses) & (losses >= 0.0)).all()):
-            raise ConfigError(f"expected a state whose losses are in [0, inf), got {losses.tolist()} (TIM-6)")
-        if not bool((counts >= 0).all()):
-            raise ConfigError(f"expected a state whose counts are 0 or more, got {counts.tolist()} (TIM-6)")
-        self._losses, self._counts = losses.clone(), counts.clone()
+    def position(self, t: Time, /) -> Batch:
+        """Return the positions of times, float64."""
+
+    def falling(self, n: int, /, *, to_zero: bool = True) -> list[float] | list[int]:
+        """Return decreasing times of n sampling steps, from the end of the range to 0 or to its start."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Continuous:
-    """Times t in [t_min, t_max), of a float dtype (TIM-1)."""
+    """Times t in [t_min, t_max), of a float dtype, for a schedule (TIM-1).
 
-    sampler: Sampler = field(default_factory=Uniform)
+        t = t_min + (t_max - t_min) u,    u a position in [0, 1)
+
+    Example:
+        >>> import refdiff
+        >>> times = refdiff.Continuous(sampler=refdiff.Stratified(), t_min=0.5)
+        >>> t, weight = times(2)
+        >>> ((t - 0.5) * 4).floor().sort().values, weight
+        (tensor([0., 1.]), tensor([1., 1.]))
+    """
+
+    sampler: PositionSampler = field(default_factory=UniformPositions)
     t_min: float = 0.0
     """Smallest time. At 0 the score of q(x_t | x_0) is unbounded, and 1/sigma^2 has no mean (erratum E3)."""
     t_max: float = 1.0
     """End of the range, excluded."""
     dtype: torch.dtype = torch.float32
+    device: torch.device | None = None
+    """Device of times and weights; by default that of the generator, or the CPU."""
     _ends: tuple[float, float] = field(init=False, repr=False)
     """First and last number of the dtype in [t_min, t_max); times are clamped to them after rounding."""
 
@@ -203,19 +91,77 @@ class Continuous:
             raise DomainError("TIM-1", "0 <= t_min < t_max <= 1", (self.t_min, self.t_max))
         low, high = (torch.tensor(x, dtype=torch.float64).to(self.dtype) for x in (self.t_min, self.t_max))
         first = low if low.item() >= self.t_min else torch.nextafter(low, torch.ones_like(low))
-        last = high if high.item() < self.t_max else _below(high)
+        last = high if high.item() < self.t_max else torch.nextafter(high, torch.zeros_like(high))
         if not first <= last:
             raise DomainError("TIM-1", f"a number of {self.dtype} in [t_min, t_max)", (self.t_min, self.t_max))
         object.__setattr__(self, "_ends", (first.item(), last.item()))
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
-        """Return n times, and n weights, float32 or wider. Raises DomainError for n < 1."""
-        position, weight = self.sampler(_counted(n), generator=generator)
-        t = (self.t_min + (self.t_max - self.t_min) * position).to(self.dtype)
-        return t.clamp(*self._ends), weight.to(torch.promote_types(self.dtype, torch.float32))
+        """Return n times and n weights.
+
+        Args:
+            n: Number of draws.
+            generator: Draws them; by default torch's own, on the CPU.
+
+        Returns:
+            Times, (n,), of the dtype; weights, (n,), float32 or wider.
+
+        Raises:
+            DomainError: n < 1.
+        """
+        position, weight = (x.to(device=self.device) for x in self.sampler(_counted(n), generator=generator))
+        return self._at(position), weight.to(torch.promote_types(self.dtype, torch.float32))
+
+    @property
+    def last(self) -> Tensor:
+        """The largest number of the dtype below t_max, ()."""
+        return torch.tensor(self._ends[1], dtype=self.dtype, device=self.device)
+
+    def at(self, position: Values) -> Times:
+        """Return the times of positions.
+
+        Args:
+            position: Positions in [0, 1), any shape.
+
+        Returns:
+            Times in [t_min, t_max), of the dtype, shaped as position.
+
+        Raises:
+            DomainError: A position is outside [0, 1).
+        """
+        return self._at(_checked(position))
+
+    def _at(self, position: Tensor) -> Tensor:
+        return (self.t_min + (self.t_max - self.t_min) * position).to(self.dtype).clamp(*self._ends)
+
+    def falling(self, n: int, *, to_zero: bool = True) -> list[float]:
+        """Return the times of n sampling steps, evenly spaced from t_max to t_min.
+
+        Args:
+            n: Number of steps.
+            to_zero: Whether the last time, t_min, is moved to 0.
+
+        Returns:
+            n + 1 decreasing times.
+
+        Raises:
+            DomainError: n < 1.
+        """
+        step = (self.t_max - self.t_min) / _counted(n)
+        return [*(self.t_max - step * i for i in range(n)), 0.0 if to_zero else self.t_min]
 
     def position(self, t: Time) -> Batch:
-        """Return the positions of t in [0, 1), float64, for `SecondMoment.update`. Raises DomainError outside."""
+        """Return the positions of times, for `SecondMoment.update`.
+
+        Args:
+            t: Times in [t_min, t_max), (n,).
+
+        Returns:
+            Positions in [0, 1), (n,), float64.
+
+        Raises:
+            DomainError: A time is outside the range.
+        """
         exact = t.double()
         position = ((exact - self.t_min) / (self.t_max - self.t_min)).clamp(0.0, 1.0 - 2.0**-53)
         inside = (exact >= self.t_min) & (exact < self.t_max)
@@ -225,11 +171,22 @@ class Continuous:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Discrete:
-    """Indices k in 1..N, int64 (TIM-1): k = 1 + floor(N u)."""
+    """Indices k in 1..N, int64, for a chain (TIM-1).
+
+        k = 1 + floor(N u),    u a position in [0, 1)
+
+    Example:
+        >>> import refdiff
+        >>> k, weight = refdiff.Discrete(steps=4, sampler=refdiff.Stratified())(4)
+        >>> k.sort().values, weight
+        (tensor([1, 2, 3, 4]), tensor([1., 1., 1., 1.]))
+    """
 
     steps: int
     """Number of steps N of the chain."""
-    sampler: Sampler = field(default_factory=Uniform)
+    sampler: PositionSampler = field(default_factory=UniformPositions)
+    device: torch.device | None = None
+    """Device of indices and weights; by default that of the generator, or the CPU."""
 
     def __post_init__(self) -> None:
         """Raise DomainError for steps < 1."""
@@ -237,12 +194,71 @@ class Discrete:
             raise DomainError("TIM-1", "N >= 1", self.steps)
 
     def __call__(self, n: int, *, generator: Generator | None = None) -> tuple[Time, Batch]:
-        """Return n indices, and n weights, float32. Raises DomainError for n < 1."""
-        position, weight = self.sampler(_counted(n), generator=generator)
-        return _cell_of(position, self.steps) + 1, weight.float()
+        """Return n indices and n weights.
+
+        Args:
+            n: Number of draws.
+            generator: Draws them; by default torch's own, on the CPU.
+
+        Returns:
+            Indices, (n,), int64; weights, (n,), float32.
+
+        Raises:
+            DomainError: n < 1.
+        """
+        position, weight = (x.to(device=self.device) for x in self.sampler(_counted(n), generator=generator))
+        return self._at(position), weight.float()
+
+    @property
+    def last(self) -> Tensor:
+        """N, ()."""
+        return torch.tensor(self.steps, device=self.device)
+
+    def at(self, position: Values) -> Times:
+        """Return the indices of positions.
+
+        Args:
+            position: Positions in [0, 1), any shape.
+
+        Returns:
+            Indices 1..N, int64, shaped as position.
+
+        Raises:
+            DomainError: A position is outside [0, 1).
+        """
+        return self._at(_checked(position)).clamp(1, self.steps)
+
+    def _at(self, position: Tensor) -> Tensor:
+        return cell_of(position, self.steps) + 1
+
+    def falling(self, n: int, *, to_zero: bool = True) -> list[int]:
+        """Return the indices of n sampling steps, evenly spaced from N to 0 up to rounding.
+
+        Args:
+            n: Number of steps.
+            to_zero: Whether the last index is 0; otherwise it is 1.
+
+        Returns:
+            n + 1 distinct decreasing indices, or all of them where there are fewer.
+
+        Raises:
+            DomainError: n < 1.
+        """
+        indices = {-(-self.steps * i // n) for i in range(1, _counted(n) + 1)}
+        return sorted({*indices, 0 if to_zero else 1}, reverse=True)
 
     def position(self, k: Time) -> Batch:
-        """Return the middle of the cell of k in [0, 1), float64. Raises DomainError outside 1..N."""
+        """Return the middle of the cell of each index, for `SecondMoment.update`.
+
+        Args:
+            k: Indices 1..N, (n,).
+
+        Returns:
+            Positions in [0, 1), (n,), float64.
+
+        Raises:
+            DomainError: An index is outside 1..N.
+        """
         inside = (k >= 1) & (k <= self.steps)
         return within("TIM-1", f"k in 1..{self.steps}", (k.double() - 0.5) / self.steps, inside, got=k)
 
@@ -253,48 +269,6 @@ def _counted(n: int) -> int:
     return n
 
 
-def _device(generator: Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
-
-
-def _uniform(n: int, generator: Generator | None) -> Tensor:
-    return torch.rand(n, generator=generator, device=_device(generator), dtype=torch.float64)
-
-
-def _ones(n: int, generator: Generator | None) -> Tensor:
-    return torch.ones(n, device=_device(generator), dtype=torch.float64)
-
-
-def _below(value: Tensor) -> Tensor:
-    """Return the largest number below each value > 0."""
-    return torch.nextafter(value, torch.zeros_like(value))
-
-
-def _in_cell(cell: Tensor, inside: Tensor, cells: int) -> Tensor:
-    """Return (cell + inside)/cells, inside in [0, 1], clamped to [cell/cells, (cell + 1)/cells) (TIM-3). Float64."""
-    # Rounding may leave the cell on either side: float 1/3 is below 1/3, and for `inside` near 1 the sum rounds up.
-    first, end = _edge(torch.stack([cell, cell + 1.0]), cells)
-    return torch.minimum(torch.maximum((cell + inside) / cells, first), _below(end))
-
-
-def _cell_of(position: Tensor, cells: int) -> Tensor:
-    """Return floor(cells position), int64, for positions in [0, 1), float64, of the exact product."""
-    cell = (position * cells).floor()
-    return (cell - (position < _edge(cell, cells)).double()).long()
-
-
-def _edge(i: Tensor, n: int) -> Tensor:
-    """Return the smallest float64 >= i/n, for integer i and n up to 2^26."""
-    edge = i / n
-    if n & (n - 1) == 0:
-        return edge
-    # Veltkamp splitting into a head of 26 bits and a rest: products with n and the sign of n edge - i are exact.
-    spread = edge * (2.0**27 + 1.0)
-    head = spread - (spread - edge)
-    short = (head * n - i) + (edge - head) * n < 0.0
-    return torch.where(short, torch.nextafter(edge, torch.full_like(edge, 2.0)), edge)
-
-
-def _forms(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return dtype and shape of each tensor of a state, and the type of any other value."""
-    return {k: f"{v.dtype} {tuple(v.shape)}" if isinstance(v, Tensor) else str(type(v)) for k, v in state.items()}
+def _checked(position: Tensor) -> Tensor:
+    exact = position.double()
+    return within("TIM-1", "a position in [0, 1)", exact, (exact >= 0.0) & (exact < 1.0))

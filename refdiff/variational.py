@@ -25,9 +25,18 @@ ReverseVariance: TypeAlias = Literal["small", "large"]
 
 
 def prior_term(process: NoiseProcess, x_0: Data, t: Time) -> Batch:
-    """Return KL(q(x_t | x_0) | N(0, I)) = 1/2 sum(alpha^2 x_0^2 - alpha^2 - log sigma^2), (batch,) (LOS-13).
+    """Return KL(q(x_t | x_0) | N(0, I)) = 1/2 sum(alpha^2 x_0^2 - alpha^2 - log sigma^2), in nats (LOS-13).
 
-    x_0: (batch, *event); t: (batch,), the last time, with sigma > 0.
+    Args:
+        process: Schedule or chain.
+        x_0: Data, (batch, *event).
+        t: The last time, with sigma(t) > 0, (batch,).
+
+    Returns:
+        Divergences, (batch,).
+
+    Raises:
+        DomainError: A time is outside the process, or sigma(t) = 0.
     """
     q = marginal(process, t)
     sigma = within("LOS-13", "sigma > 0", q.sigma, q.sigma > 0.0)
@@ -40,10 +49,24 @@ def prior_term(process: NoiseProcess, x_0: Data, t: Time) -> Batch:
 def step_term(
     process: NoiseProcess, x_0: Data, x_0_hat: Data, *, t: Time, s: Time, variance: ReverseVariance = "small"
 ) -> Batch:
-    """Return KL(q(x_s | x_t, x_0) | p(x_s | x_t)), (batch,) (LOS-14).
+    """Return KL(q(x_s | x_t, x_0) | p(x_s | x_t)), in nats (LOS-14).
 
     p has the posterior's mean with x_0_hat in place of x_0, and the given variance. With "small" the term is
-    (SNR_s - SNR_t)/2 |x_0_hat - x_0|^2. x_0, x_0_hat: (batch, *event), one dtype; 0 < s < t: (batch,).
+    (SNR_s - SNR_t)/2 |x_0_hat - x_0|^2.
+
+    Args:
+        process: Schedule or chain.
+        x_0: Data, (batch, *event).
+        x_0_hat: Prediction of x_0 at (x_t, t), shaped as x_0 and of its dtype.
+        t: Later times, (batch,).
+        s: Earlier times, 0 < s < t, (batch,).
+        variance: Variance of p: "small" is the posterior's, "large" the transition's.
+
+    Returns:
+        Divergences, (batch,).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, a time is outside its range, or the name of the variance is unknown.
     """
     if variance not in get_args(ReverseVariance):
         raise DomainError("LOS-14", f"one of {', '.join(get_args(ReverseVariance))}", repr(variance))
@@ -60,10 +83,21 @@ def step_term(
 
 
 def decoder_term(x_0: Data, mean: Data, std: Batch, *, levels: int = 256) -> Batch:
-    """Return -log p(x_0 | x_{k=1}) for data on `levels` equal steps in [-1, 1], (batch,) (LOS-15).
+    """Return -log p(x_0 | x_{k=1}) for data on equal levels in [-1, 1], in nats (LOS-15).
 
     A level has the mass of N(mean, std^2) within half a step of it; the outermost have the tails.
-    x_0, mean: (batch, *event), one dtype; std: (batch,), above 0.
+
+    Args:
+        x_0: Data in [-1, 1], (batch, *event).
+        mean: Mean of x_0 given x_{k=1}, shaped as x_0 and of its dtype.
+        std: Standard deviation, above 0, (batch,).
+        levels: Number of levels, at least 2.
+
+    Returns:
+        Negative log-likelihoods, (batch,).
+
+    Raises:
+        DomainError: Shapes or dtypes differ, or a value is outside its range.
     """
     same_shape("LOS-15", x_0=x_0, mean=mean)
     if levels < 2:

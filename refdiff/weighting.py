@@ -28,16 +28,37 @@ from refdiff.tensors import Times, Values
 
 @runtime_checkable
 class Weight(Protocol):
-    """A weight of time, for any prediction."""
+    """A loss weight w(t) for any prediction (LOS-5).
+
+    Example:
+        >>> import refdiff
+        >>> isinstance(refdiff.MinSNR(), refdiff.Weight)
+        True
+    """
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization, /) -> Values:
-        """Return the factor on the squared error of `prediction` at t, float64, shaped as t."""
+        """Return the factor on the squared error of a prediction.
+
+        Args:
+            process: Schedule or chain.
+            t: Times, any shape.
+            prediction: Quantity whose squared error is weighted: eps, x_0, v or score.
+
+        Returns:
+            Weights, float64, shaped as t.
+        """
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Uniform:
-    """Weight 1 on the squared error of any prediction (LOS-6); for eps, DDPM's simple loss."""
+class UniformWeight:
+    """Weight 1 on the squared error of any prediction (LOS-6); for eps, DDPM's simple loss.
+
+    Example:
+        >>> import refdiff, torch
+        >>> refdiff.UniformWeight().of(refdiff.LinearSchedule(), torch.tensor([0.1, 0.9]), "eps")
+        tensor([1., 1.], dtype=torch.float64)
+    """
 
     def of(self, process: NoiseProcess, t: Times, _: Parameterization) -> Values:
         """Return 1, shaped as t, whatever the prediction."""
@@ -50,6 +71,12 @@ class InverseSNR:
     """1/SNR on the squared error of eps, equal to 1 on that of x_0 (LOS-7).
 
     On eps it is unbounded: 2.3e4 at t = 1 of the default linear schedule, infinite at t = 1 of the cosine.
+
+    Example:
+        >>> import refdiff, torch
+        >>> process, k = refdiff.DiscreteChain(betas=(0.5, 0.6)), torch.tensor([1, 2])  # SNR = 1 and 0.25
+        >>> refdiff.InverseSNR().of(process, k, "eps"), refdiff.InverseSNR(clip=2.0).of(process, k, "eps")
+        (tensor([1.0000, 4.0000], dtype=torch.float64), tensor([1., 2.], dtype=torch.float64))
     """
 
     clip: float = inf
@@ -73,7 +100,16 @@ class InverseSNR:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinSNR:
-    """min(SNR, gamma) on the squared error of x_0 (LOS-8); Hang et al. 2023."""
+    """min(SNR, gamma) on the squared error of x_0 (LOS-8); Hang et al. 2023.
+
+    On eps it is min(SNR, gamma)/SNR, on v min(SNR, gamma)/(SNR + 1).
+
+    Example:
+        >>> import refdiff, torch
+        >>> process, k = refdiff.DiscreteChain(betas=(0.5, 0.6)), torch.tensor([1, 2])  # SNR = 1 and 0.25
+        >>> refdiff.MinSNR(gamma=0.5).of(process, k, "x_0"), refdiff.MinSNR(gamma=0.5).of(process, k, "eps")
+        (tensor([0.5000, 0.2500], dtype=torch.float64), tensor([0.5000, 1.0000], dtype=torch.float64))
+    """
 
     gamma: float = 5.0
     """Largest weight on the squared error of x_0."""
@@ -96,11 +132,16 @@ class MinSNR:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Likelihood:
+class LikelihoodWeight:
     """beta(t) on the squared error of the score (LOS-10); Song, Durkan, Murray, Ermon 2021. Schedules only.
 
     Half of its mean bounds the negative log-likelihood up to a constant. On eps it is beta/sigma^2, which is
     infinite at t = 0, so choose t_min > 0.
+
+    Example:
+        >>> import refdiff, torch
+        >>> refdiff.LikelihoodWeight().of(refdiff.LinearSchedule(), torch.tensor([0.0, 1.0]), "score")
+        tensor([ 0.1000, 20.0000], dtype=torch.float64)
     """
 
     def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
@@ -127,8 +168,15 @@ class Likelihood:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Custom:
-    """A user-defined weight on the squared error of one prediction, converted to the others (LOS-5)."""
+class CustomWeight:
+    """A user-defined weight on the squared error of one prediction, converted to the others (LOS-5).
+
+    Example:
+        >>> import refdiff, torch
+        >>> weight = refdiff.CustomWeight(function=lambda t: 1.0 + t, on="eps")
+        >>> weight.of(refdiff.LinearSchedule(), torch.tensor([0.0, 1.0]), "eps")
+        tensor([1., 2.], dtype=torch.float64)
+    """
 
     function: Callable[[Times], Values]
     """Maps t, or k, of any shape to non-negative weights of that shape."""

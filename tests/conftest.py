@@ -14,8 +14,8 @@ import torch
 from hypothesis import settings
 
 NAMES = (
-    *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain"),
-    *("times", "ema", "sde", "weighting", "loss", "variational", "sampling", "nn.embedding", "nn.unet"),
+    *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain", "positions", "times"),
+    *("ema", "sde", "weighting", "loss", "variational", "steps", "samplers", "sampling", "nn.embedding", "nn.unet"),
 )
 CORE = [f"refdiff.{name}" for name in NAMES]
 

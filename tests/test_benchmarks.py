@@ -71,7 +71,7 @@ def test_the_bare_loop_learns_what_the_trainer_learns(tmp_path: Path) -> None:
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
 
 
-def test_a_ratio_is_of_the_calls_after_the_first() -> None:
+def test_ratio_leaves_out_the_first_calls() -> None:
     """By a clock that each call moves: 6 to 2, whatever the first call costs, in either order."""
     elapsed, firsts = 0.0, {"ours": 0, "theirs": 0}
 

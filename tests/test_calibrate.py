@@ -56,7 +56,7 @@ def test_values_that_are_not_uniform_are_caught(bent: Callable[[Floats], Floats]
     assert "right" not in off
 
 
-def test_what_none_shows_alone_is_seen_together() -> None:
+def test_small_deviations_of_all_experiments_are_caught_together() -> None:
     """Twenty experiments, each but a little off, are far off as one."""
     found = [p for i in range(20) for p in _found(EVEN**1.3, name=str(i))]
     assert _off(found) == ["all exact ones together"]

@@ -82,7 +82,7 @@ def test_every_index_of_ddpm_is_that_of_arb(quantity: Quantity) -> None:
     assert (np.abs((got - want.value) - want.residual) <= bound).all(), "without the 2 k ulp that NUM-2 would allow"
 
 
-def test_before_the_first_step_is_the_data() -> None:
+def test_index_0_has_alpha_1_and_sigma_0() -> None:
     """SCH-1 at k = 0, exactly; and log_snr is +inf there."""
     k = torch.zeros((), dtype=torch.int64)
     assert {name: _at(_ddpm(), name, k).item() for name in QUANTITIES} == {
@@ -110,7 +110,7 @@ ADVERSE: dict[str, tuple[float, ...]] = {
 
 
 @pytest.mark.parametrize("betas", ADVERSE.values(), ids=ADVERSE)
-def test_log_decay_is_what_the_steps_between_add(betas: tuple[float, ...]) -> None:
+def test_log_decay_is_the_sum_over_the_steps_between(betas: tuple[float, ...]) -> None:
     """MAR-6: log(alpha_bar_t/alpha_bar_s) = sum of log(1 - beta_i), s < i <= t, relative to itself, every s and t.
 
     log1p to an ulp (2 u) for each step, all of one sign; two sums of them, each rounded once (u), and theirs (u).
@@ -197,7 +197,7 @@ def test_log_decay_refuses_two_shapes() -> None:
         _ddpm().log_decay(t=torch.tensor([2, 3]), s=torch.tensor([1]))
 
 
-def test_a_chain_is_what_the_marginal_asks_for() -> None:
+def test_a_chain_is_a_noise_process() -> None:
     """The protocol of chapter 2."""
     assert isinstance(_ddpm(), NoiseProcess)
 
@@ -236,7 +236,7 @@ def test_named_chains_take_the_numbers_of_the_papers(make: Named, first: float, 
 
 
 @pytest.mark.parametrize("make", [DiscreteChain.linear, DiscreteChain.scaled_linear])
-def test_another_convention_is_refused(make: Named) -> None:
+def test_rates_in_place_of_betas_are_refused(make: Named) -> None:
     """DIS-3: rates per unit of time are no variances, and the names of rates are not taken: one sentence each."""
     for rates in ((0.1, 20.0), (0.85, 12.0)):
         with pytest.raises(
@@ -261,7 +261,7 @@ def test_sampled_chain_meets_its_schedule(steps: int) -> None:
     assert bool((gap <= 2.0**-50 * (loss + chain.log_alpha_bar(k).abs())).all())
 
 
-def test_chains_that_do_not_exist() -> None:
+def test_invalid_named_chains_are_refused() -> None:
     """DIS-3: below 21 steps the linear default has a beta of 1 or more; cosine needs its cap; N is 1 at least."""
     need = r"expected beta_start and beta_end in \(0, 1\), variances per step .*, got "
     for steps, first in ((10, 0.01), (20, 0.005)):

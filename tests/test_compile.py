@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, vmap
 
 from refdiff.chain import DiscreteChain
-from refdiff.marginal import log_density, marginal, perturb, posterior_mean, score, transition
+from refdiff.marginal import conditional_score, log_density, marginal, perturb, posterior_mean, transition
 from refdiff.parameterization import convert
 from refdiff.schedule import CosineSchedule, LinearSchedule
 
@@ -84,7 +84,9 @@ def test_everything_else_compiles() -> None:
 
     def all_of_it(t: Tensor) -> Tensor:
         total = (
-            score(COSINE, x, y, t) + log_density(COSINE, x, y, t)[:, None] + posterior_mean(COSINE, x, y, t=t, s=t / 2)
+            conditional_score(COSINE, x, y, t)
+            + log_density(COSINE, x, y, t)[:, None]
+            + posterior_mean(COSINE, x, y, t=t, s=t / 2)
         )
         total = total + convert(COSINE, x, y, t, source="v", to="score")
         return total + (transition(COSINE, t=t, s=t / 2).sigma + LINEAR.time_of_log_snr(LINEAR.log_snr(t)))[:, None]
@@ -131,7 +133,7 @@ ONLY_FIRST = [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES)
-def test_a_time_outside_is_nan_where_nobody_can_raise(quantity: str) -> None:
+def test_a_time_outside_is_nan_where_raising_is_impossible(quantity: str) -> None:
     """NUM-3: under compile and vmap: NaN, never a plausible number, and the others unharmed."""
     for schedule in (LINEAR, COSINE):
         f: Callable[[Tensor], Tensor] = getattr(schedule, quantity)
@@ -139,7 +141,7 @@ def test_a_time_outside_is_nan_where_nobody_can_raise(quantity: str) -> None:
             assert mapped(OUTSIDE).isnan().tolist() == ONLY_FIRST
 
 
-def test_what_is_made_of_a_time_outside_is_nan() -> None:
+def test_results_at_a_time_outside_are_nan() -> None:
     """NUM-3 carries through: marginal, transition, posterior and inverse."""
     x = torch.ones(5, 3, dtype=torch.float64)
     assert _compiled(lambda t: perturb(LINEAR, x, x, t))(OUTSIDE).isnan().all(1).tolist() == ONLY_FIRST
@@ -156,7 +158,7 @@ def test_what_is_made_of_a_time_outside_is_nan() -> None:
     assert vmap(LINEAR.time_of_log_snr)(torch.tensor([0.0, -11.0])).isnan().tolist() == [False, True]
 
 
-def test_an_index_outside_is_nan_where_nobody_can_raise() -> None:
+def test_an_index_outside_is_nan_where_raising_is_impossible() -> None:
     """NUM-3: a chain of three steps has no fourth, and no step before the data."""
     k = torch.tensor([3, 4, -1])
     for f in (vmap(CHAIN.alpha), _compiled(CHAIN.alpha)):

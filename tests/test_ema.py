@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from refdiff.ema import average, decay_at
+from refdiff.ema import average_weights, decay_at
 from refdiff.errors import DomainError
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -69,14 +69,14 @@ def saved(module: nn.Module) -> dict[str, Tensor]:
 def test_constant_weights_stay_to_the_bit(values: list[float], decay: float, *, warm_up: bool) -> None:
     """TRN-2: for any float32 weights and any decay, warm-up or not; -0 stays 0 in value."""
     model = Weights(values)
-    averaged = average(model, decay=decay, warm_up=warm_up)
+    averaged = average_weights(model, decay=decay, warm_up=warm_up)
     for _ in range(30):
         averaged.update_parameters(model)
     assert torch.equal(inside(averaged).weight, model.weight)
     assert torch.equal(inside(averaged).running, model.running)
 
 
-def test_weighing_both_sides_drifts() -> None:
+def test_the_form_with_two_products_drifts() -> None:
     """TRN-2: mul_(d).add_(w, alpha=1 - d), a common form, moves constant float32 weights by 1.7e-4; ours by 0."""
     weight = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     drifting = weight.clone()
@@ -84,7 +84,7 @@ def test_weighing_both_sides_drifts() -> None:
         drifting.mul_(0.9999).add_(weight, alpha=1 - 0.9999)
     assert float(((drifting - weight) / weight).abs().max()) > 1.6e-4
     model = Weights(weight.tolist())
-    averaged = average(model)
+    averaged = average_weights(model)
     for _ in range(20_000):
         averaged.update_parameters(model)
     assert torch.equal(inside(averaged).weight, weight)
@@ -94,7 +94,7 @@ def test_weighing_both_sides_drifts() -> None:
 def test_average_moves_in_every_dtype(dtype: torch.dtype) -> None:
     """TRN-3: 1000 updates from 0 to 1 leave 1 - d^1000 = 0.095, to as many roundings of it; in bfloat16, none moves."""
     model = Weights([0.0, 0.0], dtype)
-    averaged = average(model, decay=0.9999, warm_up=False)
+    averaged = average_weights(model, decay=0.9999, warm_up=False)
     averaged.update_parameters(model)
     model.put(torch.ones(2))
     for _ in range(1000):
@@ -113,10 +113,10 @@ def test_average_moves_in_every_dtype(dtype: torch.dtype) -> None:
     decay=st.floats(0.0, 0.9999),
     warm_up=st.booleans(),
 )
-def test_recursion(history: list[float], decay: float, *, warm_up: bool) -> None:
+def test_average_follows_its_recursion(history: list[float], decay: float, *, warm_up: bool) -> None:
     """TRN-1: a_k = d_k a_(k-1) + (1 - d_k) w_k over the rationals, within 4 roundings a step of what is at most 4."""
     model = Weights([0.0], torch.float64)
-    averaged = average(model, decay=decay, warm_up=warm_up)
+    averaged = average_weights(model, decay=decay, warm_up=warm_up)
     want = Fraction(0)
     for k, value in enumerate(history):
         kept = Fraction(decay_at(k, decay, warm_up=warm_up))
@@ -128,7 +128,7 @@ def test_recursion(history: list[float], decay: float, *, warm_up: bool) -> None
 def test_first_update_copies_and_whole_numbers_are_copied() -> None:
     """TRN-1: the state at the start of training leaves no trace; counts and flags are those of the model."""
     model = Weights([1.0, 2.0])
-    averaged = average(model, warm_up=False)
+    averaged = average_weights(model, warm_up=False)
     averaged.update_parameters(model.put(torch.tensor([5.0, 7.0]), count=3))
     assert inside(averaged).weight.tolist() == [5.0, 7.0]
     for count in (4, 9):
@@ -149,14 +149,14 @@ def test_warm_up_rises_to_the_decay_and_stays(k: int, decay: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_state_goes_round_bit_for_bit(dtype: torch.dtype) -> None:
+def test_a_loaded_state_continues_with_the_same_bits(dtype: torch.dtype) -> None:
     """TRN-1: resumed from a file, an average takes the same course: the count of updates is part of it."""
     generator = torch.Generator().manual_seed(1)
     model = Weights([0.0, 1.0, 2.0], dtype)
-    whole = average(model)
+    whole = average_weights(model)
     for _ in range(7):
         whole.update_parameters(model.put(torch.randn(3, generator=generator), count=2))
-    resumed = average(Weights([9.0, 9.0, 9.0], dtype))
+    resumed = average_weights(Weights([9.0, 9.0, 9.0], dtype))
     resumed.load_state_dict(saved(whole))
     assert resumed.n_averaged.item() == 7
     for _ in range(5):
@@ -168,11 +168,11 @@ def test_state_goes_round_bit_for_bit(dtype: torch.dtype) -> None:
         assert value.dtype == resumed.state_dict()[name].dtype
 
 
-def test_model_is_left_alone() -> None:
+def test_averaging_does_not_change_the_model() -> None:
     """TRN-1: neither dtype, nor values, nor gradients of the model change; the average takes none and can be copied."""
     model = Weights([1.0, 2.0], torch.bfloat16)
     before = deepcopy(model.state_dict())
-    averaged = average(model)
+    averaged = average_weights(model)
     for _ in range(3):
         averaged.update_parameters(model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -187,7 +187,7 @@ def test_shared_weights_stay_shared() -> None:
     """TRN-1: one parameter under two names is averaged once, in float32 too."""
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)).half()
     model[1].weight = model[0].weight
-    averaged = average(model)
+    averaged = average_weights(model)
     assert inside(averaged)[0].weight is inside(averaged)[1].weight
     assert inside(averaged)[0].weight.dtype == torch.float32
 
@@ -195,7 +195,7 @@ def test_shared_weights_stay_shared() -> None:
 @pytest.mark.parametrize("decay", [1.0, -0.1, 1.5, float("nan")])
 def test_decay_outside_its_range_is_refused(decay: float) -> None:
     """TRN-1: a decay of 1 never moves, and one beyond it diverges."""
-    for call in (lambda: average(Weights([1.0]), decay=decay), lambda: decay_at(3, decay, warm_up=True)):
+    for call in (lambda: average_weights(Weights([1.0]), decay=decay), lambda: decay_at(3, decay, warm_up=True)):
         with pytest.raises(DomainError, match=r"expected a decay in \[0, 1\).* \(TRN-1\)$"):
             call()
     with pytest.raises(DomainError, match="k >= 0"):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from refdiff.sampling import sampler_named
 from refdiff.schedule import LinearSchedule
-from refdiff.training import build, config
+from refdiff.training import build, config, generate
 
 FACTOR = 1024.0
 """The size of an event, a power of two: multiplying by it rounds nothing."""
@@ -30,7 +31,7 @@ def _trained(factor: float, descent: Any, **options: Any) -> torch.Tensor:
     return weights.detach()
 
 
-def test_adam_does_not_see_a_factor_of_the_loss() -> None:
+def test_adam_is_invariant_to_a_factor_of_the_loss() -> None:
     """E2: with eps = 0 Adam's steps are the same to the bit; with its default, 1e-8, nearly."""
     one, other = (_trained(factor, torch.optim.Adam, lr=1e-3, eps=0.0) for factor in (1.0, FACTOR))
     assert torch.equal(one, other)
@@ -47,10 +48,10 @@ def test_learning_rate_of_sgd_absorbs_a_factor() -> None:
 
 
 @pytest.mark.parametrize(("rule", "end"), [("ddim", 0.0), ("ddpm", 0.0), ("em", 0.0), ("ode", 0.0), ("rk4", 1e-3)])
-def test_where_a_walk_ends(rule: Any, end: float) -> None:
+def test_last_time_of_the_sampling_grid(rule: Any, end: float) -> None:
     """E3: the trainer's grid ends at 0, and at t_min for rk4 alone, which asks for the prediction at its last time."""
     times = build.times(config.Times(), LinearSchedule(), torch.float64)
-    assert build.grid(times, 50, rule)[-1] == end
+    assert generate.grid(times, 50, sampler_named(rule))[-1] == end
 
 
 def test_mean_of_a_linear_rate_is_exact() -> None:
@@ -88,7 +89,7 @@ def _off(beta_min: float, beta_max: float, steps: int, end: float = 0.125, x_0: 
     return float(mean**2 + ((gap**2) @ weight).sum())
 
 
-def test_order_where_the_rate_begins_at_nothing() -> None:
+def test_order_of_euler_maruyama_where_the_rate_starts_at_zero() -> None:
     """E11: mean squares over h^2 settle for beta_min = 0.1; for 0 each halving adds a constant.
 
     So the order is 1, and for beta_min = 0 the distance goes like h sqrt(log(1/h)). The constant is what the sum of

@@ -11,10 +11,16 @@ from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.loss import squared_error
 from refdiff.parameterization import Parameterization
-from refdiff.weighting import Custom, InverseSNR, Likelihood, MinSNR, Uniform, Weight
+from refdiff.weighting import CustomWeight, InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
-WEIGHTS: tuple[Weight, ...] = (Uniform(), InverseSNR(), MinSNR(), Likelihood(), Custom(function=lambda t: 2.0 + t))
+WEIGHTS: tuple[Weight, ...] = (
+    UniformWeight(),
+    InverseSNR(),
+    MinSNR(),
+    LikelihoodWeight(),
+    CustomWeight(function=lambda t: 2.0 + t),
+)
 
 
 def batch(event: tuple[int, ...] = (3,), dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
@@ -50,7 +56,7 @@ def test_loss_is_the_weighted_square(prediction: Parameterization, event: tuple[
 
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("prediction", ["eps", "x_0"])
-def test_perfect_prediction_costs_nothing(weight: Weight, prediction: Parameterization) -> None:
+def test_perfect_prediction_has_loss_zero(weight: Weight, prediction: Parameterization) -> None:
     """LOS-3: exactly 0, where the weight is infinite too: at both ends of cosine."""
     x_0, eps, _, _ = batch()
     t = torch.tensor([0.0, 1.0, 0.5, 1.0], dtype=torch.float64)
@@ -69,7 +75,7 @@ def test_mean_is_the_sum_over_the_size() -> None:
     assert squared_error(tiny, tiny).dtype == torch.float32
 
 
-def test_examples_are_their_own() -> None:
+def test_loss_of_an_example_does_not_depend_on_the_others() -> None:
     """LOS-4: each loss is what it would be alone; an empty batch has none."""
     x_0, eps, predicted, t = batch()
     objective = Objective(process=LinearSchedule(), prediction="v")
@@ -99,7 +105,7 @@ def test_simple_loss_of_a_chain() -> None:
     torch.testing.assert_close(loss, (predicted - eps).square().sum(1), rtol=2.0**-50, atol=0.0)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_shapes_and_times_are_refused() -> None:
     """Wrong names, a denoiser that returns another shape, a score at sigma = 0: one sentence each."""
     x_0, eps, predicted, t = batch()
     with pytest.raises(DomainError, match=r"expected sigma > 0, to match a score.* \(LOS-1\)$"):

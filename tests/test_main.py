@@ -33,7 +33,7 @@ def trained(folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
-def test_the_command_line_comes_over_the_table_over_the_defaults(tmp_path: Path) -> None:
+def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
     """TRN-8: a flag, a table and a default, each where nothing stands above it."""
     config = checkpoint.weights(trained(tmp_path, "--seed", "9")).config
     assert (config.seed, config.steps, config.optimizer.rate) == (9, 2, 2e-3)
@@ -77,7 +77,7 @@ def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     "--monitor.rule ancestral", "--monitor.rule=euler_maruyama", "--objective.gamma nan",
     "--reading.range nan 1", "--reading.held-out 1797",
 ])  # fmt: skip
-def test_a_slip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_a_wrong_setting_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: on stderr, with the clause last, no box, no traceback; exit status 2; nothing is left behind."""
     assert main(["train", "--out", str(tmp_path / "run"), *wrong.split()]) == 2
     said = capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_slip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
-def test_an_old_name_of_a_sampler_is_refused_with_the_new(
+def test_former_names_of_samplers_are_refused_with_the_present(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
 ) -> None:
     """TRN-8: one sentence, from the command line of both commands and from a table of settings."""
@@ -107,7 +107,7 @@ def test_an_old_name_of_a_sampler_is_refused_with_the_new(
     "", "train", "train --out x --steps abc", "train --out x --config", "train --out x --lr 1",
     "sample --out x", "sample --checkpoint x --out y --rule none", "nonsense",
 ])  # fmt: skip
-def test_what_is_no_command_is_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_an_unknown_command_is_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: exit status 2 and where to read more, by the name of the program."""
     with pytest.raises(SystemExit) as ended:
         main(wrong.split())

@@ -17,14 +17,12 @@ from torch.func import grad, jvp, vmap
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.marginal import (
+    conditional_score,
     log_density,
     marginal,
-    mean,
     perturb,
     posterior,
     posterior_mean,
-    score,
-    std,
     transition,
 )
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
@@ -75,15 +73,15 @@ def test_each_example_is_noised_by_its_own_time(process: NoiseProcess, event: tu
         _is_the_sum(got[i], process.alpha(t[i]) * x_0[i], process.sigma(t[i]) * eps[i])
         alone = perturb(process, x_0[i : i + 1], eps[i : i + 1], t[i : i + 1])
         assert torch.equal(got[i : i + 1], alone)
-    assert torch.equal(mean(process, x_0, t), perturb(process, x_0, torch.zeros_like(eps), t))
-    assert torch.equal(std(process, t), marginal(process, t).sigma)
+    assert torch.equal(marginal(process, t).mean(x_0), perturb(process, x_0, torch.zeros_like(eps), t))
+    assert torch.equal(process.sigma(t), marginal(process, t).sigma)
 
 
 @of_every_schedule
 def test_a_square_batch_is_no_exception(process: NoiseProcess) -> None:
     """MAR-5: as many examples as features, and still each row has its own time."""
     t, x = _wide(0.1, 0.5, 0.9), torch.ones(3, 3, dtype=torch.float64)
-    assert torch.equal(mean(process, x, t), process.alpha(t)[:, None].expand(3, 3))
+    assert torch.equal(marginal(process, t).mean(x), process.alpha(t)[:, None].expand(3, 3))
 
 
 @pytest.mark.parametrize("data", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
@@ -94,11 +92,11 @@ def test_the_data_decides_the_dtype(time: torch.dtype, data: torch.dtype) -> Non
     one, none = torch.ones(4, 2, dtype=data), torch.zeros(4, 2, dtype=data)
     assert torch.equal(perturb(q, one, none, t), q.alpha(t.double()).to(data)[:, None].expand(4, 2))
     assert torch.equal(perturb(q, none, one, t), q.sigma(t.double()).to(data)[:, None].expand(4, 2))
-    assert torch.equal(mean(q, one, t), perturb(q, one, none, t))
+    assert torch.equal(marginal(q, t).mean(one), perturb(q, one, none, t))
     later = t[1:]
-    assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, score)} == {data}
+    assert {f(q, one[1:], none[1:], later).dtype for f in (log_density, conditional_score)} == {data}
     assert posterior_mean(q, one[1:], none[1:], t=later, s=later / 2).dtype == data
-    assert (std(q, t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
+    assert (q.sigma(t).dtype, marginal(q, t).sigma.dtype) == (time, torch.float64)
 
 
 @given(in_time, in_time, st.sampled_from(SCHEDULES))
@@ -119,7 +117,7 @@ def test_transitions_make_a_semigroup(a: float, b: float, process: NoiseProcess)
 
 
 @pytest.mark.parametrize("process", [*SCHEDULES, CHAIN], ids=repr)
-def test_a_transition_from_the_start_is_the_marginal_and_to_itself_is_nothing(process: NoiseProcess) -> None:
+def test_a_transition_from_0_is_the_marginal_and_of_no_length_the_identity(process: NoiseProcess) -> None:
     """MAR-6 at its ends: s = 0 gives q(x_t | x_0), s = t gives the identity, exactly."""
     t = torch.tensor([1, 7, 50]) if isinstance(process, DiscreteChain) else _wide(2.0**-20, 0.5, 0.75)
     whole, same = transition(process, t=t, s=torch.zeros_like(t)), transition(process, t=t, s=t)
@@ -209,7 +207,7 @@ def test_the_score_is_the_gradient_of_the_log_density(process: NoiseProcess, eve
     t, x_0 = _wide(2.0**-20, 0.5, 1.0), _normal(3, *event, seed=7)
     x_t = perturb(process, x_0, _normal(3, *event, seed=8), t).requires_grad_()
     (gradient,) = torch.autograd.grad(log_density(process, x_t, x_0, t).sum(), x_t)
-    assert torch.allclose(score(process, x_t, x_0, t), gradient, rtol=8 * U, atol=0.0)
+    assert torch.allclose(conditional_score(process, x_t, x_0, t), gradient, rtol=8 * U, atol=0.0)
 
 
 def test_the_score_is_minus_eps_over_sigma() -> None:
@@ -217,7 +215,7 @@ def test_the_score_is_minus_eps_over_sigma() -> None:
     q, t = LinearSchedule(), _wide(2.0**-10, 0.5, 1.0)
     x_0, eps = _normal(3, 4, seed=9), _normal(3, 4, seed=10)
     sigma = q.sigma(t)[:, None]
-    got = score(q, perturb(q, x_0, eps, t), x_0, t)
+    got = conditional_score(q, perturb(q, x_0, eps, t), x_0, t)
     assert ((got + eps / sigma).abs() <= 8 * U * ((x_0.abs() + eps.abs()) / sigma + eps.abs()) / sigma).all()
 
 
@@ -226,12 +224,12 @@ def test_no_density_where_sigma_vanishes_in_the_dtype_of_the_data(dtype: torch.d
     """MAR-9: at t = 0, and at a float64 t so small that sigma rounds to 0 in the dtype of the data."""
     x = torch.zeros(1, 2, dtype=dtype)
     for t, sigma in ((0.0, r"0\.0"), (1e-100, r"3\..*e-51")):
-        for f in (log_density, score):
+        for f in (log_density, conditional_score):
             with pytest.raises(
                 DomainError, match=rf"expected sigma > 0 in the dtype of the data, got {sigma} \(MAR-9\)$"
             ):
                 f(LinearSchedule(), x, x, _wide(t))
-    tiny = score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
+    tiny = conditional_score(LinearSchedule(), x.float() + 1e-30, x.float(), _wide(2.0**-140))
     assert tiny.isfinite().all(), "1/sigma^2 overflows float32 there, the score does not"
 
 
@@ -267,7 +265,7 @@ def test_perturb_is_differentiable_in_all_it_takes(process: NoiseProcess) -> Non
 
 
 @of_every_schedule
-def test_whether_a_derivative_is_asked_for_changes_no_value(process: NoiseProcess) -> None:
+def test_requires_grad_changes_no_value(process: NoiseProcess) -> None:
     """NUM-4: with a gradient, a dual number, without either and under `no_grad`: the same bits."""
     x_0, eps, t = _normal(3, 2), _normal(3, 2, seed=1), _wide(0.0, 0.5, 1.0)
     want = perturb(process, x_0, eps, t)
@@ -313,9 +311,9 @@ def test_no_slope_in_time_is_nan_at_the_ends(process: NoiseProcess, dtype: torch
     functions: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = [
         (ends, lambda t: perturb(process, x_0, eps, t)),
         (ends, lambda t: perturb(process, x_0, eps.flip(0), t)),
-        (ends, lambda t: mean(process, x_0, t)),
+        (ends, lambda t: marginal(process, t).mean(x_0)),
         (late, lambda t: log_density(process, eps, x_0, t)),
-        (late, lambda t: score(process, eps, x_0, t)),
+        (late, lambda t: conditional_score(process, eps, x_0, t)),
         (late, lambda t: posterior_mean(process, eps, x_0, t=t, s=start)),
         (late / 2, lambda s: posterior_mean(process, eps, x_0, t=late, s=s)),
         (start, lambda s: posterior_mean(process, eps, x_0, t=late, s=s)),
@@ -355,7 +353,7 @@ def test_mismatches_are_refused() -> None:
         perturb(q, x.long(), x.long(), t)
     with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-7\)$"):
         posterior_mean(q, x, x[:1], t=t, s=t / 2)
-    for f in (log_density, score):
+    for f in (log_density, conditional_score):
         with pytest.raises(DomainError, match=r"expected x_t and x_0 of one shape.* \(MAR-9\)$"):
             f(q, x, x.T, t)
     for bad in (t[:1], t[0], t[:, None], torch.full((3,), 0.5)):
@@ -385,13 +383,13 @@ def test_times_out_of_order_are_refused() -> None:
             posterior(process, t=s, s=s)
 
 
-def test_a_transition_from_where_nothing_is_left_is_refused() -> None:
+def test_a_transition_from_alpha_zero_is_refused() -> None:
     """MAR-6: alpha(s) = 0 at s = 1 of cosine, a divisor."""
     with pytest.raises(DomainError, match=r"expected s in.* \(MAR-6\)$"):
         transition(CosineSchedule(), t=_wide(1.0), s=_wide(1.0))
 
 
-def test_indices_out_of_order_are_nan_where_nobody_can_raise() -> None:
+def test_indices_out_of_order_are_nan_where_raising_is_impossible() -> None:
     """NUM-3: under vmap a chain masks as a schedule does, though an index itself holds no NaN."""
     k, j = torch.tensor([3, 7]), torch.tensor([5, 5])
     got = vmap(lambda s, t: posterior(CHAIN, t=t, s=s).variance)(j, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import inf, log
 
 import flint
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.numerics import log1mexp, with_slopes
+from refdiff.numerics import log1mexp, veltkamp_split, with_slopes
 
 _LOG_2 = log(2.0)
 
@@ -158,7 +159,7 @@ def test_the_second_derivative_is_that_of_the_slope() -> None:
 
 
 @pytest.mark.parametrize("slope", [inf, -inf])
-def test_an_infinite_slope_is_no_trouble_to_who_does_not_use_it(slope: float) -> None:
+def test_an_infinite_slope_of_an_unused_path_adds_nothing(slope: float) -> None:
     """NUM-4: a path with gradient 0 contributes 0, not 0 * inf = NaN; a used one is infinite, with its sign."""
 
     def steep(t: Tensor) -> Tensor:
@@ -186,8 +187,17 @@ def test_each_time_has_a_slope_of_its_own() -> None:
     assert torch.equal(jvp(product, (s, t), (ones, ones))[1], 10.0 * t + 20.0 * s)
 
 
-def test_the_formats_know_torchs_roundoff() -> None:
+def test_formats_have_the_roundoff_of_torch() -> None:
     """The yardstick of the other tests: u and the smallest numbers are those of torch's dtypes."""
     for name, known in FORMATS.items():
         info = torch.finfo(getattr(torch, name))
         assert (2 * known.u, known.smallest_normal) == (info.eps, info.smallest_normal)
+
+
+@given(st.floats(min_value=2.0**-500, max_value=2.0**500), st.integers(1, 2**26 - 1))
+def test_halves_of_a_split_multiply_exactly(x: float, n: int) -> None:
+    """Dekker 1971: head + rest is x, and the product of either with 26 bits is not rounded."""
+    head, rest = (part.item() for part in veltkamp_split(torch.tensor(x, dtype=torch.float64)))
+    assert head + rest == x
+    for part in (head, rest):
+        assert Fraction(part * n) == Fraction(part) * n

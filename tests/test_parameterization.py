@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
-from refdiff.marginal import perturb, score
+from refdiff.marginal import conditional_score, perturb
 from refdiff.parameterization import Parameterization, convert
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
 
@@ -115,7 +115,7 @@ def test_each_name_means_what_the_notation_says(
     x_0, eps = torch.randn(2, 3, 4, 2, generator=generator, dtype=torch.float64).clamp(-4.0, 4.0)
     alpha, sigma = process.alpha(t)[:, None, None], process.sigma(t)[:, None, None]
     x_t = perturb(process, x_0, eps, t)
-    meaning = {"x_0": x_0, "eps": eps, "v": alpha * eps - sigma * x_0, "score": score(process, x_t, x_0, t)}
+    meaning = {"x_0": x_0, "eps": eps, "v": alpha * eps - sigma * x_0, "score": conditional_score(process, x_t, x_0, t)}
     got = convert(process, meaning[source], x_t, t, source=source, to=to)
     assert ((got - meaning[to]).abs() <= 8 * U * 8 / (alpha * sigma) ** 2).all()
 
@@ -129,7 +129,7 @@ def test_to_itself_is_the_identity(name: Parameterization) -> None:
 
 
 @given(st.sampled_from(NAMES), times, numbers, numbers)
-def test_whatever_is_predicted_recomposes_x_t(name: Parameterization, t: float, value: float, x_t: float) -> None:
+def test_converted_x_0_and_eps_recompose_x_t(name: Parameterization, t: float, value: float, x_t: float) -> None:
     """PAR-6: alpha x_0 + sigma eps = x_t, within the bounds of the two conversions; from v, the circle's 80 u more."""
     process = LinearSchedule()
     at, x, made = _one(t), _one(x_t), _one(value)
@@ -147,7 +147,7 @@ NO_ALPHA = {("eps", "x_0"), ("eps", "v"), ("score", "x_0"), ("score", "v")}
 
 
 @of_every_pair
-def test_a_conversion_without_its_divisor_is_refused(source: Parameterization, to: Parameterization) -> None:
+def test_a_conversion_that_divides_by_zero_is_refused(source: Parameterization, to: Parameterization) -> None:
     """PAR-1, PAR-2 at sigma = 0 (t = 0) and at alpha = 0 (cosine, t = 1); PAR-7: without a divisor all is finite."""
     x = torch.ones(2, 3)
     for process, t, refused, message in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 import subprocess
 import sys
@@ -45,13 +46,30 @@ def test_each_lazy_name_is_the_object_of_its_module(name: str) -> None:
     assert value.__module__ == _typed()[name]
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    """As of any module, so that hasattr and copy work."""
-    with pytest.raises(AttributeError, match="module 'refdiff' has no attribute 'nothing'"):
-        _ = refdiff.nothing
+@pytest.mark.parametrize("name", ["nothing", "score", "flow", "diffusion", "average", "Uniform", "veltkamp_split"])
+def test_a_name_that_is_not_public_is_an_attribute_error(name: str) -> None:
+    """As of any module, so that hasattr and copy work; names that say too little outside their module are not there."""
+    with pytest.raises(AttributeError, match=f"module 'refdiff' has no attribute '{name}'"):
+        getattr(refdiff, name)
 
 
-HOMES = ("chain", "derived", "marginal", "sampling", "schedule", "sde", "variational")
+WITHOUT_EXAMPLE = ("Config", "train")
+"""Names of the trainer, whose example writes files: the guide has it, and tests/test_docs.py runs it."""
+
+
+@pytest.mark.usefixtures("unhooked")
+@pytest.mark.parametrize("name", sorted(set(refdiff._HOMES) - set(WITHOUT_EXAMPLE)))
+def test_the_example_of_each_public_name_is_true(name: str) -> None:
+    """The docstring has an example, which names what it shows, and prints what it says."""
+    text = getattr(refdiff, name).__doc__ or ""
+    example = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
+    assert name in "".join(step.source + step.want for step in example.examples)
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=said.append)
+    assert not said, "".join(said)
+
+
+HOMES = ("chain", "derived", "marginal", "samplers", "sampling", "schedule", "sde", "steps", "variational")
 
 
 def _of_two_times() -> list[tuple[str, inspect.Signature]]:
@@ -78,7 +96,7 @@ def test_two_times_are_keywords_t_before_s() -> None:
 
 
 @pytest.mark.parametrize("module", ["refdiff", "refdiff.errors", "refdiff.conformance.plugin"])
-def test_the_plugin_brings_neither_torch_nor_numpy(module: str) -> None:
+def test_the_plugin_imports_neither_torch_nor_numpy(module: str) -> None:
     """CON: the plugin is loaded in every session of whoever installs refdiff, so it must cost nothing."""
     code = f"import sys, {module}; print(*sorted({{'torch', 'numpy', 'jaxtyping'}} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -90,20 +108,24 @@ def test_the_package_is_typed() -> None:
     assert (_PACKAGE / "py.typed").is_file()
 
 
-def test_without_torch_a_sentence_says_what_to_install() -> None:
-    """The contract needs NumPy alone; what computes asks for its extra."""
+@pytest.mark.parametrize(
+    ("missing", "name", "extra"),
+    [("torch", "perturb", "torch"), ("torch", "train", "train"), ("tqdm", "train", "train")],
+)
+def test_a_missing_library_names_the_extra_to_install(missing: str, name: str, extra: str) -> None:
+    """The contract needs NumPy alone; what computes, and what trains, asks for its extra."""
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        f"import sys; sys.modules['{missing}'] = None\n"
         "import refdiff.conformance.interface, refdiff\n"
-        "try: refdiff.perturb\n"
+        f"try: refdiff.{name}\n"
         "except ImportError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == 'expected torch for refdiff.perturb: pip install "refdiff[torch]"\n'
+    assert done.stdout == f'expected {missing} for refdiff.{name}: pip install "refdiff[{extra}]"\n'
 
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=repr)
-def test_no_public_method_answers_outside(schedule: LinearSchedule | CosineSchedule) -> None:
+def test_public_methods_refuse_times_outside(schedule: LinearSchedule | CosineSchedule) -> None:
     """NUM-3: whatever a schedule offers is checked; the unchecked formulas are private."""
     for name in (name for name in dir(schedule) if not name.startswith("_")):
         method = getattr(schedule, name)

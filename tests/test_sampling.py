@@ -1,163 +1,50 @@
-"""refdiff.sampling: steps, walks, and the flow."""
+"""refdiff.sampling: samplers, their names, and runs along a grid of times."""
 
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import Callable
 from math import log2
 from typing import Any, get_args
 
 import pytest
 import torch
 
-from refdiff import CosineSchedule, LinearSchedule, Objective, convert, perturb, posterior, sample
+from refdiff import CosineSchedule, LinearSchedule, sample
 from refdiff.chain import DiscreteChain
 from refdiff.conformance import interface
-from refdiff.errors import ConfigError, DomainError
+from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
-from refdiff.sampling import Rule, ddim_step, ddpm_step, em_step, ode_adaptive, ode_step
-from refdiff.schedule import NoiseProcess, Schedule
+from refdiff.samplers import DDIM, Ancestral, Euler, EulerMaruyama, Rule, RungeKutta4, Sampler
+from refdiff.sampling import sampler_named, time_grid
+
+from .gaussian import best, moved, of, seeded
 
 LINEAR, CHAIN = LinearSchedule(), DiscreteChain.linear(1000)
-SPREAD, MEAN = 0.25, 0.5
-"""Variance and mean of Gaussian data."""
+SAMPLERS: tuple[Sampler, ...] = (EulerMaruyama(), Ancestral(), DDIM(), DDIM(eta=0.5), Euler(), RungeKutta4())
 
 
-def seeded(seed: int) -> torch.Generator:
-    """Return a generator."""
-    return torch.Generator().manual_seed(seed)
-
-
-def of(process: NoiseProcess, prediction: Parameterization = "eps") -> Objective:
-    """Return what a denoiser was trained for."""
-    return Objective(process=process, prediction=prediction)
-
-
-def x_0_of(process: NoiseProcess, eps: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Return x_0_hat from eps_hat."""
-    return convert(process, eps, x_t, t, source="eps", to="x_0")
-
-
-def best(process: NoiseProcess, to: Parameterization = "eps") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the exact denoiser of Gaussian data."""
-
-    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        q = marginal(process, t)
-        gain = q.sigma / (q.alpha**2 * SPREAD + q.sigma**2)
-        eps = gain[:, None] * (x - (q.alpha * MEAN)[:, None])
-        return convert(process, eps.to(x.dtype), x, t, source="eps", to=to)
-
-    return denoiser
-
-
-def moved(process: Schedule, x: torch.Tensor, start: float, end: float) -> torch.Tensor:
-    """Return the exact flow of Gaussian data: standardised x is kept."""
-    first, last = (marginal(process, torch.tensor(t, dtype=torch.float64)) for t in (start, end))
-    ratio = torch.sqrt((last.alpha**2 * SPREAD + last.sigma**2) / (first.alpha**2 * SPREAD + first.sigma**2))
-    return last.alpha * MEAN + ratio * (x - first.alpha * MEAN)
-
-
-@pytest.mark.parametrize("process", [LINEAR, CosineSchedule(), CHAIN])
-def test_ddim_lands_on_the_marginal(process: Any) -> None:
-    """SMP-5: with the true eps, alpha_s x_0 + sigma_s eps, for steps of any length, s = 0 too."""
-    generator = torch.Generator().manual_seed(0)
-    x_0, eps = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(2))
-    pairs = ([0, 1, 300, 400], [1, 2, 900, 999]) if process is CHAIN else ([0.0, 0.1, 0.3, 0.4], [0.1, 0.9, 0.8, 0.5])
-    s, t = (torch.tensor(times) for times in pairs)
-    s, t = (x.double() if x.is_floating_point() else x for x in (s, t))
-    x_0_hat = x_0_of(process, eps, perturb(process, x_0, eps, t), t)
-    landed = ddim_step(process, x_0_hat=x_0_hat, eps_hat=eps, t=t, s=s)
-    ratio = (marginal(process, s).alpha / marginal(process, t).alpha).max()
-    torch.testing.assert_close(landed, perturb(process, x_0, eps, s), rtol=0.0, atol=float(2.0**-48 * ratio * 4.0))
-
-
-@pytest.mark.parametrize("process", [LINEAR, CHAIN])
-def test_ddim_at_eta_one_is_ddpm(process: Any) -> None:
-    """SMP-3: for the same noise, to 2^-40; between, its variance over eps and noise is sigma_s^2."""
-    generator = torch.Generator().manual_seed(0)
-    x, eps, noise = (torch.randn(3, 2, generator=generator, dtype=torch.float64) for _ in range(3))
-    s, t = (torch.tensor([1, 30, 500]), torch.tensor([2, 400, 501]))
-    if process is LINEAR:
-        s, t = s / 1000.0, t / 1000.0
-        s, t = s.double(), t.double()
-    x_0_hat = x_0_of(process, eps, x, t)
-    one = ddim_step(process, x_0_hat=x_0_hat, eps_hat=eps, t=t, s=s, noise=noise, eta=1.0)
-    ddpm = ddpm_step(process, x, x_0_hat=x_0_hat, t=t, s=s, noise=noise)
-    torch.testing.assert_close(one, ddpm, rtol=2.0**-40, atol=2.0**-40)
-    half = ddim_step(process, x_0_hat=0 * x, eps_hat=0 * x, t=t, s=s, noise=torch.ones_like(noise), eta=0.5)[:, 0]
-    torch.testing.assert_close(half**2, 0.25 * posterior(process, t=t, s=s).variance, rtol=2.0**-40, atol=0.0)
-
-
-def test_last_step_adds_no_noise() -> None:
-    """SMP-6: at s = 0 the step of ddpm returns x_0_hat, whatever the noise is."""
-    x, x_0_hat, t, s = torch.randn(2, 3), torch.randn(2, 3), torch.tensor([1, 500]), torch.tensor([0, 0])
-    first, second = (ddpm_step(CHAIN, x, x_0_hat=x_0_hat, t=t, s=s, noise=z * torch.randn(2, 3)) for z in (0.0, 1e3))
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, x_0_hat, rtol=2.0**-20, atol=2.0**-20)
-
-
-@pytest.mark.parametrize(("rule", "order"), [("ode", 1), ("rk4", 4)])
-def test_order_of_the_flow(rule: Rule, order: int) -> None:
+@pytest.mark.parametrize(("sampler", "order"), [(Euler(), 1), (RungeKutta4(), 4)])
+def test_order_of_the_flow(sampler: Sampler, order: int) -> None:
     """SMP-8: on Gaussian data, doubling the steps divides the error by 2^order; slopes within 4% of it."""
     x = torch.tensor([[1.5], [-0.5]], dtype=torch.float64)
     want, errors = moved(LINEAR, x, 1.0, 0.25), []
     for steps in (240, 480, 960) if order == 1 else (48, 96, 192):
         grid = [1.0 - 0.75 * i / steps for i in range(steps + 1)]
-        errors.append(float((sample(of(LINEAR), best(LINEAR), x, grid, rule=rule) - want).abs().max()))
+        errors.append(float((sample(of(LINEAR), best(LINEAR), x, grid, sampler=sampler) - want).abs().max()))
     for coarse, fine in itertools.pairwise(errors):
         assert abs(log2(coarse / fine) - order) <= 0.04 * order
 
 
-def test_euler_maruyama_without_noise_is_the_flow_and_half_more() -> None:
-    """SMP-1, SMP-4: x_s(em) - x_t = 2 (x_s(ode) - x_t) - h beta x/2, for noise 0; linear in the noise."""
-    x, eps = torch.randn(2, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
-    t, s = torch.tensor([0.5, 0.9], dtype=torch.float64), torch.tensor([0.25, 0.125], dtype=torch.float64)
-    em, ode = em_step(LINEAR, x, eps_hat=eps, t=t, s=s, noise=0 * x), ode_step(LINEAR, x, eps_hat=eps, t=t, s=s)
-    h, beta = (t - s)[:, None], LINEAR.beta(t)[:, None]
-    torch.testing.assert_close(em - x, 2 * (ode - x) - 0.5 * h * beta * x, rtol=2.0**-44, atol=2.0**-44)
-    noisy = em_step(LINEAR, x, eps_hat=eps, t=t, s=s, noise=torch.ones_like(x))
-    torch.testing.assert_close(noisy - em, (beta * h).sqrt().expand(2, 3), rtol=2.0**-44, atol=2.0**-44)
-
-
-def test_adaptive_flow_goes_and_comes_back() -> None:
-    """SMP-4: torchdiffeq carries Gaussian data along its exact flow, both ways, and asks only times between."""
-    asked: list[float] = []
-
-    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        asked.append(float(t[0]))
-        return best(LINEAR)(x, t)
-
-    x = torch.tensor([[1.5], [-0.5]], dtype=torch.float64)
-    there = ode_adaptive(of(LINEAR), denoiser, x, start=1.0, end=0.01, tolerance=1e-9)
-    # Some hundred steps, each within 1e-9 of a size of 2, which the flow does not widen.
-    assert float((there - moved(LINEAR, x, 1.0, 0.01)).abs().max()) < 4e-7
-    back = ode_adaptive(of(LINEAR), denoiser, there, start=0.01, end=1.0, tolerance=1e-9)
-    assert float((back - x).abs().max()) < 4e-6
-    assert min(asked) >= 0.01
-    assert max(asked) <= 1.0
-    single = ode_adaptive(of(LINEAR), denoiser, x.float(), start=1.0, end=0.01)
-    assert single.dtype == torch.float32
-
-
-def test_missing_integrator_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without torchdiffeq, which is an extra, one sentence says what to install."""
-    monkeypatch.setitem(sys.modules, "torchdiffeq", None)
-    with pytest.raises(ConfigError, match=r"pip install 'refdiff\[train\]'"):
-        ode_adaptive(of(LINEAR), best(LINEAR), torch.ones(1, 1), start=1.0, end=0.5)
-
-
-RULES: list[tuple[Any, Rule]] = [(LINEAR, rule) for rule in get_args(Rule)]
-
-
-@pytest.mark.parametrize(("process", "rule"), [*RULES, (CHAIN, "ddpm"), (CHAIN, "ddim")])
-def test_prediction_does_not_matter(process: Any, rule: Rule) -> None:
+@pytest.mark.parametrize(
+    ("process", "sampler"), [*((LINEAR, sampler) for sampler in SAMPLERS), (CHAIN, Ancestral()), (CHAIN, DDIM())]
+)
+def test_samples_do_not_depend_on_the_type_of_prediction(process: Any, sampler: Sampler) -> None:
     """A denoiser that predicts x_0, v or the score walks where that of eps does, for one generator; twice the same."""
     grid = [1000, 600, 200, 20] if process is CHAIN else [1.0, 0.6, 0.2, 0.02]
     x = torch.randn(3, 2, generator=seeded(1), dtype=torch.float64)
     ends = [
-        sample(of(process, to), best(process, to), x, grid, rule=rule, generator=seeded(7))
+        sample(of(process, to), best(process, to), x, grid, sampler=sampler, generator=seeded(7))
         for to in ("eps", "eps", "x_0", "v", "score")
     ]
     assert torch.equal(ends[0], ends[1])
@@ -165,66 +52,97 @@ def test_prediction_does_not_matter(process: Any, rule: Rule) -> None:
         torch.testing.assert_close(end, ends[0], rtol=1e-9, atol=1e-9)
 
 
-def test_what_is_refused() -> None:
-    """Times that do not fall, one time, no such rule, a chain's flow, eta out of range, no noise: one sentence each."""
-    x, eps, one = torch.ones(2, 3), torch.ones(2, 3), torch.ones(2)
+def test_times_that_do_not_fall_are_refused() -> None:
+    """SMP-6: one time, rising times and equal times."""
     for grid in ([1.0], [0.5, 0.9], [0.5, 0.5]):
         with pytest.raises(DomainError, match=r"expected at least two times, strictly decreasing.* \(SMP-6\)$"):
-            sample(of(LINEAR), best(LINEAR), x, grid)
-    with pytest.raises(DomainError, match=r"expected a schedule for rk4.* \(SMP-6\)$"):
-        sample(of(CHAIN), best(CHAIN), x, [10, 5], rule="rk4")
-    for eta in (-0.1, 1.1, float("nan")):
-        with pytest.raises(DomainError, match=r"expected eta in \[0, 1\].* \(SMP-3\)$"):
-            ddim_step(LINEAR, x_0_hat=x, eps_hat=eps, t=one, s=0.5 * one, eta=eta)
-    with pytest.raises(DomainError, match=r"expected noise, where eta > 0.* \(SMP-3\)$"):
-        ddim_step(LINEAR, x_0_hat=x, eps_hat=eps, t=one, s=0.5 * one, eta=0.5)
-    with pytest.raises(DomainError, match=r"expected s < t, got 0.75 \(SMP-3\)$"):
-        ddim_step(LINEAR, x_0_hat=x, eps_hat=eps, t=0.5 * one, s=0.75 * one)
-    with pytest.raises(DomainError, match=r"expected s <= t, got -0.25 \(SMP-4\)$"):
-        ode_step(LINEAR, x, eps_hat=eps, t=0.5 * one, s=0.75 * one)
+            sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), grid)
+
+
+@pytest.mark.parametrize("sampler", [EulerMaruyama(), Euler(), RungeKutta4()])
+def test_samplers_with_a_rate_refuse_a_chain(sampler: Any) -> None:
+    """SMP-6: before the denoiser is evaluated."""
+    with pytest.raises(DomainError, match=rf"^expected a schedule for {sampler.name}: .* \(SMP-6\)$"):
+        sample(of(CHAIN), lambda x, t: pytest.fail("evaluated"), torch.ones(2, 3), [10, 5], sampler=sampler)
+
+
+def test_division_by_zero_is_refused() -> None:
+    """PAR-1: from eps, x_0_hat divides by alpha, which is 0 at the end of the cosine schedule."""
     with pytest.raises(DomainError, match=r"expected alpha > 0.* \(PAR-1\)$"):
-        sample(of(CosineSchedule()), lambda x, t: x, x, [1.0, 0.5], rule="ddim")
+        sample(of(CosineSchedule()), lambda x, t: x, torch.ones(2, 3), [1.0, 0.5], sampler=DDIM())
 
 
-@pytest.mark.parametrize("rule", ["em", "ddpm", "ode", "rk4"])
-def test_eta_that_is_not_used_is_refused(rule: Rule) -> None:
-    """SMP-3: eta belongs to ddim; given to another sampler, even as 0, it is refused before the first step."""
-    for eta in (0.0, 0.5):
-        with pytest.raises(DomainError, match=rf"^expected no eta for the rule '{rule}', .*, got {eta} \(SMP-3\)$"):
-            sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule=rule, eta=eta)
-    moved = sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule="ddim", eta=0.5, generator=seeded(0))
-    assert bool(moved.isfinite().all())
+@pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
+def test_eta_outside_its_range_is_refused(eta: float) -> None:
+    """SMP-3: by the sampler itself, before it takes a step."""
+    with pytest.raises(DomainError, match=r"^expected eta in \[0, 1\], got .* \(SMP-3\)$"):
+        DDIM(eta=eta)
+
+
+def test_each_name_has_one_sampler() -> None:
+    """The contract's four names and rk4 name the samplers, and eta is an option of ddim alone."""
+    assert set(get_args(interface.Rule)) == set(get_args(Rule)) - {"rk4"}
+    made: list[Any] = [sampler_named(name) for name in get_args(Rule)]
+    assert made == [EulerMaruyama(), Ancestral(), DDIM(), Euler(), RungeKutta4()]
+    assert [sampler.name for sampler in made] == list(get_args(Rule))
+    assert sampler_named("ddim", eta=0.5) == DDIM(eta=0.5)
+
+
+@pytest.mark.parametrize("name", ["em", "ddpm", "ode", "rk4"])
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_eta_that_is_not_used_is_refused(name: str, eta: float) -> None:
+    """SMP-3: eta belongs to ddim; given for another sampler, even as 0, it is refused."""
+    with pytest.raises(DomainError, match=rf"^expected no eta for the rule '{name}', .*, got {eta} \(SMP-3\)$"):
+        sampler_named(name, eta=eta)
+
+
+@pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
+def test_former_names_are_refused_with_the_present(old: str, new: str) -> None:
+    """SMP-6: one vocabulary, that of the contract."""
+    with pytest.raises(DomainError, match=rf"^expected the rule '{new}', got its former name '{old}' \(SMP-6\)$"):
+        sampler_named(old)
+    with pytest.raises(DomainError, match=r"^expected a rule of em, ddpm, .*, got 'none' \(SMP-6\)$"):
+        sampler_named("none")
 
 
 @pytest.mark.usefixtures("unhooked")
-def test_a_process_is_no_objective() -> None:
+@pytest.mark.parametrize(
+    ("given", "need"),
+    [
+        ("ddim", r"sampler=DDIM\(\)"),
+        ("ancestral", r"sampler=Ancestral\(\)"),
+        ("rk4", r"sampler=RungeKutta4\(\)"),
+        ("none", r"a sampler object, such as DDIM\(\)"),
+        (DDIM, r"a sampler object, such as DDIM\(\)"),
+        (None, r"a sampler object, such as DDIM\(\)"),
+    ],
+)
+def test_what_is_no_sampler_is_refused_with_the_object(given: Any, need: str) -> None:
+    """SMP-6: a name, a class or nothing in place of a sampler; the error says what to write."""
+    with pytest.raises(DomainError, match=rf"^expected {need}, got .* \(SMP-6\)$"):
+        sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], sampler=given)
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_a_process_in_place_of_the_objective_is_refused() -> None:
     """SMP-6: what the denoiser predicts is never guessed: a bare process is refused, and there is no default."""
     with pytest.raises(DomainError, match=r"^expected an Objective, .*, got LinearSchedule \(SMP-6\)$"):
         sample(LINEAR, best(LINEAR), torch.ones(2, 3), [0.9, 0.5])  # type: ignore[arg-type]  # what is refused
 
 
-@pytest.mark.usefixtures("unhooked")
-@pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
-def test_an_old_name_is_refused_with_the_new(old: Any, new: str) -> None:
-    """SMP-6: one vocabulary, that of the contract."""
-    assert set(get_args(interface.Rule)) == set(get_args(Rule)) - {"rk4"}
-    with pytest.raises(DomainError, match=rf"^expected the rule '{new}', got its former name '{old}' \(SMP-6\)$"):
-        sample(of(LINEAR), best(LINEAR), torch.ones(2, 3), [0.9, 0.5], rule=old)
-
-
-@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", [Ancestral(), DDIM()])
 @pytest.mark.parametrize("prediction", ["x_0", "v"])
-def test_a_walk_from_pure_noise(rule: Rule, prediction: Parameterization) -> None:
+def test_sampling_from_pure_noise_returns_the_predicted_x_0(sampler: Sampler, prediction: Parameterization) -> None:
     """PAR-7: at alpha = 0 x_0_hat is x_0 itself or -v; x_t - sigma eps_hat over alpha would be 0/0."""
     x, said = torch.randn(2, 3, generator=seeded(0)), torch.full((2, 3), 0.25)
     sign = -1.0 if prediction == "v" else 1.0
-    landed = sample(of(CosineSchedule(), prediction), lambda x, t: said, x, [1.0, 0.0], rule=rule)
+    landed = sample(of(CosineSchedule(), prediction), lambda x, t: said, x, [1.0, 0.0], sampler=sampler)
     torch.testing.assert_close(landed, sign * said, rtol=0.0, atol=0.0)
 
 
-@pytest.mark.parametrize("rule", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", [Ancestral(), DDIM()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_x_0_hat_keeps_its_digits_where_alpha_is_small(rule: Rule, dtype: torch.dtype) -> None:
+def test_x_0_hat_keeps_its_digits_where_alpha_is_small(sampler: Sampler, dtype: torch.dtype) -> None:
     """PAR-7: from v at k = 1000 of the cosine chain, alpha = 4.9e-5, alpha x_t - sigma v has an error of a few u.
 
     A step to k = 0 returns it: four roundings of numbers below 1, where a detour by eps_hat divides them by alpha.
@@ -234,5 +152,32 @@ def test_x_0_hat_keeps_its_digits_where_alpha_is_small(rule: Rule, dtype: torch.
     q = marginal(chain, t)
     x, v = (y.to(dtype) for y in (q.alpha * x_0 + q.sigma * eps, q.alpha * eps - q.sigma * x_0))
     exact = (q.alpha * x.double() - q.sigma * v.double()).to(torch.float64)
-    landed = sample(of(chain, "v"), lambda x, t: v, x, [1000, 0], rule=rule)
+    landed = sample(of(chain, "v"), lambda x, t: v, x, [1000, 0], sampler=sampler)
     assert float((landed.double() - exact).abs().max()) <= 2 * torch.finfo(dtype).eps
+
+
+def test_time_grid_of_a_schedule_and_of_a_chain() -> None:
+    """SMP-6: n + 1 times from t_max to t_min for a schedule; distinct indices from N to 0 for a chain."""
+    assert time_grid(LINEAR, 4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert time_grid(LINEAR, 2, t_min=0.25, t_max=0.75) == [0.75, 0.5, 0.25]
+    assert time_grid(CHAIN, 4) == [1000, 750, 500, 250, 0]
+    assert time_grid(DiscreteChain.cosine(3), 50) == [3, 2, 1, 0]
+    processes: tuple[Any, ...] = (LINEAR, CHAIN)
+    for process, n in itertools.product(processes, (1, 7, 999, 1001)):
+        grid = time_grid(process, n)
+        assert all(later > earlier for later, earlier in itertools.pairwise(grid))
+        assert len(grid) == min(n, 1000 if process is CHAIN else n) + 1
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_a_grid_outside_the_process_is_refused() -> None:
+    """SMP-6, TIM-1: no steps, a range outside [0, 1], a range for a chain, and what is no process."""
+    for process in (LINEAR, CHAIN):
+        with pytest.raises(DomainError, match=r"expected n >= 1 times, got 0 \(TIM-1\)$"):
+            time_grid(process, 0)
+    with pytest.raises(DomainError, match=r"expected 0 <= t_min < t_max <= 1, got .* \(TIM-1\)$"):
+        time_grid(LINEAR, 5, t_max=1000.0)
+    with pytest.raises(DomainError, match=r"expected no t_min and t_max for a chain, .* \(SMP-6\)$"):
+        time_grid(CHAIN, 5, t_min=0.001)
+    with pytest.raises(DomainError, match=r"expected a schedule or a DiscreteChain, got Objective \(SMP-6\)$"):
+        time_grid(of(LINEAR), 5)  # type: ignore[arg-type]  # what is refused

@@ -262,7 +262,7 @@ def test_a_time_that_is_no_float_is_refused(quantity: Quantity, dtype: torch.dty
 
 
 @pytest.mark.usefixtures("unhooked")
-def test_log_decay_refuses_what_is_no_interval() -> None:
+def test_log_decay_refuses_invalid_intervals() -> None:
     """SCH-3 between two times: s <= t, s < 1, of one shape and dtype."""
     q = CosineSchedule()
     for s, t, message in (
@@ -358,7 +358,7 @@ def test_the_inverse_at_its_ends(schedule: LinearSchedule | CosineSchedule, dtyp
 
 
 @pytest.mark.usefixtures("unhooked")
-def test_the_inverse_refuses_what_no_time_has() -> None:
+def test_the_inverse_refuses_a_log_snr_outside_its_range() -> None:
     """SCH-10: the linear schedule keeps some signal, so a log_snr below log_snr(1) has no time; nor has NaN."""
     q = LinearSchedule()
     with pytest.raises(DomainError, match=r"expected log_snr >= log_snr\(1\), got -10.1.* \(SCH-10\)$"):
@@ -389,7 +389,7 @@ def test_the_slope_of_the_inverse_is_one_over_the_slope(schedule: LinearSchedule
     assert not ends.isnan().any()
 
 
-def test_the_schedules_are_of_the_protocols_that_others_ask_for() -> None:
+def test_schedules_implement_the_protocols() -> None:
     """Schedules satisfy NoiseProcess, and the certified quantities are the public methods."""
     for protocol in (NoiseProcess, Schedule):
         assert all(isinstance(q, protocol) for q in SCHEDULES)

@@ -88,14 +88,14 @@ def test_eager_on_the_cpu_a_bad_value_is_named() -> None:
         _positive(parameter)
 
 
-def test_what_is_quoted_may_be_another_value_than_what_is_masked() -> None:
+def test_the_error_quotes_the_value_given_as_got() -> None:
     """An index holds no NaN: what is computed from it is masked, and the index is quoted."""
     k = torch.tensor([1, -2])
     with pytest.raises(DomainError, match=r"expected k >= 0, got -2.* \(DIS-1\)$"):
         within("DIS-1", "k >= 0", k.double().exp(), k >= 0, got=k)
 
 
-def test_of_nothing_nothing_is_outside() -> None:
+def test_an_empty_tensor_is_inside() -> None:
     """An empty batch passes."""
     assert _positive(torch.ones(0)).shape == (0,)
 
@@ -109,7 +109,7 @@ _TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor],
 
 
 @pytest.mark.parametrize("name", _TRANSFORMS)
-def test_where_nobody_can_raise_a_bad_value_is_nan(name: str) -> None:
+def test_a_bad_value_is_nan_where_raising_is_impossible(name: str) -> None:
     """Under a transform a value outside gives NaN, never a plausible number; the others are as they were."""
     got = _TRANSFORMS[name](_positive)(torch.tensor([1.0, -2.0, 3.0]))
     assert torch.equal(got.isnan(), torch.tensor([False, True, False]))
@@ -124,7 +124,7 @@ def test_under_compile_a_bad_value_is_nan() -> None:
     assert torch.equal(got.isnan(), torch.tensor([False, True]))
 
 
-def test_a_tensor_without_values_is_not_looked_at() -> None:
+def test_a_tensor_without_values_is_not_read() -> None:
     """On the meta device and in fake mode (accelerators take the same way) shapes flow, and nothing raises."""
     assert _positive(torch.ones(3, device="meta")).shape == (3,)
     with FakeTensorMode():

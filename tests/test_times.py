@@ -1,4 +1,4 @@
-"""refdiff.times: ranges, strata, weights and the resampler."""
+"""refdiff.times and refdiff.positions: ranges, strata, weights, the resampler, and grids."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refdiff import times as module
+from refdiff import positions as module
 from refdiff.errors import ConfigError, DomainError
-from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified, Uniform
+from refdiff.positions import Importance, PositionSampler, SecondMoment, Stratified, UniformPositions
+from refdiff.times import Continuous, Discrete, TimeSampler
 
-SAMPLERS: list[Sampler] = [
-    Uniform(),
+SAMPLERS: list[PositionSampler] = [
+    UniformPositions(),
     Stratified(),
     Importance.of(lambda u: 0.1 + u),
     Importance(torch.tensor([1.0, 5.0, 2.0]), base=Stratified()),
@@ -86,7 +87,7 @@ def test_no_level_leaves_its_stratum(monkeypatch: pytest.MonkeyPatch, u: float) 
             assert torch.equal(Discrete(steps=n, sampler=Stratified())(n)[0].sort().values, torch.arange(1, n + 1))
 
 
-def test_the_stratum_is_told_by_exact_numbers() -> None:
+def test_the_oracle_of_strata_agrees_with_fractions() -> None:
     """TIM-3: what the test above asks agrees with fractions, one number to either side of each end."""
     for n in (1, 3, 49, 98, 103, 1999):
         for i in range(0, n, 7):
@@ -152,7 +153,7 @@ def _naive(losses: list[tuple[float, float]], cells: int, history: int) -> list[
         st.lists(st.tuples(st.floats(0.0, 0.999), st.floats(0.0, 9.0)), min_size=1, max_size=30), min_size=1, max_size=6
     )
 )
-def test_resampler_remembers_the_last(batches: list[list[tuple[float, float]]]) -> None:
+def test_resampler_stores_the_last_losses_of_each_cell(batches: list[list[tuple[float, float]]]) -> None:
     """TIM-6: updates in batches remember what updates one by one do, also where a batch meets a cell often."""
     sampler = SecondMoment(4, history=3)
     for batch in batches:
@@ -168,7 +169,7 @@ def test_resampler_remembers_the_last(batches: list[list[tuple[float, float]]]) 
         assert sampler.masses.tolist() == [0.25] * 4
 
 
-def test_resampler_adapts_and_comes_back() -> None:
+def test_resampler_adapts_and_its_state_can_be_loaded() -> None:
     """TIM-6: a sampler that logs but never adapts, or is lost at a checkpoint, draws otherwise than this one."""
     sampler = SecondMoment(10)
     positions = torch.arange(10).repeat(10) / 10 + 0.05
@@ -211,7 +212,7 @@ ZEROS, ONES = torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.
         ({"losses": ZEROS, "counts": -ONES}, "a state whose counts are 0 or more, got .*-1"),
     ],
 )
-def test_a_state_that_is_none_is_refused(state: dict[str, Any], says: str) -> None:
+def test_an_invalid_state_is_refused_and_changes_nothing(state: dict[str, Any], says: str) -> None:
     """TIM-6: sizes, dtypes and values are those that a `state_dict` has; one that is refused changes nothing."""
     sampler, before = _filled(), _filled().state_dict()
     with pytest.raises(ConfigError, match=rf"expected {says}.* \(TIM-6\)$"):
@@ -304,8 +305,53 @@ def test_generator_decides_everything() -> None:
         assert not torch.equal(first, third)
 
 
-def test_what_is_refused() -> None:
-    """Empty ranges, empty chains, no times, masses that are not positive, losses that are not finite."""
+TIMES: list[TimeSampler] = [Continuous(t_min=0.1, t_max=0.9, dtype=torch.float64), Discrete(steps=7)]
+
+
+@pytest.mark.parametrize("times", TIMES)
+def test_times_at_positions_invert_positions_of_times(times: TimeSampler) -> None:
+    """TIM-1: `at` inverts `position`, in any shape; positions outside [0, 1) are refused."""
+    drawn, _ = times(1000, generator=seeded())
+    again = times.at(times.position(drawn).reshape(10, 100)).flatten()
+    assert again.dtype == drawn.dtype
+    torch.testing.assert_close(again, drawn, rtol=2.0**-50 if drawn.is_floating_point() else 0.0, atol=0.0)
+    for bad in (-1e-9, 1.0, nan):
+        with pytest.raises(DomainError, match=r"^expected a position in \[0, 1\), got .* \(TIM-1\)$"):
+            times.at(torch.tensor([0.5, bad], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_last_is_the_largest_time(dtype: torch.dtype) -> None:
+    """TIM-1: the time at the last position, the largest number of the dtype below t_max; N for a chain."""
+    end = torch.tensor(ENDS[-1], dtype=torch.float64)
+    for t_max in (0.3, 0.75, 1.0):
+        times = Continuous(t_max=t_max, dtype=dtype)
+        assert times.last.dtype == dtype
+        assert times.at(end) == times.last
+        assert float(times.last) < t_max <= float(times.last.double()) * (1.0 + torch.finfo(dtype).eps)
+    assert Discrete(steps=7).at(end) == Discrete(steps=7).last == 7
+
+
+def test_times_fall_to_zero_or_to_their_start() -> None:
+    """SMP-6: n + 1 times, evenly spaced but for a last one moved to 0; distinct indices of a chain."""
+    times = Continuous(t_min=0.25, t_max=0.75)
+    assert times.falling(2) == [0.75, 0.5, 0.0]
+    assert times.falling(2, to_zero=False) == [0.75, 0.5, 0.25]
+    chain = Discrete(steps=10)
+    assert chain.falling(4) == [10, 8, 5, 3, 0]
+    assert chain.falling(4, to_zero=False) == [10, 8, 5, 3, 1]
+    assert chain.falling(100) == list(range(10, -1, -1))
+
+
+@pytest.mark.parametrize("kind", [Continuous, Discrete])
+def test_times_lie_on_the_device_given(kind: Any) -> None:
+    """TIM-1: times, weights and the last time, whatever the device of the generator."""
+    times = kind(device=torch.device("meta"), **({"steps": 5} if kind is Discrete else {}))
+    assert {x.device.type for x in (*times(4, generator=seeded()), times.last)} == {"meta"}
+
+
+def test_empty_ranges_and_counts_are_refused() -> None:
+    """TIM-1: ranges without a number of the dtype, chains of no step, and draws of no time."""
     for ends in ((0.5, 0.5), (0.7, 0.3), (-0.1, 1.0), (0.0, 1.5)):
         with pytest.raises(DomainError, match=r"expected 0 <= t_min < t_max <= 1.* \(TIM-1\)$"):
             Continuous(t_min=ends[0], t_max=ends[1])
@@ -315,6 +361,13 @@ def test_what_is_refused() -> None:
         Continuous()(0)
     with pytest.raises(DomainError, match=r"expected N >= 1.* \(TIM-1\)$"):
         Discrete(steps=0)
+    for times in TIMES:
+        with pytest.raises(DomainError, match=r"expected n >= 1.* \(TIM-1\)$"):
+            times.falling(0)
+
+
+def test_masses_without_a_weight_are_refused() -> None:
+    """TIM-5: masses that are not positive and finite, too small beside the largest, or none."""
     for masses in ([1.0, 0.0], [1.0, -1.0], [float("nan")], [float("inf")]):
         with pytest.raises(DomainError, match=r"expected masses in.* \(TIM-5\)$"):
             Importance(torch.tensor(masses))
@@ -322,6 +375,10 @@ def test_what_is_refused() -> None:
         Importance(torch.tensor([1e200, 1e-200], dtype=torch.float64))
     with pytest.raises(DomainError, match=r"expected masses of shape.* \(TIM-5\)$"):
         Importance(torch.ones(0))
+
+
+def test_losses_and_sizes_of_the_resampler_are_checked() -> None:
+    """TIM-6: losses that are not finite or negative, positions outside [0, 1), and sizes below 1."""
     sampler = SecondMoment(4)
     for positions, losses in (([0.5], [float("nan")]), ([0.5], [-1.0]), ([1.0], [1.0])):
         with pytest.raises(DomainError, match=r"\(TIM-6\)$"):

@@ -75,7 +75,7 @@ def test_far_levels_keep_their_digits() -> None:
     assert torch.isfinite(slope).all()
 
 
-def test_what_is_refused() -> None:
+def test_arguments_outside_the_domain_are_refused() -> None:
     """S = 0, std = 0, data outside [-1, 1], fewer than two levels: one sentence each."""
     x = torch.zeros(1, 2)
     with pytest.raises(DomainError, match=r"expected s > 0.* \(LOS-14\)$"):

@@ -18,14 +18,19 @@ from refdiff import CosineSchedule, DiscreteChain, LinearSchedule, convert, marg
 from refdiff.conformance.clauses import clauses, spec_folder
 from refdiff.errors import RefdiffError
 from refdiff.loss import Objective
-from refdiff.sampling import ddim_step, ddpm_step, em_step, ode_step
-from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform
+from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight
 from validation.vectors.__main__ import FILES, broken, main
 
 FOLDER = spec_folder() / "vectors"
 Vector: TypeAlias = dict[str, Any]
 Answer: TypeAlias = Callable[[Any, str, dict[str, Any]], float]
-WEIGHTS = {"uniform": Uniform(), "inverse_snr": InverseSNR(), "min_snr": MinSNR(), "likelihood": Likelihood()}
+WEIGHTS = {
+    "uniform": UniformWeight(),
+    "inverse_snr": InverseSNR(),
+    "min_snr": MinSNR(),
+    "likelihood": LikelihoodWeight(),
+}
 
 
 def loaded() -> Iterator[tuple[dict[str, Any], Vector]]:
@@ -74,11 +79,11 @@ def answer(written: dict[str, Any], call: str, inputs: dict[str, Any], dtype: to
         case "drift":
             found = sde.drift(process, given["x"], t)
         case "diffusion":
-            found = sde.diffusion(process, t)
+            found = sde.diffusion_coefficient(process, t)
         case "reverse_drift":
             found = sde.reverse_drift(process, given["x"], given["score"], t)
         case "flow":
-            found = sde.flow(process, given["x"], given["score"], t)
+            found = sde.probability_flow(process, given["x"], given["score"], t)
         case "weight":
             found = _weight(inputs["weight"]).of(process, t, inputs["prediction"])
         case "loss":
@@ -192,7 +197,7 @@ def failing_flags(consumer: Answer) -> set[str]:
     return found
 
 
-def test_right_and_weak_consumer_meets_must() -> None:
+def test_an_inaccurate_consumer_meets_must() -> None:
     """sqrt(1 - exp(.)) in float32 is right: it meets the MUST tier of every vector."""
     assert failing_flags(_naive(np.sqrt, -1.0, 0)) == set()
 

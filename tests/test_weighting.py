@@ -14,15 +14,17 @@ from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import CosineSchedule, LinearSchedule
-from refdiff.weighting import Custom, InverseSNR, Likelihood, MinSNR, Uniform, Weight
+from refdiff.weighting import CustomWeight, InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
 INSIDE = st.floats(2.0**-20, 0.999)
-WEIGHTS: tuple[Weight, ...] = (InverseSNR(), InverseSNR(clip=7.0), MinSNR(), MinSNR(gamma=0.5), Likelihood())
+WEIGHTS: tuple[Weight, ...] = (InverseSNR(), InverseSNR(clip=7.0), MinSNR(), MinSNR(gamma=0.5), LikelihoodWeight())
 
 
 @given(t=INSIDE, weight=st.sampled_from(WEIGHTS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
-def test_one_weight_has_four_faces(t: float, weight: Weight, schedule: LinearSchedule | CosineSchedule) -> None:
+def test_a_weight_gives_one_loss_in_all_four_predictions(
+    t: float, weight: Weight, schedule: LinearSchedule | CosineSchedule
+) -> None:
     """LOS-5: w_eps = w_x0/SNR, w_v = w_x0/(SNR + 1), w_s = sigma^2 w_eps, within 16 roundings."""
     at = torch.tensor([t], dtype=torch.float64)
     eps, x_0, v, score = (weight.of(schedule, at, p) for p in PREDICTIONS)
@@ -33,11 +35,11 @@ def test_one_weight_has_four_faces(t: float, weight: Weight, schedule: LinearSch
 
 
 @given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
-def test_custom_weight_carries_over(t: float, on: Parameterization, to: Parameterization) -> None:
+def test_custom_weight_converts_to_other_predictions(t: float, on: Parameterization, to: Parameterization) -> None:
     """LOS-5: a weight of one's own on one prediction, seen from another and stated there, is itself."""
     schedule, at = LinearSchedule(), torch.tensor([t], dtype=torch.float64)
-    first = Custom(function=lambda t: 1.0 + t, on=on)
-    second = Custom(function=lambda t: first.of(schedule, t, to), on=to)
+    first = CustomWeight(function=lambda t: 1.0 + t, on=on)
+    second = CustomWeight(function=lambda t: first.of(schedule, t, to), on=to)
     for prediction in PREDICTIONS:
         got, want = second.of(schedule, at, prediction), first.of(schedule, at, prediction)
         torch.testing.assert_close(got, want, rtol=2.0**-48, atol=0.0)
@@ -47,7 +49,7 @@ NAMED: dict[str, Weight] = {
     "inverse": InverseSNR(),
     "clipped": InverseSNR(clip=7.0),
     "min": MinSNR(),
-    "likelihood": Likelihood(),
+    "likelihood": LikelihoodWeight(),
 }
 ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
     ("inverse", "eps"): (0.0, inf),
@@ -74,19 +76,19 @@ def test_limits_at_the_ends(name: str, prediction: Parameterization) -> None:
 def test_likelihood_where_the_rate_starts_at_zero() -> None:
     """LOS-10: beta(0) = 0 = sigma(0): the limit on eps is infinite, not NaN; on score it is 0."""
     schedule, zero = LinearSchedule(beta_min=0.0, beta_max=12.0), torch.zeros(1)
-    assert Likelihood().of(schedule, zero, "eps").tolist() == [inf]
-    assert Likelihood().of(schedule, zero, "score").tolist() == [0.0]
+    assert LikelihoodWeight().of(schedule, zero, "eps").tolist() == [inf]
+    assert LikelihoodWeight().of(schedule, zero, "score").tolist() == [0.0]
 
 
 def test_chain_and_shapes() -> None:
     """A weight takes indices of any shape; uniform is 1 for every prediction."""
     chain, k = DiscreteChain.linear(100), torch.tensor([[1, 50], [99, 100]])
     for prediction in PREDICTIONS:
-        assert Uniform().of(chain, k, prediction).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+        assert UniformWeight().of(chain, k, prediction).tolist() == [[1.0, 1.0], [1.0, 1.0]]
         assert MinSNR().of(chain, k, prediction).shape == (2, 2)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_parameters_of_weights_are_refused() -> None:
     """Clips and gammas out of range, a chain's likelihood, weights of another shape: one sentence each."""
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(DomainError, match=r"expected clip > 0.* \(LOS-7\)$"):
@@ -95,6 +97,6 @@ def test_what_is_refused() -> None:
         with pytest.raises(DomainError, match=r"expected gamma in.* \(LOS-8\)$"):
             MinSNR(gamma=wrong)
     with pytest.raises(DomainError, match=r"expected a schedule.* \(LOS-10\)$"):
-        Likelihood().of(DiscreteChain.linear(100), torch.tensor([1]), "eps")
+        LikelihoodWeight().of(DiscreteChain.linear(100), torch.tensor([1]), "eps")
     with pytest.raises(DomainError, match=r"expected weights of the shape of t.* \(LOS-5\)$"):
-        Custom(function=lambda t: torch.ones(2, 2)).of(LinearSchedule(), torch.ones(2), "eps")
+        CustomWeight(function=lambda t: torch.ones(2, 2)).of(LinearSchedule(), torch.ones(2), "eps")

@@ -30,16 +30,17 @@ from refdiff.conformance.interface import (
     Unsupported,
     Weighting,
 )
-from refdiff.ema import average
+from refdiff.ema import average_weights
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
-from refdiff.sampling import ddim_step, ddpm_step, em_step, ode_step
+from refdiff.positions import Stratified
 from refdiff.schedule import CosineSchedule, LinearSchedule
-from refdiff.sde import diffusion, drift
-from refdiff.times import Continuous, Discrete, Stratified
+from refdiff.sde import diffusion_coefficient, drift
+from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
+from refdiff.times import Continuous, Discrete
 from refdiff.training.fit import fit
-from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 _TORCH: dict[DType, torch.dtype] = {
     "float16": torch.float16,
@@ -49,10 +50,10 @@ _TORCH: dict[DType, torch.dtype] = {
 }
 
 _WEIGHTS: dict[Weighting, Weight] = {
-    "uniform": Uniform(),
+    "uniform": UniformWeight(),
     "inverse_snr": InverseSNR(),
     "min_snr": MinSNR(),
-    "likelihood": Likelihood(),
+    "likelihood": LikelihoodWeight(),
 }
 
 
@@ -126,7 +127,7 @@ class _Built:
         return self._array(drift(self._schedule(), self._tensor(x), self._tensor(t)))
 
     def diffusion(self, t: Times) -> Array:
-        return self._array(diffusion(self._schedule(), self._tensor(t)))
+        return self._array(diffusion_coefficient(self._schedule(), self._tensor(t)))
 
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
@@ -169,7 +170,7 @@ class _Built:
     def ema(self, decay: float, history: Array) -> Array:
         weights = self._tensor(history)
         model = nn.ParameterList([weights[0].clone()])
-        averaged = average(model, decay=decay, warm_up=False)
+        averaged = average_weights(model, decay=decay, warm_up=False)
         rows = []
         for row in weights:
             model[0].data.copy_(row)

@@ -19,10 +19,18 @@ from refdiff.tensors import Time
 
 @final
 class TimeEmbedding(nn.Module):
-    """Maps times (batch,) to (batch, channels), float32."""
+    """Sinusoidal embedding of scaled time (NET-1): maps times (batch,) to (batch, channels), float32."""
 
     def __init__(self, channels: int, *, scale: float = 1000.0) -> None:
-        """Set the even number of channels and the factor on time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
+        """Set the sizes.
+
+        Args:
+            channels: Number of features, even and at least 2.
+            scale: Factor c on time: 1000 for t in [0, 1], 1000/N for k in 1..N.
+
+        Raises:
+            DomainError: channels is odd or below 2, or scale is outside (0, inf).
+        """
         super().__init__()
         if channels < 2 or channels % 2:
             raise DomainError("NET-1", "an even number of channels, at least 2", channels)
@@ -31,7 +39,14 @@ class TimeEmbedding(nn.Module):
         self.channels, self.scale = channels, scale
 
     def forward(self, t: Time) -> Tensor:
-        """Return the embedding, (batch, channels). Phases are float64: bfloat16 has only 506 of 1000 indices."""
+        """Return the embedding; phases are float64, as bfloat16 has only 506 of 1000 indices.
+
+        Args:
+            t: Times or indices, (batch,).
+
+        Returns:
+            Features, (batch, channels), float32.
+        """
         half = self.channels // 2
         # Not a buffer, which `module.half()` would round. A single frequency is the slowest, unique for every time.
         powers = torch.linspace(0.0 if half > 1 else 4.0, 4.0, half, dtype=torch.float64, device=t.device)

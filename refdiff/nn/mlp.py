@@ -31,10 +31,16 @@ class Layers:
 
 @final
 class MLP(nn.Module):
-    """Maps (batch, *event) and times (batch,) to the shape of the first; 0 before training (NET-3)."""
+    """Multilayer perceptron: maps (batch, *event) and times (batch,) to (batch, *event); 0 before training (NET-3)."""
 
     def __init__(self, event: tuple[int, ...], layers: Layers | None = None, *, time_scale: float = 1.0) -> None:
-        """Set the shape of one example and the factor that scales time to [0, 1]: 1, or 1/N for k in 1..N."""
+        """Build the layers.
+
+        Args:
+            event: Shape of one example.
+            layers: Sizes of the layers.
+            time_scale: Factor that scales time to [0, 1]: 1, or 1/N for k in 1..N.
+        """
         super().__init__()
         plan = layers or Layers()
         self.event, self.time_scale, size = torch.Size(event), time_scale, prod(event)
@@ -47,7 +53,18 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*inner, last)
 
     def forward(self, x: Data, t: Time) -> Tensor:
-        """Return the prediction, shaped as x. Raises DomainError (NET-2) for examples of another shape."""
+        """Return the prediction.
+
+        Args:
+            x: Examples, (batch, *event).
+            t: Times or indices, (batch,).
+
+        Returns:
+            Predictions, shaped as x.
+
+        Raises:
+            DomainError: Examples have another shape (NET-2).
+        """
         if x.shape[1:] != self.event:
             raise DomainError("NET-2", f"examples of shape {tuple(self.event)}", tuple(x.shape[1:]))
         # Plain time suffices for smooth dependence on it; sinusoids of scaled time would add fine resolution.

@@ -60,10 +60,22 @@ class Architecture:
 
 @final
 class UNet(nn.Module):
-    """Maps (batch, channels, height, width) and times (batch,) to the shape of the first; 0 before training (NET-3)."""
+    """U-Net: maps images (batch, channels, height, width) and times (batch,) to the shape of the first (NET-2).
+
+    Its output is 0 before training (NET-3).
+    """
 
     def __init__(self, channels: int, architecture: Architecture | None = None, *, time_scale: float = 1000.0) -> None:
-        """Set the channels of an image and the factor on time: 1000 for t in [0, 1], 1000/N for k in 1..N."""
+        """Build the levels.
+
+        Args:
+            channels: Channels of an image.
+            architecture: Sizes and options.
+            time_scale: Factor on time: 1000 for t in [0, 1], 1000/N for k in 1..N.
+
+        Raises:
+            DomainError: channels < 1.
+        """
         super().__init__()
         if channels < 1:
             raise DomainError("NET-2", "images of at least 1 channel", channels)
@@ -94,7 +106,18 @@ class UNet(nn.Module):
         )
 
     def forward(self, x: Data, t: Time) -> Tensor:
-        """Return the prediction, shaped as x. Raises DomainError (NET-2) unless sides are divisible by 2^levels."""
+        """Return the prediction.
+
+        Args:
+            x: Images, (batch, channels, height, width), sides divisible by 2^levels.
+            t: Times or indices, (batch,).
+
+        Returns:
+            Predictions, shaped as x.
+
+        Raises:
+            DomainError: Other shapes (NET-2).
+        """
         self._check(x, t)
         embedding = self.time(self.embed(t).to(self.enter.weight.dtype))
         x = self.enter(x)

@@ -15,15 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Objective
 from refdiff.nn import MLP, UNet
-from refdiff.sampling import Rule
+from refdiff.positions import Importance, PositionSampler, SecondMoment, Stratified, UniformPositions
 from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
-from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified
-from refdiff.times import Uniform as UniformTimes
+from refdiff.times import Continuous, Discrete, TimeSampler
 from refdiff.training import config
 from refdiff.training.config import Config
-from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
-
-Times = Continuous | Discrete
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
 
 def process(how: config.Process) -> NoiseProcess:
@@ -52,28 +49,28 @@ def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
 def _weight(how: config.Goal) -> Weight:
     match how.weight:
         case "uniform":
-            return Uniform()
+            return UniformWeight()
         case "inverse_snr":
             return InverseSNR(clip=how.clip)
         case "min_snr":
             return MinSNR(gamma=how.gamma)
         case "likelihood":
-            return Likelihood()
+            return LikelihoodWeight()
         case _:
             assert_never(how.weight)
 
 
-def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
+def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> TimeSampler:
     """Return the distribution of training times."""
     if isinstance(noise, DiscreteChain):
         return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
     return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
 
 
-def _sampler(how: config.Times, cells: int) -> Sampler:
+def _sampler(how: config.Times, cells: int) -> PositionSampler:
     match how.sampler:
         case "uniform":
-            return UniformTimes()
+            return UniformPositions()
         case "stratified":
             return Stratified()
         case "importance":
@@ -82,15 +79,6 @@ def _sampler(how: config.Times, cells: int) -> Sampler:
             return SecondMoment(cells=cells, history=how.history)
         case _:
             assert_never(how.sampler)
-
-
-def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
-    """Return the decreasing times of `walk` sampling steps, from the last training time to 0 (rk4: to t_min)."""
-    if isinstance(drawn, Discrete):
-        return [*sorted({-(-drawn.steps * i // walk) for i in range(1, walk + 1)}, reverse=True), 0]
-    step = (drawn.t_max - drawn.t_min) / walk
-    falling = [drawn.t_max - step * i for i in range(walk)]
-    return [*falling, drawn.t_min if rule == "rk4" else 0.0]
 
 
 def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:

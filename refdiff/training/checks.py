@@ -21,9 +21,8 @@ from refdiff.loss import Objective
 from refdiff.marginal import marginal
 from refdiff.nn import TimeEmbedding
 from refdiff.tensors import Data
-from refdiff.times import Continuous, Discrete
+from refdiff.times import TimeSampler
 from refdiff.training import build
-from refdiff.training.floor import at
 
 KL_PER_FEATURE = 0.01
 """Largest KL divergence of x_t at the last time from N(0, I), nats per feature; the default linear has 2.2e-5."""
@@ -37,7 +36,7 @@ ROUNDS = 64
 """Times per example in the trivial loss: with one, 64 examples estimate 103 where inverse_snr on eps has 411."""
 
 
-def before(model: nn.Module, objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
+def before(model: nn.Module, objective: Objective, times: TimeSampler, examples: Data) -> Iterator[str]:
     """Yield the findings before the first step; examples: a small batch on the model's device."""
     yield from _noise(objective, times, examples)
     yield from _embedding(model, times, examples.device)
@@ -53,7 +52,7 @@ def stuck(loss: float, trivial: float, step: int) -> Iterator[str]:
         )
 
 
-def trivial(objective: Objective, times: Continuous | Discrete, examples: Data) -> float:
+def trivial(objective: Objective, times: TimeSampler, examples: Data) -> float:
     """Return the mean loss of predicting 0, as before training."""
     drawn, losses = torch.Generator(examples.device).manual_seed(0), []
     for i in range(ROUNDS):
@@ -63,11 +62,8 @@ def trivial(objective: Objective, times: Continuous | Discrete, examples: Data) 
     return float(torch.stack(losses).mean())
 
 
-def _noise(objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
-    last = (
-        torch.tensor([times.steps]) if isinstance(times, Discrete) else torch.tensor([times.t_max], dtype=torch.float64)
-    )
-    alpha_bar = float(marginal(objective.process, last).alpha) ** 2
+def _noise(objective: Objective, times: TimeSampler, examples: Data) -> Iterator[str]:
+    alpha_bar = float(marginal(objective.process, times.last).alpha) ** 2
     # KL(N(alpha x_0, sigma^2) | N(0, 1)) = (alpha_bar x_0^2 - alpha_bar - log(1 - alpha_bar))/2, averaged over x_0.
     square = float(examples.double().square().mean())
     divergence = 0.5 * (alpha_bar * (square - 1.0) - float(torch.log1p(torch.tensor(-alpha_bar, dtype=torch.float64))))
@@ -78,8 +74,8 @@ def _noise(objective: Objective, times: Continuous | Discrete, examples: Data) -
         )
 
 
-def _embedding(model: nn.Module, times: Continuous | Discrete, device: torch.device) -> Iterator[str]:
-    everywhere = at(times, (torch.arange(256, dtype=torch.float64) + 0.5) / 256).to(device)
+def _embedding(model: nn.Module, times: TimeSampler, device: torch.device) -> Iterator[str]:
+    everywhere = times.at((torch.arange(256, dtype=torch.float64) + 0.5) / 256).to(device)
     for name, part in model.named_modules():
         if isinstance(part, TimeEmbedding):
             moves = float(part(everywhere).std(0).mean())
@@ -90,7 +86,7 @@ def _embedding(model: nn.Module, times: Continuous | Discrete, device: torch.dev
                 )
 
 
-def _gradients(model: nn.Module, objective: Objective, times: Continuous | Discrete, examples: Data) -> Iterator[str]:
+def _gradients(model: nn.Module, objective: Objective, times: TimeSampler, examples: Data) -> Iterator[str]:
     few = examples[:2]
     # In evaluation mode, so that no dropout mask is drawn and no running mean is updated.
     with build.evaluating(model):
@@ -104,8 +100,8 @@ def _gradients(model: nn.Module, objective: Objective, times: Continuous | Discr
         yield f"parameters without a gradient ({len(without)}): {shown}"
 
 
-def _everywhere(times: Continuous | Discrete, examples: Data, within: float = 0.5) -> Tensor:
+def _everywhere(times: TimeSampler, examples: Data, within: float = 0.5) -> Tensor:
     """Return one time per example, in equal parts of the range; `within` is the position inside each part."""
     n = len(examples)
-    t = at(times, (torch.arange(n, dtype=torch.float64) + within) / n).to(examples.device)
+    t = times.at((torch.arange(n, dtype=torch.float64) + within) / n).to(examples.device)
     return t.to(examples.dtype) if t.is_floating_point() else t

@@ -17,7 +17,8 @@ from typing import Any, Literal, TypeAlias, final
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.nn import Architecture, Layers
 from refdiff.parameterization import Parameterization
-from refdiff.sampling import Rule, checked_rule
+from refdiff.samplers import Rule
+from refdiff.sampling import checked_rule
 from refdiff.training.randomness import USES
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float64"]

@@ -21,7 +21,7 @@ from refdiff.loss import Denoiser, Objective
 from refdiff.marginal import marginal
 from refdiff.parameterization import convert
 from refdiff.tensors import Data, Time
-from refdiff.times import Continuous, Discrete
+from refdiff.times import TimeSampler
 from refdiff.training.data import Examples
 
 DRAWS = 256
@@ -61,7 +61,7 @@ class Optimum:
 
 
 def floor(
-    objective: Objective, examples: Examples, times: Continuous | Discrete, buckets: int, generator: Generator
+    objective: Objective, examples: Examples, times: TimeSampler, buckets: int, generator: Generator
 ) -> Means | None:
     """Return the irreducible loss in equal parts of time, estimated with DRAWS draws each; None if too costly."""
     if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
@@ -74,7 +74,7 @@ def losses(
     objective: Objective,
     denoiser: Denoiser,
     examples: Examples,
-    times: Continuous | Discrete,
+    times: TimeSampler,
     buckets: int,
     generator: Generator,
     *,
@@ -89,7 +89,7 @@ def losses(
     for bucket in range(buckets):
         rows = torch.randint(len(examples), (DRAWS,), generator=generator)
         inside = (torch.arange(DRAWS, dtype=torch.float64) + torch.rand(DRAWS, generator=generator)) / DRAWS
-        t = at(times, (bucket + inside) / buckets)
+        t = times.at((bucket + inside) / buckets)
         eps = torch.randn(DRAWS, *examples.event, generator=generator, dtype=torch.float64)
         x_0, eps = (x.to(like.device, dtype or like.dtype) for x in (examples.take(rows.numpy()), eps))
         t = t.to(x_0.device, x_0.dtype) if t.is_floating_point() else t.to(x_0.device)
@@ -98,10 +98,3 @@ def losses(
         means.loss.append(float(drawn.mean()))
         means.error.append(float(drawn.std()) / DRAWS**0.5)
     return means
-
-
-def at(times: Continuous | Discrete, position: Tensor) -> Time:
-    """Return the times, or indices of a chain, at positions in [0, 1), float64."""
-    if isinstance(times, Discrete):
-        return (position * times.steps).long().clamp(max=times.steps - 1) + 1
-    return times.t_min + (times.t_max - times.t_min) * position

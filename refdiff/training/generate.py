@@ -15,8 +15,10 @@ from torch import nn
 
 from refdiff.errors import ConfigError, DomainError
 from refdiff.loss import Objective
-from refdiff.sampling import Rule, sample
+from refdiff.samplers import Rule, RungeKutta4, Sampler
+from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
+from refdiff.times import TimeSampler
 from refdiff.training import build, checkpoint
 from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
@@ -30,7 +32,7 @@ AT_ONCE = 256
 def samples(
     model: nn.Module,
     objective: Objective,
-    times: build.Times,
+    times: TimeSampler,
     event: tuple[int, ...],
     count: int,
     *,
@@ -40,15 +42,22 @@ def samples(
 ) -> Data:
     """Return `count` samples, (count, *event) in [-1, 1], on the CPU; the model's mode is unchanged."""
     like = next(model.parameters())
-    grid, made = build.grid(times, walk, rule), []
+    sampler, made = sampler_named(rule), []
+    falling = grid(times, walk, sampler)
     with torch.no_grad(), build.evaluating(model):
         for part, first in enumerate(range(0, count, AT_ONCE)):
             size = min(AT_ONCE, count - first)
             drawn = generator(seed, "samples", part, device=like.device)
             x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
-            walked = sample(objective, model, x, grid, rule=rule, generator=drawn)
+            walked = sample(objective, model, x, falling, sampler=sampler, generator=drawn)
             made.append(walked.clamp(-1.0, 1.0).cpu())
     return torch.cat(made)
+
+
+def grid(times: TimeSampler, walk: int, sampler: Sampler) -> list[float] | list[int]:
+    """Return the decreasing times of `walk` sampling steps, from the end of the training times to 0."""
+    # Runge-Kutta needs the score at the end of its last step, which at time 0 divides by sigma = 0.
+    return times.falling(walk, to_zero=not isinstance(sampler, RungeKutta4))
 
 
 @final

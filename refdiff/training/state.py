@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from refdiff.ema import average
-from refdiff.times import SecondMoment
+from refdiff.ema import average_weights
+from refdiff.positions import SecondMoment
+from refdiff.times import TimeSampler
 from refdiff.training import build
-from refdiff.training.build import Times
 from refdiff.training.config import Config
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
@@ -34,7 +34,7 @@ class State:
     """Optimizer, with its moment estimates."""
     scheduler: LRScheduler
     """Learning rate schedule."""
-    times: Times
+    times: TimeSampler
     """Distribution of training times; an adaptive sampler stores losses."""
     step: int = 0
     """Number of optimizer steps done."""
@@ -42,7 +42,7 @@ class State:
     """For early stopping: best Frechet distance, its step, and number of evaluations since."""
 
     @staticmethod
-    def new(how: Config, model: nn.Module, times: Times, world: World) -> State:
+    def new(how: Config, model: nn.Module, times: TimeSampler, world: World) -> State:
         """Return the state before the first step."""
         double = how.machine.precision == "float64"
         form = torch.channels_last if how.machine.channels_last else torch.preserve_format
@@ -51,7 +51,7 @@ class State:
         optimizer = build.optimizer(how.optimizer, model)
         return State(
             model=model,
-            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
+            ema=average_weights(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
             optimizer=optimizer,
             scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
             times=times,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from refdiff.loss import Denoiser, Objective
-from refdiff.times import SecondMoment
+from refdiff.positions import SecondMoment
 from refdiff.training.build import on_device
 from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order

@@ -13,7 +13,6 @@ from refdiff.errors import DomainError
 from refdiff.nn import Architecture, TimeEmbedding, UNet
 from refdiff.parameterization import Parameterization
 from refdiff.training import build, checks, config
-from refdiff.training.floor import at
 
 KINDS = ("linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain")
 WEIGHTS = ("uniform", "inverse_snr", "min_snr", "likelihood")
@@ -137,7 +136,7 @@ def test_the_trivial_loss_sees_the_ends(kind: Any, weight: Any) -> None:
     wanted = quad(density, 1e-3, 0.999, limit=200, epsrel=1e-6)[0] / 0.998
     few = torch.zeros(64, 1, 8, 8, dtype=torch.float64)
     n = 64 * checks.ROUNDS
-    t = at(times, (torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    t = times.at((torch.arange(n, dtype=torch.float64) + 0.5) / n)
     # A mean of 64 squares has variance 2/64, at each of n times.
     scatter = float((objective.weight.of(noise, t, "eps") ** 2 * 2.0 / 64).sum().sqrt()) / n
     assert 5.0 * scatter < 0.3 * wanted

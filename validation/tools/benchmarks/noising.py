@@ -32,7 +32,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from tabulate import tabulate
 
 from refdiff import LinearSchedule, perturb
-from refdiff.times import Continuous, Stratified
+from refdiff.positions import Stratified
+from refdiff.times import Continuous
 
 from .timing import Call, Ratio, asked_for, compare, settle
 
