@@ -26,7 +26,7 @@ from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
 Times = Continuous | Discrete
 
 
-def process(how: config.Process) -> NoiseProcess:
+def process(how: config.ProcessConfig) -> NoiseProcess:
     """Return the noise process."""
     rates = {"beta_min": how.beta_min, "beta_max": how.beta_max}
     match how.kind:
@@ -44,12 +44,12 @@ def process(how: config.Process) -> NoiseProcess:
             assert_never(how.kind)
 
 
-def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
+def objective(how: config.ObjectiveConfig, noise: NoiseProcess) -> Objective:
     """Return the objective with the mean over features, so that losses are of order 1 at any image size."""
     return Objective(process=noise, prediction=how.prediction, weight=_weight(how), features="mean")
 
 
-def _weight(how: config.Goal) -> Weight:
+def _weight(how: config.ObjectiveConfig) -> Weight:
     match how.weight:
         case "uniform":
             return Uniform()
@@ -63,14 +63,14 @@ def _weight(how: config.Goal) -> Weight:
             assert_never(how.weight)
 
 
-def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> Times:
+def times(how: config.TimesConfig, noise: NoiseProcess, dtype: torch.dtype) -> Times:
     """Return the distribution of training times."""
     if isinstance(noise, DiscreteChain):
         return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
     return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
 
 
-def _sampler(how: config.Times, cells: int) -> Sampler:
+def _sampler(how: config.TimesConfig, cells: int) -> Sampler:
     match how.sampler:
         case "uniform":
             return UniformTimes()
@@ -98,31 +98,31 @@ def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Modu
     unit = 1.0 if isinstance(noise, Schedule) else 1.0 / how.process.steps
     if len(event) == 3:
         return UNet(event[0], how.network, time_scale=1000.0 * unit)
-    return MLP(event, how.perceptron, time_scale=unit)
+    return MLP(event, how.mlp, time_scale=unit)
 
 
-def optimizer(how: config.Descent, model: nn.Module) -> Optimizer:
+def optimizer(how: config.OptimizerConfig, model: nn.Module) -> Optimizer:
     """Return the optimizer of all parameters."""
     match how.kind:
         case "adam":
-            return Adam(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps)
+            return Adam(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps)
         case "adamw":
-            return AdamW(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
+            return AdamW(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
         case "sgd":
-            return SGD(model.parameters(), lr=how.rate)
+            return SGD(model.parameters(), lr=how.lr)
         case _:
             assert_never(how.kind)
 
 
-def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
+def scheduler(how: config.OptimizerConfig, steps: int, stepped: Optimizer) -> LambdaLR:
     """Return the learning rate schedule: linear warm-up, then constant, or half a cosine to 0 after the last step."""
 
     def share(step: int) -> float:
-        rise = min(1.0, (step + 1) / (how.warm_up + 1))
-        if how.decay == "constant" or step < how.warm_up:
+        rise = min(1.0, (step + 1) / (how.warmup + 1))
+        if how.lr_schedule == "constant" or step < how.warmup:
             return rise
-        left = max(steps - how.warm_up, 1)
-        return 0.5 * (1.0 + cos(pi * min(step - how.warm_up, left) / left))
+        left = max(steps - how.warmup, 1)
+        return 0.5 * (1.0 + cos(pi * min(step - how.warmup, left) / left))
 
     return LambdaLR(stepped, share)
 

@@ -14,7 +14,7 @@ from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Data, Time
 from refdiff.training import build
-from refdiff.training.config import Average, Batch, Config, Descent, Goal
+from refdiff.training.config import BatchConfig, Config, EMAConfig, ObjectiveConfig, OptimizerConfig
 from refdiff.training.data import Array, Examples, Order
 from refdiff.training.distributed import World, one_thread
 from refdiff.training.randomness import seed_default
@@ -34,10 +34,10 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Den
     how = Config(
         steps=steps,
         seed=seed,
-        objective=Goal(prediction="v"),
-        batch=Batch(size=512, shards=1),
-        optimizer=Descent(kind="adam", rate=1e-2, warm_up=20),
-        ema=Average(decay=0.99),
+        objective=ObjectiveConfig(prediction="v"),
+        batch=BatchConfig(size=512, shards=1),
+        optimizer=OptimizerConfig(kind="adam", lr=1e-2, warmup=20),
+        ema=EMAConfig(decay=0.99),
     )
     examples = Examples(data, np.arange(len(data)), -inf, inf)
     with torch.random.fork_rng(devices=[]):

@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from refdiff.errors import ConfigError
 from refdiff.training import build, checkpoint, checks, generate, quality
-from refdiff.training.config import Config, differences
+from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.floor import floor, losses
 from refdiff.training.generate import Factory
 from refdiff.training.monitor import Monitor, Row
+from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator, seed_default
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
@@ -62,7 +63,7 @@ def train(
     a message of one line, if the run cannot start or continue.
     """
     said = say or _to_stderr
-    with joined(config.machine.device) as world, _repeatable(world.device):
+    with joined(config.runtime.device) as world, _repeatable(world.device):
         run = _Run.prepare(config, out, world, resume, denoiser, features, said if world.first else lambda _: None)
         return run.go()
 
@@ -97,30 +98,30 @@ class _Run:
             )
         world.shards(config.batch.shards)
         _folder(out)
-        if config.machine.channels_last and world.device.type == "cpu":
+        if config.runtime.channels_last and world.device.type == "cpu":
             raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
         noise = build.process(config.process)
         objective = build.objective(config.objective, noise)
-        times = build.times(config.times, noise, DTYPES[config.machine.precision])
-        training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
-        if config.monitor.quality and len(held_out) < 2:
-            need = "at least 2 held-out examples to evaluate samples, or --monitor.quality 0"
+        times = build.times(config.times, noise, DTYPES[config.runtime.precision])
+        training, held_out = split(load(config.data, config.preprocess), config.preprocess.held_out, config.seed)
+        if config.monitor.eval_every and len(held_out) < 2:
+            need = "at least 2 held-out examples to evaluate samples, or --monitor.eval-every 0"
             raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
         model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
         state = State.new(config, model, times, world)
-        few = training.take(slice(0, 64)).to(world.device, DTYPES[config.machine.precision])
+        few = training.take(slice(0, 64)).to(world.device, DTYPES[config.runtime.precision])
         if resume:
             saved, content = checkpoint.newest(out, say)
             _same(saved, config)
             state.load_state_dict(content)
         else:
             _start(config, list(checks.before(state.model, objective, times, few)), say)
-        compiled = torch.compile(state.model) if config.machine.compile else state.model
+        compiled = torch.compile(state.model) if config.runtime.compile else state.model
         assert isinstance(compiled, nn.Module)
         network = world.wrap(compiled)
         order = Order(config.seed, len(training), config.batch.size, config.batch.shards)
         least = None
-        if config.monitor.log:
+        if config.monitor.log_every:
             least = floor(objective, training, times, config.monitor.buckets, generator(config.seed, "floor"))
         monitor = Monitor(out, world, config.monitor.buckets, least, checks.trivial(objective, times, few))
         if resume:
@@ -137,16 +138,22 @@ class _Run:
         with bar, _signals() as caught:
             while state.step < self.config.steps:
                 seen = self.loop.step()
-                if watch.log:
+                if watch.log_every:
                     self.monitor.note(seen)
                 bar.update()
-                if _due(state.step, watch.log) or (watch.log and state.step == self.config.steps):
+                if _due(state.step, watch.log_every) or (watch.log_every and state.step == self.config.steps):
                     said = self._log()
                     if bar.disable:
                         self.say(f"step {state.step} of {self.config.steps}: {said}")
                     bar.set_postfix_str(said)
-                if self.world.first and _due(state.step, watch.samples) and generate.is_image(self.loop.data.event):
-                    self.monitor.picture(f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.shown)))
+                if (
+                    self.world.first
+                    and _due(state.step, watch.picture_every)
+                    and generate.is_image(self.loop.data.event)
+                ):
+                    self.monitor.picture(
+                        f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.picture_samples))
+                    )
                 # Only rank 0 evaluates; all ranks stop together.
                 if self._judging() and self.world.any(self.world.first and self._judge()):
                     end = "stopped early"
@@ -154,7 +161,7 @@ class _Run:
                 if self.world.any(caught() is not None):
                     end = "interrupted"
                     break
-                if _due(state.step, watch.save) and state.step < self.config.steps:
+                if _due(state.step, watch.save_every) and state.step < self.config.steps:
                     self._save()
             self._save()
         if end == "interrupted":
@@ -176,14 +183,14 @@ class _Run:
 
     def _judging(self) -> bool:
         """Return whether samples are to be evaluated after this step."""
-        step, every = self.loop.state.step, self.config.monitor.quality
+        step, every = self.loop.state.step, self.config.monitor.eval_every
         return _due(step, every) or (every > 0 and step == self.config.steps)
 
     def _samples(self, count: int) -> Tensor:
         state, watch, loop = self.loop.state, self.config.monitor, self.loop
         return generate.samples(
             state.ema.module, loop.objective, state.times, loop.data.event, count,
-            seed=self.config.seed, rule=watch.rule, walk=watch.walk,
+            seed=self.config.seed, rule=watch.sampler, walk=watch.sampling_steps,
         )  # fmt: skip
 
     def _judge(self) -> bool:
@@ -191,22 +198,22 @@ class _Run:
         state, watch = self.loop.state, self.config.monitor
         row = self._quality()
         self.monitor.write(row)
-        if row["frechet"] < state.judged["best"]:
-            state.judged = {"best": row["frechet"], "at": state.step, "since": 0}
+        if row["frechet"] < state.early_stopping["best"]:
+            state.early_stopping = {"best": row["frechet"], "at": state.step, "since": 0}
             self._export("best.safetensors", state.ema.module)
         else:
-            state.judged["since"] += 1
-        return bool(watch.patience) and state.judged["since"] >= watch.patience
+            state.early_stopping["since"] += 1
+        return bool(watch.patience) and state.early_stopping["since"] >= watch.patience
 
     def _quality(self) -> Row:
         """Return the quality of samples from the averaged weights, with that of training examples as baseline."""
         watch, loop = self.config.monitor, self.loop
-        unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
+        unseen, made = self.held_out.take(slice(None)), self._samples(watch.eval_samples).float()
         # A random subset: neighbouring rows of a file may be similar, which would bias the baseline.
         drawn = torch.randperm(len(loop.data), generator=generator(self.config.seed, "split", 1))
         known = loop.data.take(drawn[:10_000].numpy())
         if self.yardstick is None:
-            self.yardstick = quality.frechet(known[: watch.judged], unseen, self.features)
+            self.yardstick = quality.frechet(known[: watch.eval_samples], unseen, self.features)
         distance = quality.frechet(made, unseen, self.features)
         return {
             "kind": "quality",
@@ -221,16 +228,16 @@ class _Run:
     def _finish(self) -> None:
         """Write the held-out loss, the final samples and the plot."""
         loop, watch = self.loop, self.config.monitor
-        if watch.log and len(self.held_out):
+        if watch.log_every and len(self.held_out):
             held = losses(
                 loop.objective, loop.state.ema.module, self.held_out, loop.state.times, watch.buckets,
                 generator(self.config.seed, "floor"),
             )  # fmt: skip
             row = {"bucket_loss": held.loss, "bucket_loss_error": held.error}
             self.monitor.write({"kind": "held_out", "step": loop.state.step, **row})
-        if watch.samples and generate.is_image(loop.data.event):
-            self.monitor.picture("samples.png", generate.png(self._samples(watch.shown)))
-        if watch.log:
+        if watch.picture_every and generate.is_image(loop.data.event):
+            self.monitor.picture("samples.png", generate.png(self._samples(watch.picture_samples)))
+        if watch.log_every:
             self.monitor.plot()
 
     def _save(self) -> None:
@@ -269,8 +276,8 @@ def _same(saved: Config, config: Config) -> None:
 
 
 def _start(config: Config, findings: list[str], say: Callable[[str], None]) -> None:
-    if findings and config.monitor.findings == "stop":
-        raise TrainingError(f"TRN-12: {'; '.join(findings)} (use --monitor.findings warn to train anyway)")
+    if findings and config.monitor.on_findings == "stop":
+        raise TrainingError(f"TRN-12: {'; '.join(findings)} (use --monitor.on-findings warn to train anyway)")
     for finding in findings:
         say(f"TRN-12: {finding}")
 

@@ -38,20 +38,20 @@ class State:
     """Distribution of training times; an adaptive sampler stores losses."""
     step: int = 0
     """Number of optimizer steps done."""
-    judged: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
-    """For early stopping: best Frechet distance, its step, and number of evaluations since."""
+    early_stopping: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
+    """Best Frechet distance, its step, and number of evaluations since."""
 
     @staticmethod
     def new(how: Config, model: nn.Module, times: Times, world: World) -> State:
         """Return the state before the first step."""
-        double = how.machine.precision == "float64"
-        form = torch.channels_last if how.machine.channels_last else torch.preserve_format
+        double = how.runtime.precision == "float64"
+        form = torch.channels_last if how.runtime.channels_last else torch.preserve_format
         model = model.to(world.device, torch.float64 if double else None)
         model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch has no type for `to` with only a memory format
         optimizer = build.optimizer(how.optimizer, model)
         return State(
             model=model,
-            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
+            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warmup).eval(),
             optimizer=optimizer,
             scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
             times=times,
@@ -67,7 +67,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "sampler": sampler.state_dict() if isinstance(sampler, SecondMoment) else {},
-            "judged": dict(self.judged),
+            "early_stopping": dict(self.early_stopping),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ class State:
             self.scheduler.load_state_dict(state["scheduler"])
             if isinstance(sampler, SecondMoment):
                 sampler.load_state_dict(state["sampler"])
-            self.step, self.judged = int(state["step"]), dict(state["judged"])
+            self.step, self.early_stopping = int(state["step"]), dict(state["early_stopping"])
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(

@@ -87,7 +87,7 @@ class Loop:
 
     def _clip(self) -> float:
         """Clip the gradient to its largest norm, and return its norm before clipping."""
-        weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.clip
+        weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.max_grad_norm
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if not isfinite(norm):
             raise TrainingError(
@@ -99,9 +99,9 @@ class Loop:
 
     def draw(self, shards: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_0, eps, t and weight of these shards; each shard is drawn independently of the grouping."""
-        batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.machine.precision]
+        batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.runtime.precision]
         rows = np.concatenate([self.order.rows(self.state.step, shard) for shard in shards])
-        x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.machine.channels_last)
+        x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.runtime.channels_last)
         eps, size, drawn = torch.empty_like(x_0), batch.size // batch.shards, []
         for i, shard in enumerate(shards):
             count = self.state.step * batch.shards + shard
@@ -112,12 +112,12 @@ class Loop:
 
     def denoiser(self, shard: int) -> Denoiser:
         """Return the network as a denoiser in the configured precision, with dropout seeded by (seed, step, shard)."""
-        machine, batch = self.config.machine, self.config.batch
+        runtime, batch = self.config.runtime, self.config.batch
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if self.config.network.dropout > 0.0:
                 seed_default(self.config.seed, "dropout", self.state.step * batch.shards + shard)
-            with torch.autocast(x_t.device.type, torch.bfloat16, enabled=machine.precision == "bfloat16"):
+            with torch.autocast(x_t.device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
                 predicted: Tensor = self.network(x_t, t)
             return predicted.to(x_t.dtype)
 
@@ -126,6 +126,6 @@ class Loop:
     def _passes(self) -> list[range]:
         """Return this rank's shards, in passes; with dropout one shard per pass, since each has its own mask."""
         mine = self.world.shards(self.config.batch.shards)
-        count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.passes, len(mine))
+        count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.accumulation, len(mine))
         ends = [len(mine) * i // count for i in range(count + 1)]
         return [mine[a:b] for a, b in pairwise(ends)]

@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from refdiff.training import checkpoint
-from refdiff.training.config import Config, to_mapping
+from refdiff.training.config import Config
 from refdiff.training.errors import CheckpointError
+from refdiff.training.parsing import to_mapping
 
 CONFIG = Config(steps=7)
 
 
 def state(step: int) -> dict[str, Any]:
     """Return a state with a tensor in it."""
-    return {"step": step, "model": {"weight": torch.arange(4.0)}, "judged": {"best": float("inf")}}
+    return {"step": step, "model": {"weight": torch.arange(4.0)}, "early_stopping": {"best": float("inf")}}
 
 
 def saved(out: Path, step: int = 3, keep: int = 9) -> Path:
@@ -134,6 +135,19 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     for name in (*contents, "zip", "folder", "link", "text", "empty", "none"):
         refuses(checkpoint.load, tmp_path / name)
         refuses(checkpoint.weights, tmp_path / name)
+
+
+def test_former_format_is_named(tmp_path: Path) -> None:
+    """TRN-11: a checkpoint and weights of an earlier version are refused by the name of their format."""
+    old = {"format": "refdiff-checkpoint-1", "config": "{}", "state": state(1)}
+    torch.save(old, tmp_path / "old.pt")
+    about = {"format": "refdiff-checkpoint-1", "config": "{}", "event": "[3]", "step": "1"}
+    content = safetensors.torch.save({"a": torch.zeros(2)}, {"refdiff": json.dumps(about)})
+    (tmp_path / "old.safetensors").write_bytes(content)
+    for path, read in (("old.pt", checkpoint.load), ("old.safetensors", checkpoint.weights)):
+        with pytest.raises(CheckpointError, match=r"format refdiff-checkpoint-1 of an earlier version"):
+            read(tmp_path / path)
+        refuses(read, tmp_path / path)
 
 
 HOSTILE = [

@@ -25,7 +25,7 @@ ALL = slice(None)
 
 def loaded(path: Path | str, **how: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return all examples as they are trained on."""
-    return np.asarray(load(str(path), config.Data(**how)).take(ALL).numpy())
+    return np.asarray(load(str(path), config.PreprocessConfig(**how)).take(ALL).numpy())
 
 
 def idx(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
@@ -72,7 +72,7 @@ def test_bytes_scale_exactly_at_both_ends(tmp_path: Path) -> None:
     assert (values[0], values[-1]) == (-1.0, 1.0)
     assert np.array_equal(values, -values[::-1])
     assert (np.diff(values) > 0.0).all()
-    padded = load(str(tmp_path / "a.npy"), config.Data(pad=2))
+    padded = load(str(tmp_path / "a.npy"), config.PreprocessConfig(pad=2))
     assert padded.event == (1, 12, 12)
     assert padded.take(ALL).shape == (4, 1, 12, 12)
     assert torch.equal(padded.take(ALL)[..., :2], torch.full((4, 1, 12, 2), -1.0))
@@ -94,13 +94,13 @@ def test_digits() -> None:
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="Debian's package is not installed")
 def test_fashion_mnist() -> None:
     """TRN-8: 60,000 images."""
-    assert load("fashion-mnist", config.Data(pad=2)).event == (1, 32, 32)
+    assert load("fashion-mnist", config.PreprocessConfig(pad=2)).event == (1, 32, 32)
 
 
 def test_an_array_on_disk_stays_there(tmp_path: Path) -> None:
     """TRN-8: a .npy is mapped, also after the split, and rows are read when asked for."""
     np.save(tmp_path / "a.npy", FLOATS)
-    training, _ = split(load(str(tmp_path / "a.npy"), config.Data()), 1, 0)
+    training, _ = split(load(str(tmp_path / "a.npy"), config.PreprocessConfig()), 1, 0)
     base: Any = training.raw
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
@@ -113,13 +113,13 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     wide = Image.fromarray(BYTES[1].astype(np.uint16) * 257)
     assert wide.mode == "I;16"
     folder = pictures(tmp_path / "grey", a=grey, b=wide, c=grey.convert("LA"))
-    got = load(str(folder), config.Data())
+    got = load(str(folder), config.PreprocessConfig())
     assert got.event == (1, 8, 8)
     assert (np.asarray(got.raw) == BYTES[1]).all()
     colour = Image.merge("RGB", [Image.fromarray(BYTES[i]) for i in range(3)])
     mixed = load(
         str(pictures(tmp_path / "mixed", a=colour, b=colour.convert("RGBA"), c=colour.quantize(), d=grey)),
-        config.Data(),
+        config.PreprocessConfig(),
     )
     assert mixed.event == (3, 8, 8)
     assert (mixed.raw[:2] == BYTES[:3]).all()
@@ -135,9 +135,9 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         c=Image.new("L", (3, 3)),
     )
     (folder / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"^expected images of one size, got .*; set --reading.size \(TRN-8\)$"):
-        load(str(folder), config.Data())
-    assert load(str(folder), config.Data(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
+    with pytest.raises(DataError, match=r"^expected images of one size, got .*; set --preprocess.size \(TRN-8\)$"):
+        load(str(folder), config.PreprocessConfig())
+    assert load(str(folder), config.PreprocessConfig(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple
     """TRN-8: at the end only where 1, 3 or 4 stands there alone; where both could be, the first is."""
     array = np.random.default_rng(0).uniform(-1.0, 1.0, shape)
     np.save(tmp_path / "a.npy", array)
-    got = load(str(tmp_path / "a.npy"), config.Data())
+    got = load(str(tmp_path / "a.npy"), config.PreprocessConfig())
     assert got.event == event
     if event != shape[1:] and len(shape) == 4:
         assert float(got.take(np.array([2]))[0, -1, 1, 2]) == np.float32(array[2, 1, 2, -1])
@@ -160,9 +160,9 @@ def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple
 NAN = FLOATS.copy()
 NAN[1, 0, 3, 3] = np.nan
 REFUSED: dict[str, tuple[Any, str]] = {
-    "unit": ((FLOATS + 1.0) / 2.0, "set --reading.range 0 1"),
-    "binary bytes": (BYTES // 128, "set --reading.range 0 1"),
-    "as bytes": (BYTES.astype(np.float32), "set --reading.range"),
+    "unit": ((FLOATS + 1.0) / 2.0, "set --preprocess.range 0 1"),
+    "binary bytes": (BYTES // 128, "set --preprocess.range 0 1"),
+    "as bytes": (BYTES.astype(np.float32), "set --preprocess.range"),
     "nan": (NAN, "finite"), "infinite": (np.where(np.isnan(NAN), np.inf, NAN), "finite"),
     "constant": (np.full((4, 1, 8, 8), 0.5), "varies"), "none": (np.zeros((0, 1, 8, 8)), "got an array of shape"),
     "empty": (np.zeros((4, 0, 8, 8)), "an array of shape"), "flat": (np.linspace(-1, 1, 9), "an array of shape"),
@@ -178,7 +178,7 @@ def test_arrays_that_are_no_data_are_refused(tmp_path: Path, name: str) -> None:
     array, hint = REFUSED[name]
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$") as caught:
-        load(str(tmp_path / "a.npy"), config.Data())
+        load(str(tmp_path / "a.npy"), config.PreprocessConfig())
     assert hint in str(caught.value)
 
 
@@ -188,7 +188,7 @@ def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", unit)
     assert np.abs(loaded(tmp_path / "a.npy", range=(0.0, 1.0)) - FLOATS).max() <= 2.0**-23
     assert np.array_equal(loaded(tmp_path / "a.npy", range=(-1.0, 1.0)), unit)
-    with pytest.raises(DataError, match=r"set --reading\.range"):
+    with pytest.raises(DataError, match=r"set --preprocess\.range"):
         loaded(tmp_path / "a.npy", range=(0.0, 0.5))
     np.save(tmp_path / "flat.npy", unit[:, 0, 0])
     with pytest.raises(DataError, match="expected images to pad"):
@@ -210,7 +210,7 @@ def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
     def refused(source: Path) -> None:
         with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
-            load(str(source), config.Data())
+            load(str(source), config.PreprocessConfig())
 
     for name in ("two.npz", "text.gz", "array.npz", "vast.idx", "none", "nowhere.npy"):
         refused(tmp_path / name)

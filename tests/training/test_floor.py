@@ -26,8 +26,10 @@ PREDICTIONS = get_args(Parameterization)
 
 def parts(kind: Any, prediction: Any) -> tuple[Any, Any]:
     """Return objective and times."""
-    noise = build.process(config.Process(kind=kind))
-    return build.objective(config.Goal(prediction=prediction), noise), build.times(config.Times(), noise, torch.float64)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    return build.objective(config.ObjectiveConfig(prediction=prediction), noise), build.times(
+        config.TimesConfig(), noise, torch.float64
+    )
 
 
 def examples(n: int = 7) -> Examples:
@@ -114,9 +116,9 @@ def test_losses_of_the_optimum_are_at_the_floor(sampler: str, tmp_path: Path) ->
 
     The mean over the draws, unweighted, is off by over five where the density has a slope.
     """
-    noise = build.process(config.Process())
-    objective = build.objective(config.Goal(prediction="x_0"), noise)
-    drawn = config.Times(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]  # one of its names
+    noise = build.process(config.ProcessConfig())
+    objective = build.objective(config.ObjectiveConfig(prediction="x_0"), noise)
+    drawn = config.TimesConfig(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]  # one of its names
     times, few, buckets = build.times(drawn, noise, torch.float64), examples(), 1
     known = few.take(slice(None)).double()
     optimum, generator = Optimum(objective, known), torch.Generator().manual_seed(0)

@@ -32,9 +32,9 @@ def net(seed: int = 0) -> UNet:
 
 def made(model: nn.Module, count: int, seed: int = 0, rule: Any = "ddim", kind: Any = "cosine") -> Tensor:
     """Return samples of two steps."""
-    noise = build.process(config.Process(kind=kind))
-    times = build.times(config.Times(), noise, torch.float32)
-    objective = build.objective(config.Goal(), noise)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    times = build.times(config.TimesConfig(), noise, torch.float32)
+    objective = build.objective(config.ObjectiveConfig(), noise)
     return samples(model, objective, times, (1, 4, 4), count, seed=seed, rule=rule, walk=2)
 
 

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
 from refdiff.training import build
-from refdiff.training.config import Batch, Config, Machine, Precision, Times
+from refdiff.training.config import BatchConfig, Config, Precision, RuntimeConfig, TimesConfig
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.randomness import Stream, generator, number, seed_default
@@ -28,10 +28,10 @@ COUNTS = st.integers(0, 2**29 - 1)
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 CPU = World(device=torch.device("cpu"))
 TIMES = {
-    "uniform": Times(sampler="uniform"),
-    "stratified": Times(sampler="stratified"),
-    "importance": Times(sampler="importance", masses=(1.0, 2.0, 3.0)),
-    "second_moment": Times(sampler="second_moment", cells=4, history=2),
+    "uniform": TimesConfig(sampler="uniform"),
+    "stratified": TimesConfig(sampler="stratified"),
+    "importance": TimesConfig(sampler="importance", masses=(1.0, 2.0, 3.0)),
+    "second_moment": TimesConfig(sampler="second_moment", cells=4, history=2),
 }
 
 
@@ -145,7 +145,10 @@ def _loop(
 ) -> Loop:
     """Return a loop of batches of 16 over images that are all different."""
     how = Config(
-        seed=seed, batch=Batch(size=16, shards=shards), times=TIMES[times], machine=Machine(precision=precision)
+        seed=seed,
+        batch=BatchConfig(size=16, shards=shards),
+        times=TIMES[times],
+        runtime=RuntimeConfig(precision=precision),
     )
     noise = build.process(how.process)
     raw = np.arange(examples * 4, dtype=np.float32).reshape(examples, 1, 2, 2)

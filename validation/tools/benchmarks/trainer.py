@@ -33,7 +33,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from refdiff.training import build
-from refdiff.training.config import Config, Machine
+from refdiff.training.config import Config, RuntimeConfig
 from refdiff.training.data import Examples, Order, load, split
 from refdiff.training.distributed import World
 from refdiff.training.monitor import Monitor
@@ -48,16 +48,16 @@ BAR = 1.03
 THREADS = (2, 1)
 STEPS = 5
 """Of a round, for each loop."""
-DEFAULT = Config(machine=Machine(device="cpu"))
+DEFAULT = Config(runtime=RuntimeConfig(device="cpu"))
 
 
 def trainer(how: Config, data: Examples, out: Path) -> Step:
     """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
     noise = build.process(how.process)
-    times = build.times(how.times, noise, DTYPES[how.machine.precision])
-    world = World(device=torch.device(how.machine.device))
+    times = build.times(how.times, noise, DTYPES[how.runtime.precision])
+    world = World(device=torch.device(how.runtime.device))
     state = State.new(how, _network(how, data), times, world)
-    network = torch.compile(state.model) if how.machine.compile else state.model
+    network = torch.compile(state.model) if how.runtime.compile else state.model
     assert isinstance(network, torch.nn.Module)
     order = Order(how.seed, len(data), how.batch.size, how.batch.shards)
     loop = Loop(how, world, data, build.objective(how.objective, noise), state, network, order)
@@ -66,7 +66,7 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
     def step() -> Tensor:
         seen = loop.step()
         monitor.note(seen)
-        if state.step % how.monitor.log == 0:
+        if state.step % how.monitor.log_every == 0:
             monitor.write(monitor.summary(state.step, state.optimizer.param_groups[0]["lr"]))
         return seen.loss
 
@@ -108,7 +108,7 @@ def _network(how: Config, data: Examples) -> torch.nn.Module:
 
 def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
     """Return the ratio, and the trainer's steps per second, with so many threads of torch."""
-    data, _ = split(load(how.data, how.reading), how.reading.held_out, how.seed)
+    data, _ = split(load(how.data, how.preprocess), how.preprocess.held_out, how.seed)
     clock = process_time if threads == 1 else perf_counter
     settle()
     before = torch.get_num_threads()
