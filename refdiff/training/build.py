@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Objective
-from refdiff.nn import MLP, UNet
+from refdiff.nn import MLP, Architecture, Layers, UNet
 from refdiff.sampling import Rule
-from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
+from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
 from refdiff.times import Continuous, Discrete, Importance, Sampler, SecondMoment, Stratified
 from refdiff.times import Uniform as UniformTimes
 from refdiff.training import config
-from refdiff.training.config import Config
 from refdiff.weighting import InverseSNR, Likelihood, MinSNR, Uniform, Weight
 
-Times = Continuous | Discrete
+Times: TypeAlias = Continuous | Discrete
+Factory: TypeAlias = Callable[[tuple[int, ...]], nn.Module]
+"""Builds a network from the shape of one example."""
 
 
 def process(how: config.ProcessConfig) -> NoiseProcess:
@@ -93,12 +94,25 @@ def grid(drawn: Times, walk: int, rule: Rule) -> list[float] | list[int]:
     return [*falling, drawn.t_min if rule == "rk4" else 0.0]
 
 
-def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:
+def network(
+    event: tuple[int, ...], noise: NoiseProcess, unet: Architecture | None = None, mlp: Layers | None = None
+) -> nn.Module:
     """Return the U-Net for images (channels, height, width), or the perceptron for examples of another rank."""
-    unit = 1.0 if isinstance(noise, Schedule) else 1.0 / how.process.steps
     if len(event) == 3:
-        return UNet(event[0], how.network, time_scale=1000.0 * unit)
-    return MLP(event, how.mlp, time_scale=unit)
+        return UNet(event[0], unet, time_scale=1000.0 * time_unit(noise))
+    return MLP(event, mlp, time_scale=time_unit(noise))
+
+
+def time_unit(noise: NoiseProcess) -> float:
+    """Return the factor that scales training times to [0, 1]: 1 for a schedule, 1/N for a chain of N steps."""
+    return 1.0 / len(noise.betas) if isinstance(noise, DiscreteChain) else 1.0
+
+
+def place(model: nn.Module, device: torch.device, how: config.RuntimeConfig) -> nn.Module:
+    """Return the model on the device, in the dtype and memory format of the computation."""
+    form = torch.channels_last if how.channels_last else torch.preserve_format
+    model = model.to(device, torch.float64 if how.precision == "float64" else None)
+    return model.to(memory_format=form)  # type: ignore[call-overload, no-any-return]  # torch has no type for `to` with only a memory format
 
 
 def optimizer(how: config.OptimizerConfig, model: nn.Module) -> Optimizer:

@@ -7,7 +7,6 @@ from math import ceil, inf
 import numpy as np
 import torch
 
-from refdiff.chain import DiscreteChain
 from refdiff.loss import Denoiser
 from refdiff.nn import MLP
 from refdiff.parameterization import convert
@@ -15,10 +14,8 @@ from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Data, Time
 from refdiff.training import build
 from refdiff.training.config import BatchConfig, Config, EMAConfig, ObjectiveConfig, OptimizerConfig
-from refdiff.training.data import Array, Examples, Order
+from refdiff.training.data import Array, Examples
 from refdiff.training.distributed import World, one_thread
-from refdiff.training.randomness import seed_default
-from refdiff.training.state import State
 from refdiff.training.step import Loop
 
 PACE = 320
@@ -40,19 +37,17 @@ def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Den
         ema=EMAConfig(decay=0.99),
     )
     examples = Examples(data, np.arange(len(data)), -inf, inf)
-    with torch.random.fork_rng(devices=[]):
-        seed_default(seed, "weights")
-        unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
-        model = MLP(examples.event, time_scale=unit)
-    world = World(device=torch.device("cpu"))
-    times = build.times(how.times, process, torch.float32)
-    state = State.new(how, model, times, world)
-    objective = build.objective(how.objective, process)
-    loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
+    loop = Loop.build(
+        how,
+        examples,
+        world=World(device=torch.device("cpu")),
+        factory=lambda event: MLP(event, time_scale=build.time_unit(process)),
+        process=process,
+    )
     with one_thread():
         for _ in range(steps):
             loop.step()
-    trained = state.ema.module
+    trained = loop.state.ema.module
 
     def denoiser(x_t: Data, t: Time) -> Data:
         with torch.no_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from contextlib import nullcontext
 from math import ceil, sqrt
 from pathlib import Path
@@ -18,11 +17,10 @@ from refdiff.loss import Objective
 from refdiff.sampling import Rule, sample
 from refdiff.tensors import Data
 from refdiff.training import build, checkpoint
+from refdiff.training.build import Factory
 from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
 
-Factory = Callable[[tuple[int, ...]], nn.Module]
-"""Builds a network from the shape of one example."""
 AT_ONCE = 256
 """Samples per batch. Noise is drawn per batch, so another value gives other samples for the same seed."""
 
@@ -70,7 +68,7 @@ class Trained:
         self.times = build.times(read.config.times, noise, torch.float32)
         # On the meta device until the weights are known to fit, as a file may declare a network of any size.
         with nullcontext() if factory else torch.device("meta"):
-            self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
+            self.model = factory(read.event) if factory else build.network(read.event, noise, plan, read.config.mlp)
         try:
             self.model.load_state_dict(read.tensors, assign=factory is None)
         except RuntimeError as error:

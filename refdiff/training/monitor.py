@@ -124,7 +124,7 @@ def plot(rows: list[Row]) -> bytes:
     from matplotlib.figure import Figure  # lazy import: takes half a second, only needed here
 
     trained = [row for row in rows if row["kind"] == "train"]
-    judged = [row for row in rows if row["kind"] == "quality"]
+    judged = [row for row in rows if row["kind"] == "evaluation"]
     figure = Figure(figsize=(11, 7), layout="constrained")
     course, time, slope, quality = figure.subplots(2, 2).ravel()
     steps = [row["step"] for row in trained]
@@ -149,7 +149,7 @@ def plot(rows: list[Row]) -> bytes:
     slope.legend()
     quality.plot([row["step"] for row in judged], [row["frechet"] for row in judged], "o-", label="samples")
     if judged:
-        quality.axhline(judged[-1]["yardstick"], color="grey", ls=":", label="training examples")
+        quality.axhline(judged[-1]["baseline"], color="grey", ls=":", label="training examples")
         quality.legend()
     quality.set(title="Fréchet distance to held-out examples", xlabel="step")
     buffer = io.BytesIO()

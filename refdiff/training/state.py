@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,8 +15,7 @@ from refdiff.ema import average
 from refdiff.times import SecondMoment
 from refdiff.training import build
 from refdiff.training.build import Times
-from refdiff.training.config import Config
-from refdiff.training.distributed import World
+from refdiff.training.config import EMAConfig, OptimizerConfig
 from refdiff.training.errors import CheckpointError
 
 
@@ -42,18 +40,14 @@ class State:
     """Best Frechet distance, its step, and number of evaluations since."""
 
     @staticmethod
-    def new(how: Config, model: nn.Module, times: Times, world: World) -> State:
-        """Return the state before the first step."""
-        double = how.runtime.precision == "float64"
-        form = torch.channels_last if how.runtime.channels_last else torch.preserve_format
-        model = model.to(world.device, torch.float64 if double else None)
-        model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch has no type for `to` with only a memory format
-        optimizer = build.optimizer(how.optimizer, model)
+    def new(model: nn.Module, times: Times, *, optimizer: OptimizerConfig, ema: EMAConfig, steps: int) -> State:
+        """Return the state before the first of `steps` steps."""
+        stepped = build.optimizer(optimizer, model)
         return State(
             model=model,
-            ema=average(model, decay=how.ema.decay, warm_up=how.ema.warmup).eval(),
-            optimizer=optimizer,
-            scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
+            ema=average(model, decay=ema.decay, warm_up=ema.warmup).eval(),
+            optimizer=stepped,
+            scheduler=build.scheduler(optimizer, steps, stepped),
             times=times,
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import isfinite
 from typing import final
@@ -20,13 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from refdiff.loss import Denoiser, Objective
+from refdiff.schedule import NoiseProcess
 from refdiff.times import SecondMoment
-from refdiff.training.build import on_device
+from refdiff.training import build
+from refdiff.training.build import Factory, on_device
 from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.errors import TrainingError
-from refdiff.training.randomness import generator, seed_default
+from refdiff.training.randomness import generator, seed_default, seeded
 from refdiff.training.state import State
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -49,18 +52,58 @@ class Seen:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Loop:
     """Training loop, one optimizer step per call of `step`."""
 
     config: Config
     world: World
     data: Examples
+    """Training examples."""
     objective: Objective
     state: State
-    network: nn.Module
-    """Model, wrapped for data-parallel training and compiled if configured."""
     order: Order
+    """Order of the examples."""
+
+    @staticmethod
+    def build(
+        config: Config,
+        data: Examples,
+        *,
+        world: World,
+        factory: Factory | None = None,
+        process: NoiseProcess | None = None,
+    ) -> Loop:
+        """Return the loop before its first step.
+
+        Args:
+            config: settings.
+            data: training examples.
+            world: the processes that train together, and the device of this one.
+            factory: builds the network from the shape of one example; by default `build.network`.
+            process: noise process; by default that of the config.
+
+        Raises:
+            RefdiffError: the settings do not fit each other or the data.
+        """
+        process = build.process(config.process) if process is None else process
+        times = build.times(config.times, process, DTYPES[config.runtime.precision])
+        with seeded(config.seed, "weights"):
+            made = factory(data.event) if factory else build.network(data.event, process, config.network, config.mlp)
+        model = build.place(made, world.device, config.runtime)
+        state = State.new(model, times, optimizer=config.optimizer, ema=config.ema, steps=config.steps)
+        order = Order(config.seed, len(data), config.batch.size, config.batch.shards)
+        return Loop(config, world, data, build.objective(config.objective, process), state, order)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Model, compiled if configured and wrapped for data-parallel training, at the first use.
+
+        Checks before the first step take gradients of the bare model, and would confuse the wrapper.
+        """
+        compiled = torch.compile(self.state.model) if self.config.runtime.compile else self.state.model
+        assert isinstance(compiled, nn.Module)
+        return self.world.wrap(compiled)
 
     def step(self) -> Seen:
         """Take one optimizer step. Raises TrainingError if the gradient is not finite, before anything is changed."""

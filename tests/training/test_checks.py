@@ -29,7 +29,7 @@ def found(model: nn.Module | None = None, goal: config.ObjectiveConfig | None = 
         build.times(config.TimesConfig(), noise, torch.float32),
     )
     if model is None:
-        model = build.network(config.Config(network=SMALL, process=how), (1, 4, 4), noise)
+        model = build.network((1, 4, 4), noise, SMALL)
     examples = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     return list(checks.before(model, objective, times, examples))
 

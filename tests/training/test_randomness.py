@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
-from refdiff.training import build
 from refdiff.training.config import BatchConfig, Config, Precision, RuntimeConfig, TimesConfig
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.randomness import Stream, generator, number, seed_default
-from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
 from . import runs
@@ -150,13 +148,11 @@ def _loop(
         times=TIMES[times],
         runtime=RuntimeConfig(precision=precision),
     )
-    noise = build.process(how.process)
     raw = np.arange(examples * 4, dtype=np.float32).reshape(examples, 1, 2, 2)
     data = Examples(raw, np.arange(examples), 0.0, float(raw.max()))
-    state = State.new(how, runs.Affine(data.event), build.times(how.times, noise, DTYPES[precision]), CPU)
-    state.step = step
-    order = Order(seed, examples, 16, shards)
-    return Loop(how, CPU, data, build.objective(how.objective, noise), state, state.model, order)
+    built = Loop.build(how, data, world=CPU, factory=runs.Affine)
+    built.state.step = step
+    return built
 
 
 def _bits(drawn: tuple[Tensor, ...]) -> list[bytes]:

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from refdiff.nn import Architecture
+from refdiff.training import checkpoint
 from refdiff.training.config import BatchConfig, Config, RuntimeConfig
 from refdiff.training.data import Examples
 
@@ -109,13 +110,7 @@ def _said(*command: str) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write the record atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    checkpoint.write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

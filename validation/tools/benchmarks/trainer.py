@@ -34,11 +34,11 @@ from torch import Tensor
 
 from refdiff.training import build
 from refdiff.training.config import Config, RuntimeConfig
-from refdiff.training.data import Examples, Order, load, split
+from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World
 from refdiff.training.monitor import Monitor
-from refdiff.training.state import State
-from refdiff.training.step import DTYPES, Loop
+from refdiff.training.randomness import seeded
+from refdiff.training.step import Loop
 
 from .timing import Ratio, asked_for, compare, settle, timed
 
@@ -53,15 +53,8 @@ DEFAULT = Config(runtime=RuntimeConfig(device="cpu"))
 
 def trainer(how: Config, data: Examples, out: Path) -> Step:
     """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
-    noise = build.process(how.process)
-    times = build.times(how.times, noise, DTYPES[how.runtime.precision])
-    world = World(device=torch.device(how.runtime.device))
-    state = State.new(how, _network(how, data), times, world)
-    network = torch.compile(state.model) if how.runtime.compile else state.model
-    assert isinstance(network, torch.nn.Module)
-    order = Order(how.seed, len(data), how.batch.size, how.batch.shards)
-    loop = Loop(how, world, data, build.objective(how.objective, noise), state, network, order)
-    monitor = Monitor(out, world, how.monitor.buckets, None, 1.0)
+    loop = Loop.build(how, data, world=World(device=torch.device(how.runtime.device)))
+    state, monitor = loop.state, Monitor(out, loop.world, how.monitor.buckets, None, 1.0)
 
     def step() -> Tensor:
         seen = loop.step()
@@ -75,7 +68,7 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
 
 def bare(how: Config, data: Examples) -> Step:
     """Return one step of a loop with nothing in it but the algorithm: v of a cosine schedule, uniform times."""
-    model, averaged = _network(how, data), _network(how, data)
+    model, averaged = (_network(how, data) for _ in range(2))
     weights: list[Tensor] = list(model.parameters())
     averages: list[Tensor] = list(averaged.parameters())
     optimizer = build.optimizer(how.optimizer, model)
@@ -101,9 +94,8 @@ def bare(how: Config, data: Examples) -> Step:
 
 def _network(how: Config, data: Examples) -> torch.nn.Module:
     """Return the network of the config, with the same first weights each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(how.seed)
-        return build.network(how, data.event, build.process(how.process))
+    with seeded(how.seed, "weights"):
+        return build.network(data.event, build.process(how.process), how.network, how.mlp)
 
 
 def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
