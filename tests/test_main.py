@@ -33,7 +33,7 @@ def trained(folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
-def test_the_command_line_comes_over_the_table_over_the_defaults(tmp_path: Path) -> None:
+def test_options_override_the_file_and_the_defaults(tmp_path: Path) -> None:
     """TRN-8: a flag, a table and a default, each where nothing stands above it."""
     config = checkpoint.weights(trained(tmp_path, "--seed", "9")).config
     assert (config.seed, config.steps, config.optimizer.lr) == (9, 2, 2e-3)
@@ -43,7 +43,7 @@ def test_the_command_line_comes_over_the_table_over_the_defaults(tmp_path: Path)
     ("cosine", ("em", "ddpm", "ddim", "ode", "rk4")),
     ("linear_chain", ("ddim", "ddpm")),
 ])  # fmt: skip
-def test_samples_by_every_rule(tmp_path: Path, kind: str, rules: tuple[str, ...]) -> None:
+def test_every_sampler_samples(tmp_path: Path, kind: str, rules: tuple[str, ...]) -> None:
     """TRN-11: numbers in [-1, 1] and a picture, from either network of a run and from a file."""
     run = trained(tmp_path, "--process.kind", kind)
     for rule in rules:
@@ -57,7 +57,7 @@ def test_samples_by_every_rule(tmp_path: Path, kind: str, rules: tuple[str, ...]
         assert sorted(path.name for path in out.iterdir()) == ["samples.npy", "samples.png"]
 
 
-def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rk4_on_a_chain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TRN-8: one sentence, and exit status 2."""
     run = trained(tmp_path, "--process.kind", "linear_chain")
     capsys.readouterr()
@@ -77,7 +77,7 @@ def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     "--monitor.sampler ancestral", "--monitor.sampler=euler_maruyama", "--objective.gamma nan",
     "--preprocess.range nan 1", "--preprocess.held-out 1797",
 ])  # fmt: skip
-def test_a_slip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_wrong_options_are_one_error_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: on stderr, with the clause last, no box, no traceback; exit status 2; nothing is left behind."""
     assert main(["train", "--out", str(tmp_path / "run"), *wrong.split()]) == 2
     said = capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_slip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
-def test_an_old_name_of_a_sampler_is_refused_with_the_new(
+def test_former_sampler_names_are_refused_with_the_present_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
 ) -> None:
     """TRN-8: one sentence, from the command line of both commands and from a table of settings."""
@@ -123,7 +123,7 @@ def test_former_options_are_refused_with_the_present_ones(
     "", "train", "train --out x --steps abc", "train --out x --config", "train --out x --lr 1",
     "sample --out x", "sample --checkpoint x --out y --sampler none", "nonsense",
 ])  # fmt: skip
-def test_what_is_no_command_is_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_invalid_commands_are_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: exit status 2 and where to read more, by the name of the program."""
     with pytest.raises(SystemExit) as ended:
         main(wrong.split())
@@ -143,7 +143,7 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert "usage: refdiff" in capsys.readouterr().out
 
 
-def test_weights_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights_are_one_error_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TRN-11: one sentence."""
     assert main(["sample", "--checkpoint", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("refdiff: expected weights exported by refdiff, got ")

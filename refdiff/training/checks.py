@@ -23,7 +23,7 @@ from refdiff.nn import TimeEmbedding
 from refdiff.tensors import Data
 from refdiff.times import Continuous, Discrete
 from refdiff.training import build
-from refdiff.training.floor import at
+from refdiff.training.irreducible import at
 
 KL_PER_FEATURE = 0.01
 """Largest KL divergence of x_t at the last time from N(0, I), nats per feature; the default linear has 2.2e-5."""

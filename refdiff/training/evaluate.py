@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from refdiff.training import generate, quality
 from refdiff.training.data import Examples
-from refdiff.training.floor import losses
+from refdiff.training.irreducible import mean_losses
 from refdiff.training.monitor import Row
 from refdiff.training.randomness import generator
 from refdiff.training.step import Loop
@@ -62,8 +62,8 @@ class Evaluator:
     def held_out_loss(self) -> Row:
         """Return the loss on held-out examples in equal parts of time."""
         loop = self.loop
-        drawn = generator(loop.config.seed, "floor")
-        found = losses(
+        drawn = generator(loop.config.seed, "irreducible")
+        found = mean_losses(
             loop.objective, loop.state.ema.module, self.held_out, loop.state.times, loop.config.monitor.buckets, drawn
         )
         return {

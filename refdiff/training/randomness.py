@@ -23,8 +23,8 @@ from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
 
-Stream: TypeAlias = Literal["weights", "order", "times", "noise", "dropout", "samples", "split", "floor"]
-_STREAMS: tuple[Stream, ...] = ("weights", "order", "times", "noise", "dropout", "samples", "split", "floor")
+Stream: TypeAlias = Literal["weights", "order", "times", "noise", "dropout", "samples", "split", "irreducible"]
+_STREAMS: tuple[Stream, ...] = ("weights", "order", "times", "noise", "dropout", "samples", "split", "irreducible")
 USES = 2**29
 """Largest number of uses of one stream: steps times shards, epochs, or batches of samples."""
 _WORDS = slice(24, 24 + 624 * 8)

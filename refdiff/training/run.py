@@ -21,8 +21,8 @@ from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
-from refdiff.training.floor import floor
 from refdiff.training.interrupts import deferred_signals
+from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
 from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator
@@ -131,7 +131,8 @@ def _restore(loop: Loop, out: Path, say: Say) -> None:
 
 def _react(findings: list[str], reaction: Literal["stop", "warn"], say: Say) -> None:
     if findings and reaction == "stop":
-        raise TrainingError(f"TRN-12: {'; '.join(findings)} (use --monitor.on-findings warn to train anyway)")
+        need = "no likely mistake before the first step (--monitor.on-findings warn trains anyway)"
+        raise TrainingError(f"expected {need}, got: {'; '.join(findings)} (TRN-12)")
     for finding in findings:
         say(f"warning: {finding} (TRN-12)")
 
@@ -140,8 +141,8 @@ def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
     """Return the monitor of a loop, with the irreducible loss if metrics are logged."""
     config, least = loop.config, None
     if config.monitor.log_every:
-        drawn = generator(config.seed, "floor")
-        least = floor(loop.objective, loop.data, loop.state.times, config.monitor.buckets, drawn)
+        drawn = generator(config.seed, "irreducible")
+        least = irreducible_loss(loop.objective, loop.data, loop.state.times, config.monitor.buckets, drawn)
     return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
 
 
@@ -174,7 +175,7 @@ class _Run:
                 seen = self.loop.step()
                 bar.update()
                 if self.loop.config.monitor.log_every:
-                    self.monitor.note(seen)
+                    self.monitor.record(seen)
                 end = self._after_step(bar, is_signalled)
             self._save()
         if end == "interrupted":
@@ -265,7 +266,7 @@ def _is_due(step: int, every: int) -> bool:
 
 def _progress(row: Row) -> str:
     """Return the text of a row of metrics in the progress bar or in a log."""
-    least = row["bucket_floor"]
+    least = row["bucket_irreducible"]
     beside = f" (irreducible {sum(least) / len(least):.4f})" if least else ""
     return f"loss {row['loss']:.4f}{beside}, gradient norm {row['gradient_norm']:.3g}, lr {row['learning_rate']:.3g}"
 

@@ -4,7 +4,7 @@ x_0                       of the data, in the order of (seed, epoch)
 t, w                      of the time sampler, by (seed, step, shard)
 eps                       N(0, I), by (seed, step, shard)
 loss                      w(t) |y_hat(x_t, t) - y|^2,  x_t = alpha x_0 + sigma eps
-gradient                  summed over shards, passes and ranks; clipped; one step; one average
+gradient                  summed over micro-batches and processes; clipped; one optimizer step; one EMA update
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Statistics of one step on this rank, one number per example."""
+class StepStats:
+    """Statistics of one step in this process, one number per example."""
 
     position: Tensor
     """Position in the range of times, [0, 1), float64."""
@@ -48,7 +48,7 @@ class Seen:
     weight: Tensor
     """Weight of the time sampler."""
     norm: float
-    """Norm of the gradient before clipping; the same on all ranks."""
+    """Norm of the gradient before clipping; the same in all processes."""
 
 
 @final
@@ -105,15 +105,15 @@ class Loop:
         assert isinstance(compiled, nn.Module)
         return self.world.wrap(compiled)
 
-    def step(self) -> Seen:
+    def step(self) -> StepStats:
         """Take one optimizer step. Raises TrainingError if the gradient is not finite, before anything is changed."""
         state, seen = self.state, []
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        passes = self._passes()
-        for shards in passes:
+        micro_batches = self._micro_batches()
+        for shards in micro_batches:
             x_0, eps, t, weight = self.draw(shards)
-            with self.world.quiet(self.network, last=shards is passes[-1]):
+            with self.world.no_sync(self.network, last=shards is micro_batches[-1]):
                 loss = self.objective(self.denoiser(shards[0]), x_0, eps, t)
                 # torch averages over ranks; times their number it is the sum over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
@@ -126,7 +126,7 @@ class Loop:
         if isinstance(sampler := state.times.sampler, SecondMoment):
             sampler.update(self.world.gathered(position), self.world.gathered(loss))
         state.step += 1
-        return Seen(position, loss, weight, norm)
+        return StepStats(position, loss, weight, norm)
 
     def _clip(self) -> float:
         """Clip the gradient to its largest norm, and return its norm before clipping."""
@@ -166,8 +166,8 @@ class Loop:
 
         return predict
 
-    def _passes(self) -> list[range]:
-        """Return this rank's shards, in passes; with dropout one shard per pass, since each has its own mask."""
+    def _micro_batches(self) -> list[range]:
+        """Return the shards of each micro-batch; with dropout one for each shard, which has its own mask."""
         mine = self.world.shards(self.config.batch.shards)
         count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.accumulation, len(mine))
         ends = [len(mine) * i // count for i in range(count + 1)]

@@ -13,7 +13,7 @@ from refdiff.errors import DomainError
 from refdiff.nn import Architecture, TimeEmbedding, UNet
 from refdiff.parameterization import Parameterization
 from refdiff.training import build, checks, config
-from refdiff.training.floor import at
+from refdiff.training.irreducible import at
 
 KINDS = ("linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain")
 WEIGHTS = ("uniform", "inverse_snr", "min_snr", "likelihood")
@@ -55,7 +55,7 @@ def test_signal_at_the_last_time_is_found() -> None:
         assert "use more noise" in finding
 
 
-def test_time_that_hardly_moves_is_found() -> None:
+def test_unscaled_time_is_found() -> None:
     """TRN-12: t in [0, 1] unscaled, or k in 1..N of a chain divided once too often."""
     (finding,) = found(UNet(1, SMALL, time_scale=1.0), kind="linear")
     assert finding.startswith("the features of embed have standard deviation 0.03")
@@ -85,7 +85,7 @@ def test_parameters_without_gradient_are_found() -> None:
     assert finding == "parameters without a gradient (4): used.weight, used.bias, idle.weight, ..."
 
 
-def test_looking_leaves_the_model_as_it_was() -> None:
+def test_checks_leave_the_model_unchanged() -> None:
     """TRN-12: no gradient stays, no running mean moves, no number is drawn, modes come back part by part."""
     inner = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Conv2d(1, 1, 1))
     inner[0].eval()
@@ -116,7 +116,7 @@ def test_a_stuck_loss_is_found() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", ["eps", "x_0", "v"])
-def test_the_trivial_loss_is_that_of_0(kind: Any, prediction: Any) -> None:
+def test_trivial_loss_is_that_of_predicting_0(kind: Any, prediction: Any) -> None:
     """TRN-12: E|target|^2 is 1 for numbers of size 1, within 5 standard errors of its draws and their cross terms."""
     noise = build.process(config.ProcessConfig(kind=kind))
     objective = build.objective(config.ObjectiveConfig(prediction=prediction), noise)
@@ -128,7 +128,7 @@ def test_the_trivial_loss_is_that_of_0(kind: Any, prediction: Any) -> None:
 
 @pytest.mark.parametrize("weight", ["inverse_snr", "likelihood"])
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_trivial_loss_sees_the_ends(kind: Any, weight: Any) -> None:
+def test_trivial_loss_covers_the_ends_of_time(kind: Any, weight: Any) -> None:
     """TRN-12: of weights that are large at an end it is the integral too, by SciPy, within 5 standard errors."""
     noise = build.process(config.ProcessConfig(kind=kind))
     objective = build.objective(config.ObjectiveConfig(prediction="eps", weight=weight), noise)

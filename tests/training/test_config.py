@@ -71,7 +71,7 @@ def made(some: dict[str, Any]) -> Config:
 
 
 @given(settings_of)
-def test_a_mapping_comes_back(some: dict[str, Any]) -> None:
+def test_mapping_round_trip(some: dict[str, Any]) -> None:
     """TRN-8: a config is what its mapping says, after a trip through JSON too, infinity included."""
     one = made(some)
     assert from_mapping(to_mapping(one)) == one
@@ -95,13 +95,13 @@ def _value(value: object) -> str:
 
 
 @given(settings_of)
-def test_toml_comes_back(some: dict[str, Any]) -> None:
+def test_toml_round_trip(some: dict[str, Any]) -> None:
     """TRN-8: so is one written as TOML."""
     one = made(some)
     assert from_mapping(tomllib.loads(toml(to_mapping(one)))) == one
 
 
-def test_toml_names_what_differs(tmp_path: Path) -> None:
+def test_toml_overrides_defaults(tmp_path: Path) -> None:
     """TRN-8: the rest has its defaults; an integer is a number too."""
     file = tmp_path / "a.toml"
     file.write_text("steps = 7\n[optimizer]\nlr = 1\nbetas = [0, 0.5]\n[objective]\nclip = inf\n")
@@ -138,7 +138,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str) -> None:
+def test_wrong_settings_are_one_error_line(tmp_path: Path, text: str) -> None:
     """TRN-8: a wrong type, an unknown name, a wrong number, NaN: one line that ends with a clause."""
     file = tmp_path / "a.toml"
     file.write_text(text)
@@ -146,7 +146,7 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str) -> None:
         read(file)
 
 
-def test_files_that_are_no_toml_are_one_sentence(tmp_path: Path) -> None:
+def test_unreadable_files_are_one_error_line(tmp_path: Path) -> None:
     """TRN-8: a folder, no file, bytes, tables without end."""
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)

@@ -41,7 +41,7 @@ def pictures(folder: Path, **images: Image.Image) -> Path:
     return folder
 
 
-def test_every_file_is_read_alike(tmp_path: Path) -> None:
+def test_file_formats_give_the_same_examples(tmp_path: Path) -> None:
     """TRN-8: the same bytes as .npy, .npz by each name, IDX and IDX .gz, with and without a channel."""
     np.save(tmp_path / "a.npy", BYTES)
     np.save(tmp_path / "channel.npy", BYTES[:, None])
@@ -56,7 +56,7 @@ def test_every_file_is_read_alike(tmp_path: Path) -> None:
 
 
 @given(st.floats(-1e3, 1e3, width=32), st.floats(2.0**-3, 1e3, width=32), st.data())
-def test_ends_become_the_ends(low: float, width: float, data: st.DataObject) -> None:
+def test_ends_of_the_range_become_minus_1_and_1(low: float, width: float, data: st.DataObject) -> None:
     """TRN-8: low becomes -1 and high 1, exactly; between, the line, within rounding; never beyond."""
     high = float(np.float32(low + width))
     inner = data.draw(st.floats(low, high, width=32))
@@ -97,7 +97,7 @@ def test_fashion_mnist() -> None:
     assert load("fashion-mnist", config.PreprocessConfig(pad=2)).event == (1, 32, 32)
 
 
-def test_an_array_on_disk_stays_there(tmp_path: Path) -> None:
+def test_npy_is_memory_mapped(tmp_path: Path) -> None:
     """TRN-8: a .npy is mapped, also after the split, and rows are read when asked for."""
     np.save(tmp_path / "a.npy", FLOATS)
     training, _ = split(load(str(tmp_path / "a.npy"), config.PreprocessConfig()), 1, 0)
@@ -107,7 +107,7 @@ def test_an_array_on_disk_stays_there(tmp_path: Path) -> None:
     assert isinstance(base, np.memmap)
 
 
-def test_a_folder_of_every_kind(tmp_path: Path) -> None:
+def test_folder_of_mixed_images(tmp_path: Path) -> None:
     """TRN-8: grey, 16 bits, one bit with alpha become grey; palettes and alpha colour; grey among colour is colour."""
     grey = Image.fromarray(BYTES[1])
     wide = Image.fromarray(BYTES[1].astype(np.uint16) * 257)
@@ -126,7 +126,7 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     assert (mixed.raw[3] == BYTES[1]).all()
 
 
-def test_folders_of_many_sizes(tmp_path: Path) -> None:
+def test_folder_of_several_sizes(tmp_path: Path) -> None:
     """TRN-8: refused with a hint, and taken with it; sorted by path; whatever is no image is left."""
     folder = pictures(
         tmp_path / "a",
@@ -147,7 +147,7 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         ((5, 8, 8, 4), (4, 8, 8)), ((5, 3, 8, 3), (3, 8, 3)), ((5, 8, 8, 8), (8, 8, 8)), ((5, 7), (7,)),
     ],
 )  # fmt: skip
-def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
+def test_channel_axis_is_found(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
     """TRN-8: at the end only where 1, 3 or 4 stands there alone; where both could be, the first is."""
     array = np.random.default_rng(0).uniform(-1.0, 1.0, shape)
     np.save(tmp_path / "a.npy", array)
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_arrays_that_are_no_data_are_refused(tmp_path: Path, name: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, name: str) -> None:
     """TRN-8: in one sentence, with a hint where there is one."""
     array, hint = REFUSED[name]
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
@@ -182,7 +182,7 @@ def test_arrays_that_are_no_data_are_refused(tmp_path: Path, name: str) -> None:
     assert hint in str(caught.value)
 
 
-def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
+def test_given_range_is_used(tmp_path: Path) -> None:
     """TRN-8: [0, 1] as the hint says, or as a half of [-1, 1]; values beyond it never are."""
     unit = (FLOATS + 1.0) / 2.0
     np.save(tmp_path / "a.npy", unit)
@@ -195,7 +195,7 @@ def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
         loaded(tmp_path / "flat.npy", range=(0.0, 1.0), pad=1)
 
 
-def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     """TRN-8: 20 lengths of each kind, folders without images, names of nothing: one sentence each."""
     np.save(tmp_path / "a.npy", BYTES)
     np.savez_compressed(tmp_path / "a.npz", BYTES)
@@ -236,7 +236,7 @@ def test_each_example_once_an_epoch(examples: int, size: int, shards: int, seed:
 
 
 @given(st.integers(0, 100))
-def test_how_a_batch_is_dealt_changes_nothing(step: int) -> None:
+def test_rows_of_a_batch_do_not_depend_on_shards(step: int) -> None:
     """TRN-8: shards are consecutive parts of the one batch."""
     whole = Order(3, 50, 12, 1).rows(step, 0)
     for shards in (2, 3, 4, 6, 12):
@@ -244,14 +244,14 @@ def test_how_a_batch_is_dealt_changes_nothing(step: int) -> None:
         assert np.array_equal(np.concatenate(dealt), whole)
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_epochs_and_seeds_have_different_orders() -> None:
     """TRN-8: a new permutation in each."""
     rows = [Order(seed, 100, 100, 1).rows(epoch, 0).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(row) for row in rows}) == 4
 
 
 @given(st.integers(1, 60), st.none() | st.integers(-2, 60), st.integers(0, 99))
-def test_a_split_is_disjoint_and_whole(n: int, held_out: int | None, seed: int) -> None:
+def test_split_is_a_partition(n: int, held_out: int | None, seed: int) -> None:
     """TRN-8: every example is in one part; a sixth by default; as the seed decides; too many are refused."""
     all_of_them = Examples(np.arange(n, dtype=np.float32)[:, None], np.arange(n), 0.0, float(n))
     if held_out is not None and not 0 <= held_out < n:

@@ -39,7 +39,7 @@ def made(model: nn.Module, count: int, seed: int = 0, rule: Any = "ddim", kind: 
 
 
 @pytest.mark.parametrize("rule", ["ddim", "ddpm"])
-def test_whole_parts_do_not_depend_on_the_count(rule: str) -> None:
+def test_full_batches_do_not_depend_on_the_count(rule: str) -> None:
     """TRN-13: noise belongs to a part of 256, so that more samples begin with the same parts, to the bit."""
     model = net()
     some, more = made(model, 2 * AT_ONCE, rule=rule), made(model, 2 * AT_ONCE + 3, rule=rule)
@@ -48,7 +48,7 @@ def test_whole_parts_do_not_depend_on_the_count(rule: str) -> None:
     assert len(torch.unique(more, dim=0)) == len(more)
 
 
-def test_a_seed_decides() -> None:
+def test_seed_determines_the_samples() -> None:
     """TRN-13: the same again with the same, whatever torch's own generator; others with another."""
     model = net()
     one = made(model, 20)
@@ -58,7 +58,7 @@ def test_a_seed_decides() -> None:
     assert bool((one.abs() <= 1.0).all())
 
 
-def test_the_model_is_left_as_it_was() -> None:
+def test_mode_of_the_model_is_restored() -> None:
     """TRN-13: the mode of each part, also after an error; dropout has no part in a sample."""
     model = net().train()
     model.middle.eval()
@@ -98,7 +98,7 @@ def test_samples_are_written_as_numbers_and_a_picture(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["samples.npy"]
 
 
-def test_a_trained_network_comes_back(tmp_path: Path) -> None:
+def test_exported_network_gives_the_same_samples(tmp_path: Path) -> None:
     """TRN-11: what an exported file samples is what the network sampled."""
     model = net().eval()
     checkpoint.export(tmp_path / "ema.safetensors", model, TINY, (1, 4, 4), 1)

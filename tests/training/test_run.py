@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -119,13 +120,13 @@ def test_a_signal_saves_and_exits(data: str, tmp_path: Path, kind: signal.Signal
     assert checkpoint.load(path)[1]["step"] == int(path.stem.removeprefix("step-"))
 
 
-def test_resume_is_refused_where_nothing_is(data: str, tmp_path: Path) -> None:
+def test_resume_without_checkpoint_is_refused(data: str, tmp_path: Path) -> None:
     """TRN-11: --resume without a checkpoint starts nothing from scratch."""
     with pytest.raises(CheckpointError, match=r"expected a checkpoint to resume from, got 0.* \(TRN-11\)$"):
         runs.run(runs.config(data), tmp_path, resume=True)
 
 
-def test_a_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None:
+def test_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None:
     """TRN-11: without --resume what is there is not overwritten."""
     runs.run(runs.config(data, steps=1), tmp_path)
     before = _files(tmp_path)
@@ -142,7 +143,7 @@ def test_resume_with_other_settings_is_refused(data: str, tmp_path: Path) -> Non
     assert runs.run(runs.config(data, steps=3), tmp_path, resume=True).state.step == 3
 
 
-def test_resume_takes_the_newest_that_loads(data: str, tmp_path: Path) -> None:
+def test_resume_uses_the_newest_valid_checkpoint(data: str, tmp_path: Path) -> None:
     """TRN-11: a cut checkpoint is named, and the one before goes on, to the same bits."""
     how = runs.config(data, steps=6, monitor=replace(runs.QUIET, save_every=2, keep=3))
     runs.run(how, tmp_path / "whole")
@@ -156,7 +157,7 @@ def test_resume_takes_the_newest_that_loads(data: str, tmp_path: Path) -> None:
     assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
 
 
-def test_monitoring_changes_nothing(data: str, tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_weights(data: str, tmp_path: Path) -> None:
     """TRN-13: with pictures, judgements, rows and saves at every step the weights are the same to the bit."""
     watched = MonitorConfig(
         log_every=1, picture_every=2, eval_every=3, save_every=1, eval_samples=8, picture_samples=4, sampling_steps=4
@@ -169,7 +170,7 @@ def test_monitoring_changes_nothing(data: str, tmp_path: Path) -> None:
     assert all(torch.equal(plain[name], seen[name]) for name in plain)
 
 
-def test_rows_are_of_all_examples(data: str, tmp_path: Path) -> None:
+def test_logged_loss_is_the_mean_over_all_examples(data: str, tmp_path: Path) -> None:
     """TRN-13: the loss of a row is the mean over every example since the last, whatever the passes."""
     watched = replace(runs.QUIET, log_every=2, buckets=3)
     one = runs.run(runs.config(data, steps=4, monitor=watched), tmp_path / "one").rows
@@ -186,7 +187,7 @@ def test_rows_are_of_all_examples(data: str, tmp_path: Path) -> None:
     assert [row["step"] for row in one if row["kind"] == "train"] == [2, 4]
 
 
-def test_resumed_rows_are_written_once(data: str, tmp_path: Path) -> None:
+def test_resumed_metrics_have_no_duplicates(data: str, tmp_path: Path) -> None:
     """TRN-13: rows of steps that are done again are dropped, and a line that a crash cut."""
     watched = replace(runs.QUIET, log_every=1, save_every=2)
     runs.run(runs.config(data, steps=3, monitor=watched), tmp_path)
@@ -197,7 +198,7 @@ def test_resumed_rows_are_written_once(data: str, tmp_path: Path) -> None:
     assert [row["step"] for row in runs.rows(tmp_path) if row["kind"] == "train"] == [1, 2, 3, 4]
 
 
-def test_patience_ends_a_run(data: str, tmp_path: Path) -> None:
+def test_early_stopping(data: str, tmp_path: Path) -> None:
     """TRN-13: without improvement for as long as patience, the run ends early, with its best weights kept."""
     watched = replace(runs.QUIET, eval_every=1, patience=2, eval_samples=4, sampling_steps=2)
     still = OptimizerConfig(lr=1e-30, warmup=0, lr_schedule="constant")
@@ -221,7 +222,7 @@ class Explodes(nn.Module):
         return out * float("nan") if self.calls > 4 else out
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing(data: str, tmp_path: Path) -> None:
+def test_nonfinite_gradient_stops_before_any_update(data: str, tmp_path: Path) -> None:
     """TRN-12: NaN stops the run in one sentence, before weights, average or optimizer have seen it."""
     how = runs.config(data, steps=10, monitor=replace(runs.QUIET, save_every=1))
     with pytest.raises(TrainingError, match=r"expected finite gradients, got a norm of nan at step.* \(TRN-12\)$"):
@@ -231,7 +232,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(data: str, tmp_path: Path
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
 
 
-def test_any_denoiser_will_do(data: str, tmp_path: Path) -> None:
+def test_custom_denoiser_trains(data: str, tmp_path: Path) -> None:
     """TRN-8: a module of one's own takes the U-Net's place, and learns."""
     how = runs.config(data, steps=300, monitor=replace(runs.QUIET, log_every=100))
     result = train(how, tmp_path, denoiser=runs.Affine, say=runs.quiet)
@@ -239,10 +240,13 @@ def test_any_denoiser_will_do(data: str, tmp_path: Path) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_time_that_is_never_scaled_is_said(data: str, tmp_path: Path) -> None:
-    """TRN-12: what the checks find stops a run before its first step, or is said, as asked."""
+def test_findings_stop_a_run_or_warn(data: str, tmp_path: Path) -> None:
+    """TRN-12: findings of the checks stop a run before its first step, or are reported as warnings."""
     how = runs.config(data, steps=1, times=TimesConfig(t_max=0.3))
-    with pytest.raises(TrainingError, match=r"TRN-12: alpha_bar is 0\.\d+ at the last time"):
+    with pytest.raises(
+        TrainingError,
+        match=r"^expected no likely mistake [^\n]*, got: alpha_bar is 0\.\d+ at the last time[^\n]* \(TRN-12\)$",
+    ):
         runs.run(how, tmp_path / "stop")
     said: list[str] = []
     train(replace(how, monitor=replace(runs.QUIET, on_findings="warn")), tmp_path / "warn", say=said.append)
@@ -265,7 +269,7 @@ def test_every_process_and_sampler_trains(data: str, tmp_path: Path, process: An
     assert all(row["loss"] > 0.0 for row in rows if row["kind"] == "train")
 
 
-def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
+def test_refusals_are_one_error_line(data: str, tmp_path: Path) -> None:
     """TRN-8: what cannot be trained is refused by a RefdiffError of one line."""
     wrong = [
         runs.config(data, network=replace(runs.SMALL, multipliers=(1, 1, 1, 1))),
@@ -284,7 +288,7 @@ def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
         assert "\n" not in str(refused.value), refused.value
 
 
-def test_too_few_to_judge_by_is_said_before_the_first_step(data: str, tmp_path: Path) -> None:
+def test_too_few_held_out_examples_are_refused_before_the_first_step(data: str, tmp_path: Path) -> None:
     """TRN-13: not after the last one, when a night's work would be lost."""
     how = runs.config(
         data, preprocess=replace(Config().preprocess, held_out=1), monitor=replace(runs.QUIET, eval_every=5)
@@ -292,3 +296,22 @@ def test_too_few_to_judge_by_is_said_before_the_first_step(data: str, tmp_path: 
     with pytest.raises(ConfigError, match=r"expected at least 2 held-out examples to evaluate samples.* \(TRN-13\)$"):
         runs.run(how, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_messages_say_what_happens(data: str, tmp_path: Path) -> None:
+    """Data, network, each row of metrics, each evaluation, and where the weights are; then where a run resumed."""
+    watched = replace(runs.QUIET, log_every=1, eval_every=2, eval_samples=4, sampling_steps=2)
+    said: list[str] = []
+    train(runs.config(data, steps=2, monitor=watched), tmp_path, say=said.append)
+    patterns = (
+        r"training on 34 examples of shape 1 x 8 x 8 \(6 held out\): UNet with [\d,]+ parameters on cpu",
+        r"step 1 of 2: loss \d\.\d{4} \(irreducible \d\.\d{4}\), gradient norm [\d.]+, lr 0\.002",
+        r"step 2 of 2: loss [^\n]+",
+        r"step 2: Frechet distance to held-out examples [\d.]+ \([\d.]+ for training examples\)",
+        rf"finished at step 2 of 2; EMA weights: {re.escape(str(tmp_path))}/ema\.safetensors",
+    )
+    assert len(said) == len(patterns), said
+    for pattern, line in zip(patterns, said, strict=True):
+        assert re.fullmatch(pattern, line), line
+    train(runs.config(data, steps=3), tmp_path, resume=True, say=said.append)
+    assert said[5] == "resuming from step 2"

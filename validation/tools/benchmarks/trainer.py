@@ -4,7 +4,7 @@
 
 | column | numerator | denominator | bar |
 |---|---|---|---|
-| trainer | `Loop.step`, `Monitor.note`, and a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
+| trainer | `Loop.step`, `Monitor.record`, a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
 
 Both train the default U-Net on the default batch of the digits, with the default optimizer. `bare` is what a script of
 twenty lines does: its data is one tensor, its times and noise come of torch's own generator, x_t is written out, the
@@ -58,7 +58,7 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
 
     def step() -> Tensor:
         seen = loop.step()
-        monitor.note(seen)
+        monitor.record(seen)
         if state.step % how.monitor.log_every == 0:
             monitor.write(monitor.summary(state.step, state.optimizer.param_groups[0]["lr"]))
         return seen.loss
