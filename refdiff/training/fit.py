@@ -23,9 +23,16 @@ PACE = 320
 
 
 def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
-    """Train on data (n, *event), without scaling, and return the averaged denoiser, which predicts eps, float32.
+    """Train a perceptron on an array, and return its moving average as a denoiser.
 
-    The network is a perceptron that predicts v; its output is converted to eps.
+    Args:
+        data: examples, (n, *event), used as they are, without scaling.
+        process: noise process.
+        seed: random seed; determines the denoiser on any machine.
+        seconds: budget, which becomes PACE steps per second; the actual duration depends on the machine.
+
+    Returns:
+        A function of (x_t, t) that predicts eps, in float32. The network predicts v, which is converted.
     """
     steps = max(1, ceil(PACE * seconds))
     how = Config(

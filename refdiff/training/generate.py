@@ -36,7 +36,21 @@ def samples(
     rule: Rule = "ddim",
     walk: int = 50,
 ) -> Data:
-    """Return `count` samples, (count, *event) in [-1, 1], on the CPU; the model's mode is unchanged."""
+    """Return samples of a model, whose mode (training or evaluation) is unchanged.
+
+    Args:
+        model: network, called as model(x_t, t).
+        objective: objective that it was trained on.
+        times: training times; sampling starts at the last one.
+        event: shape of one example.
+        count: number of samples.
+        seed: random seed.
+        rule: sampler.
+        walk: number of sampling steps.
+
+    Returns:
+        Samples on the CPU, (count, *event) in [-1, 1].
+    """
     like = next(model.parameters())
     grid, made = build.grid(times, walk, rule), []
     with torch.no_grad(), build.evaluating(model):
@@ -54,9 +68,14 @@ class Trained:
     """An exported network with its objective, training times and config."""
 
     def __init__(self, path: Path, factory: Factory | None = None) -> None:
-        """Load weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError.
+        """Load an exported network.
 
-        factory: builds the network, if it is not the default one; the file itself never names code to run.
+        Args:
+            path: a .safetensors file, or the output folder of a run, of which the EMA weights are loaded.
+            factory: builds the network, if it is not the default one; the file itself never names code to run.
+
+        Raises:
+            CheckpointError: the file is not a network that refdiff exported, or its weights do not fit.
         """
         read = checkpoint.weights(path)
         plan = read.config.network
