@@ -37,9 +37,9 @@ def test_a_missed_bar_is_an_error_only_if_asked() -> None:
 
 SMALL = config.Config(
     network=Architecture(width=8, multipliers=(1,)),
-    batch=config.Batch(size=4),
-    monitor=config.Monitor(log=2),
-    machine=config.Machine(device="cpu"),
+    batch=config.BatchConfig(size=4),
+    monitor=config.MonitorConfig(log_every=2),
+    runtime=config.RuntimeConfig(device="cpu"),
 )
 
 
@@ -61,8 +61,8 @@ def test_a_trainer_that_is_mostly_overhead_misses_its_bar() -> None:
 
 def test_the_bare_loop_learns_what_the_trainer_learns(tmp_path: Path) -> None:
     """The compared loops do the same work: after 200 steps of each, both losses have fallen equally."""
-    data, _ = split(load("digits", SMALL.reading), None, 0)
-    how = replace(SMALL, batch=config.Batch(size=32), monitor=config.Monitor(log=50))
+    data, _ = split(load("digits", SMALL.preprocess), None, 0)
+    how = replace(SMALL, batch=config.BatchConfig(size=32), monitor=config.MonitorConfig(log_every=50))
     steps = {"trainer": trainer.trainer(how, data, tmp_path), "bare": trainer.bare(how, data)}
     losses = {name: [float(step().mean()) for _ in range(200)] for name, step in steps.items()}
     for course in losses.values():

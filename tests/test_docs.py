@@ -125,7 +125,7 @@ def test_unit_test_in_the_readme_passes(theirs: Path) -> None:
 COMMANDS = [line for text in (README, TRAINER) for block in blocks(text, "console") for line in block.splitlines()]
 TRAINING = [line.split()[1:] for line in COMMANDS if line.startswith("python -m refdiff ")]
 TINY = ["--steps=2", "--batch.size=8", "--network.width=8"]
-TINY += [f"--monitor.{name}" for name in ("judged=4", "walk=2", "shown=2")]
+TINY += [f"--monitor.{name}" for name in ("eval-samples=4", "sampling-steps=2", "picture-samples=2")]
 
 
 def test_training_commands(theirs: Path) -> None:

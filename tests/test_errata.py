@@ -50,7 +50,7 @@ def test_learning_rate_of_sgd_absorbs_a_factor() -> None:
 @pytest.mark.parametrize(("rule", "end"), [("ddim", 0.0), ("ddpm", 0.0), ("em", 0.0), ("ode", 0.0), ("rk4", 1e-3)])
 def test_last_time_of_the_sampling_grid(rule: Any, end: float) -> None:
     """E3: the trainer's grid ends at 0, and at t_min for rk4 alone, which asks for the prediction at its last time."""
-    times = build.times(config.Times(), LinearSchedule(), torch.float64)
+    times = build.times(config.TimesConfig(), LinearSchedule(), torch.float64)
     assert generate.grid(times, 50, sampler_named(rule))[-1] == end
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from refdiff.training.config import Machine
+from refdiff.training.config import RuntimeConfig
 from validation.tools import gpu
 
 README = Path(__file__).parents[1] / "README.md"
@@ -113,5 +113,5 @@ def test_the_tests_for_a_gpu_are_found_and_skip() -> None:
 def test_throughput_is_of_the_trainer() -> None:
     """It runs, on any device."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    assert gpu.throughput(Machine(device="cpu"), steps=1, width=8, batch=4) > 0.0
+    assert gpu.throughput(RuntimeConfig(device="cpu"), steps=1, width=8, batch=4) > 0.0
     assert torch.are_deterministic_algorithms_enabled() == deterministic

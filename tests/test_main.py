@@ -21,8 +21,8 @@ groups = 2
 [batch]
 size = 8
 [monitor]
-log = 0
-samples = 0
+log_every = 0
+picture_every = 0
 """
 
 
@@ -33,22 +33,22 @@ def trained(folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
-def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+def test_options_override_the_file_and_the_defaults(tmp_path: Path) -> None:
     """TRN-8: a flag, a table and a default, each where nothing stands above it."""
     config = checkpoint.weights(trained(tmp_path, "--seed", "9")).config
-    assert (config.seed, config.steps, config.optimizer.rate) == (9, 2, 2e-3)
+    assert (config.seed, config.steps, config.optimizer.lr) == (9, 2, 2e-3)
 
 
 @pytest.mark.parametrize(("kind", "rules"), [
     ("cosine", ("em", "ddpm", "ddim", "ode", "rk4")),
     ("linear_chain", ("ddim", "ddpm")),
 ])  # fmt: skip
-def test_samples_by_every_rule(tmp_path: Path, kind: str, rules: tuple[str, ...]) -> None:
+def test_every_sampler_samples(tmp_path: Path, kind: str, rules: tuple[str, ...]) -> None:
     """TRN-11: numbers in [-1, 1] and a picture, from either network of a run and from a file."""
     run = trained(tmp_path, "--process.kind", kind)
     for rule in rules:
         out = tmp_path / rule
-        asked = ["--out", str(out), "--rule", rule, "--num", "5", "--walk", "3"]
+        asked = ["--out", str(out), "--sampler", rule, "--num", "5", "--steps", "3"]
         assert main(["sample", "--checkpoint", str(run), "--weights", "model", *asked]) == 0
         assert main(["sample", "--checkpoint", str(run / "ema.safetensors"), *asked]) == 0
         made = np.load(out / "samples.npy")
@@ -57,11 +57,11 @@ def test_samples_by_every_rule(tmp_path: Path, kind: str, rules: tuple[str, ...]
         assert sorted(path.name for path in out.iterdir()) == ["samples.npy", "samples.png"]
 
 
-def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rk4_on_a_chain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TRN-8: one sentence, and exit status 2."""
     run = trained(tmp_path, "--process.kind", "linear_chain")
     capsys.readouterr()
-    assert main(["sample", "--checkpoint", str(run), "--out", str(tmp_path / "x"), "--rule", "rk4"]) == 2
+    assert main(["sample", "--checkpoint", str(run), "--out", str(tmp_path / "x"), "--sampler", "rk4"]) == 2
     assert (
         capsys.readouterr().err
         == "refdiff: expected a schedule for rk4: a chain has no rate, got DiscreteChain (SMP-6)\n"
@@ -69,15 +69,15 @@ def test_a_chain_has_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("wrong", [
-    "--network.width 0", "--network.groups 0", "--network.multipliers", "--optimizer.rate nan", "--ema.decay 1",
-    "--optimizer.betas 1.5 2", "--config nowhere.toml", "--data nowhere", "--reading.size 0", "--denoiser nowhere:f",
-    "--denoiser a", "--denoiser :", "--denoiser math:pi", "--machine.device nowhere", "--times.t-min 1",
+    "--network.width 0", "--network.groups 0", "--network.multipliers", "--optimizer.lr nan", "--ema.decay 1",
+    "--optimizer.betas 1.5 2", "--config nowhere.toml", "--data nowhere", "--preprocess.size 0", "--denoiser nowhere:f",
+    "--denoiser a", "--denoiser :", "--denoiser math:pi", "--runtime.device nowhere", "--times.t-min 1",
     "--process.steps 0", "--process.beta-max 4", "--process.kind linear_chain --process.beta-max 4",
     "--process.kind linear --process.beta-end 0.01", "--process.kind linear_chain --process.beta-end 20",
-    "--monitor.rule ancestral", "--monitor.rule=euler_maruyama", "--objective.gamma nan",
-    "--reading.range nan 1", "--reading.held-out 1797",
+    "--monitor.sampler ancestral", "--monitor.sampler=euler_maruyama", "--objective.gamma nan",
+    "--preprocess.range nan 1", "--preprocess.held-out 1797",
 ])  # fmt: skip
-def test_a_wrong_setting_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_wrong_options_are_one_error_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: on stderr, with the clause last, no box, no traceback; exit status 2; nothing is left behind."""
     assert main(["train", "--out", str(tmp_path / "run"), *wrong.split()]) == 2
     said = capsys.readouterr().err
@@ -88,14 +88,14 @@ def test_a_wrong_setting_gives_one_sentence(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
-def test_former_names_of_samplers_are_refused_with_the_present(
+def test_former_sampler_names_are_refused_with_the_present_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
 ) -> None:
     """TRN-8: one sentence, from the command line of both commands and from a table of settings."""
-    (tmp_path / "old.toml").write_text(f'monitor.rule = "{old}"')
+    (tmp_path / "old.toml").write_text(f'monitor.sampler = "{old}"')
     for asked in (
-        ["sample", "--checkpoint", "x", "--out", "y", "--rule", old],
-        ["train", "--out", str(tmp_path / "run"), f"--monitor.rule={old}"],
+        ["sample", "--checkpoint", "x", "--out", "y", "--sampler", old],
+        ["train", "--out", str(tmp_path / "run"), f"--monitor.sampler={old}"],
         ["train", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "old.toml")],
     ):
         assert main(asked) == 2
@@ -103,11 +103,27 @@ def test_former_names_of_samplers_are_refused_with_the_present(
         assert capsys.readouterr().err == want
 
 
+@pytest.mark.parametrize(("wrong", "message"), [
+    ("train --out x --optimizer.rate 1e-3", "expected --optimizer.lr, got its former name --optimizer.rate"),
+    ("train --out x --optimizer.warm-up=1", "expected --optimizer.warmup, got its former name --optimizer.warm-up"),
+    ("train --out x --ema.no-warm-up", "expected --ema.warmup, got its former name --ema.no-warm-up"),
+    ("train --out x --reading.held-out 3", "expected --preprocess.held-out, got its former name --reading.held-out"),
+    ("sample --checkpoint x --out y --rule ddim", "expected --sampler, got its former name --rule"),
+    ("sample --checkpoint x --out y --walk=3", "expected --steps, got its former name --walk"),
+])  # fmt: skip
+def test_former_options_are_refused_with_the_present_ones(
+    capsys: pytest.CaptureFixture[str], wrong: str, message: str
+) -> None:
+    """TRN-8: one sentence for whoever has a command of an earlier version."""
+    assert main(wrong.split()) == 2
+    assert capsys.readouterr().err == f"refdiff: {message} (TRN-8)\n"
+
+
 @pytest.mark.parametrize("wrong", [
     "", "train", "train --out x --steps abc", "train --out x --config", "train --out x --lr 1",
-    "sample --out x", "sample --checkpoint x --out y --rule none", "nonsense",
+    "sample --out x", "sample --checkpoint x --out y --sampler none", "nonsense",
 ])  # fmt: skip
-def test_an_unknown_command_is_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+def test_invalid_commands_are_explained(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     """TRN-8: exit status 2 and where to read more, by the name of the program."""
     with pytest.raises(SystemExit) as ended:
         main(wrong.split())
@@ -127,7 +143,7 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert "usage: refdiff" in capsys.readouterr().out
 
 
-def test_weights_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights_are_one_error_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TRN-11: one sentence."""
     assert main(["sample", "--checkpoint", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("refdiff: expected weights exported by refdiff, got ")

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from refdiff.chain import DiscreteChain
 from refdiff.conformance.clauses import spec_folder
-from refdiff.ema import average
 from refdiff.loss import Objective
 from refdiff.marginal import posterior
 from refdiff.nn.unet import Architecture, UNet
 from refdiff.parameterization import Parameterization
+from refdiff.positions import SecondMoment
 from refdiff.schedule import CosineSchedule, LinearSchedule
-from refdiff.times import SecondMoment
 from refdiff.weighting import MinSNR
 
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.S | re.M)
@@ -79,7 +78,7 @@ def test_defaults_agree() -> None:
         (MinSNR().gamma,),
         (sampler.history, sampler.uniform),
         (UNet(1, Architecture(width=8)).embed.scale,),
-        (signature(average).parameters["decay"].default,),
+        (signature(average_weights).parameters["decay"].default,),
     ]
     assert [tuple(map(float, row.split(", "))) for row in found] == [pytest.approx(row) for row in expected]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,18 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from refdiff.chain import DiscreteChain
 from refdiff.loss import Objective
-from refdiff.nn import MLP, UNet
+from refdiff.nn import MLP, Architecture, Layers, UNet
 from refdiff.positions import Importance, PositionSampler, SecondMoment, Stratified, UniformPositions
-from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess, Schedule
+from refdiff.schedule import CosineSchedule, LinearSchedule, NoiseProcess
 from refdiff.times import Continuous, Discrete, TimeSampler
 from refdiff.training import config
-from refdiff.training.config import Config
 from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
+Factory: TypeAlias = Callable[[tuple[int, ...]], nn.Module]
+"""Builds a network from the shape of one example."""
 
-def process(how: config.Process) -> NoiseProcess:
+
+def process(how: config.ProcessConfig) -> NoiseProcess:
     """Return the noise process."""
     rates = {"beta_min": how.beta_min, "beta_max": how.beta_max}
     match how.kind:
@@ -41,12 +43,12 @@ def process(how: config.Process) -> NoiseProcess:
             assert_never(how.kind)
 
 
-def objective(how: config.Goal, noise: NoiseProcess) -> Objective:
+def objective(how: config.ObjectiveConfig, noise: NoiseProcess) -> Objective:
     """Return the objective with the mean over features, so that losses are of order 1 at any image size."""
     return Objective(process=noise, prediction=how.prediction, weight=_weight(how), features="mean")
 
 
-def _weight(how: config.Goal) -> Weight:
+def _weight(how: config.ObjectiveConfig) -> Weight:
     match how.weight:
         case "uniform":
             return UniformWeight()
@@ -60,14 +62,14 @@ def _weight(how: config.Goal) -> Weight:
             assert_never(how.weight)
 
 
-def times(how: config.Times, noise: NoiseProcess, dtype: torch.dtype) -> TimeSampler:
+def times(how: config.TimesConfig, noise: NoiseProcess, dtype: torch.dtype) -> TimeSampler:
     """Return the distribution of training times."""
     if isinstance(noise, DiscreteChain):
         return Discrete(steps=len(noise.betas), sampler=_sampler(how, len(noise.betas)))
     return Continuous(sampler=_sampler(how, how.cells), t_min=how.t_min, t_max=how.t_max, dtype=dtype)
 
 
-def _sampler(how: config.Times, cells: int) -> PositionSampler:
+def _sampler(how: config.TimesConfig, cells: int) -> PositionSampler:
     match how.sampler:
         case "uniform":
             return UniformPositions()
@@ -81,36 +83,49 @@ def _sampler(how: config.Times, cells: int) -> PositionSampler:
             assert_never(how.sampler)
 
 
-def network(how: Config, event: tuple[int, ...], noise: NoiseProcess) -> nn.Module:
+def network(
+    event: tuple[int, ...], noise: NoiseProcess, unet: Architecture | None = None, mlp: Layers | None = None
+) -> nn.Module:
     """Return the U-Net for images (channels, height, width), or the perceptron for examples of another rank."""
-    unit = 1.0 if isinstance(noise, Schedule) else 1.0 / how.process.steps
     if len(event) == 3:
-        return UNet(event[0], how.network, time_scale=1000.0 * unit)
-    return MLP(event, how.perceptron, time_scale=unit)
+        return UNet(event[0], unet, time_scale=1000.0 * time_unit(noise))
+    return MLP(event, mlp, time_scale=time_unit(noise))
 
 
-def optimizer(how: config.Descent, model: nn.Module) -> Optimizer:
+def time_unit(noise: NoiseProcess) -> float:
+    """Return the factor that scales training times to [0, 1]: 1 for a schedule, 1/N for a chain of N steps."""
+    return 1.0 / len(noise.betas) if isinstance(noise, DiscreteChain) else 1.0
+
+
+def place(model: nn.Module, device: torch.device, how: config.RuntimeConfig) -> nn.Module:
+    """Return the model on the device, in the dtype and memory format of the computation."""
+    form = torch.channels_last if how.channels_last else torch.preserve_format
+    model = model.to(device, torch.float64 if how.precision == "float64" else None)
+    return model.to(memory_format=form)  # type: ignore[call-overload, no-any-return]  # torch has no type for `to` with only a memory format
+
+
+def optimizer(how: config.OptimizerConfig, model: nn.Module) -> Optimizer:
     """Return the optimizer of all parameters."""
     match how.kind:
         case "adam":
-            return Adam(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps)
+            return Adam(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps)
         case "adamw":
-            return AdamW(model.parameters(), lr=how.rate, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
+            return AdamW(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
         case "sgd":
-            return SGD(model.parameters(), lr=how.rate)
+            return SGD(model.parameters(), lr=how.lr)
         case _:
             assert_never(how.kind)
 
 
-def scheduler(how: config.Descent, steps: int, stepped: Optimizer) -> LambdaLR:
+def scheduler(how: config.OptimizerConfig, steps: int, stepped: Optimizer) -> LambdaLR:
     """Return the learning rate schedule: linear warm-up, then constant, or half a cosine to 0 after the last step."""
 
     def share(step: int) -> float:
-        rise = min(1.0, (step + 1) / (how.warm_up + 1))
-        if how.decay == "constant" or step < how.warm_up:
+        rise = min(1.0, (step + 1) / (how.warmup + 1))
+        if how.lr_schedule == "constant" or step < how.warmup:
             return rise
-        left = max(steps - how.warm_up, 1)
-        return 0.5 * (1.0 + cos(pi * min(step - how.warm_up, left) / left))
+        left = max(steps - how.warmup, 1)
+        return 0.5 * (1.0 + cos(pi * min(step - how.warmup, left) / left))
 
     return LambdaLR(stepped, share)
 

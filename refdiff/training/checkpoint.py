@@ -20,10 +20,13 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from refdiff.errors import RefdiffError
-from refdiff.training.config import Config, from_mapping, to_mapping
+from refdiff.training.config import Config
 from refdiff.training.errors import CheckpointError
+from refdiff.training.parsing import from_mapping, to_mapping
 
-FORMAT = "refdiff-checkpoint-1"
+FORMAT = "refdiff-checkpoint-2"
+FORMER = frozenset({"refdiff-checkpoint-1"})
+"""Formats of earlier versions, whose settings have other names."""
 FOLDER = "checkpoints"
 LARGEST = 2**28
 """Largest size of one example that a file may declare: 2^28 numbers, 1 GiB in float32."""
@@ -100,8 +103,9 @@ def load(path: Path) -> tuple[Config, dict[str, Any]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected a checkpoint of refdiff, got {path}: {_reason(error)} (TRN-11)") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got another format in {path} (TRN-11)")
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {_format(found)} in {path} (TRN-11)")
     if not isinstance(state := content.get("state"), dict):
         raise CheckpointError(f"expected a state in a checkpoint, got none in {path} (TRN-11)")
     return _config(path, content.get("config")), state
@@ -136,12 +140,16 @@ def weights(path: Path) -> Weights:
             about = dict(json.loads((opened.metadata() or {}).get("refdiff", "{}")))
             tensors = dict(_tensors(opened))
         if about.get("format") != FORMAT:
-            raise ValueError(f"its metadata does not have format {FORMAT}")
+            raise ValueError(f"{_format(about.get('format'))}, in place of {FORMAT}")
         return Weights(tensors, _config(file, about.get("config")), _event(about["event"]), int(about["step"]))
     except CheckpointError:
         raise
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected weights exported by refdiff, got {file}: {_reason(error)} (TRN-11)") from None
+
+
+def _format(found: object) -> str:
+    return f"format {found} of an earlier version" if isinstance(found, str) and found in FORMER else "another format"
 
 
 def _event(text: str) -> tuple[int, ...]:

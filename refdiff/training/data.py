@@ -105,8 +105,16 @@ class Order:
         return drawn
 
 
-def load(source: str, how: config.Data) -> Examples:
-    """Return all examples of a data source. Raises DataError if it cannot be read or is not scaled."""
+def load(source: str, how: config.PreprocessConfig) -> Examples:
+    """Return all examples of a data source.
+
+    Args:
+        source: `digits`, `fashion-mnist`, or the path of a folder or file, as in the table above.
+        how: preprocessing.
+
+    Raises:
+        DataError: the source cannot be read, or its values are not finite, do not vary or are not scaled.
+    """
     raw, natural = _read(source, how)
     if raw.ndim < 2 or raw.size == 0:
         raise DataError(f"expected examples (n, ...), got an array of shape {raw.shape} from {source} (TRN-8)")
@@ -114,12 +122,12 @@ def load(source: str, how: config.Data) -> Examples:
         raise DataError(f"expected images to pad, got examples of shape {raw.shape[1:]} (TRN-8)")
     low, high = how.range or natural
     examples = Examples(raw, np.arange(len(raw)), low, high, how.pad)
-    _check_range(raw, source, low, high, told=how.range is not None)
+    _check_range(raw, source, low, high, is_given=how.range is not None)
     return examples
 
 
 def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples, Examples]:
-    """Return training examples and held-out examples, split by a random permutation of this seed."""
+    """Return training and held-out examples, split at random; held_out: by default a sixth, at most 297."""
     n = len(examples)
     kept = min(297, n // 6) if held_out is None else held_out
     if not 0 <= kept < n:
@@ -131,7 +139,7 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
     )
 
 
-def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool) -> None:
+def _check_range(raw: Array, source: str, low: float, high: float, *, is_given: bool) -> None:
     """Raise DataError for values that are NaN, constant, outside the range, or evidently of another range."""
     if not low < high:
         raise DataError(f"expected a range with the smaller number first, got {low} and {high} (TRN-8)")
@@ -145,13 +153,15 @@ def _check_range(raw: Array, source: str, low: float, high: float, *, told: bool
     room = 1e-5 * (high - low)
     if least < low - room or most > high + room:
         raise DataError(
-            f"expected data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; set --reading.range (TRN-8)"
+            f"expected data in [{low:g}, {high:g}], which becomes [-1, 1], got {said}; set --preprocess.range (TRN-8)"
         )
-    if not told and ((low == -1.0 and least >= 0.0) or (high == 255.0 and most <= 1.0)):
-        raise DataError(f"expected data scaled to [-1, 1], got {said}; if 0 is black, set --reading.range 0 1 (TRN-8)")
+    if not is_given and ((low == -1.0 and least >= 0.0) or (high == 255.0 and most <= 1.0)):
+        raise DataError(
+            f"expected data scaled to [-1, 1], got {said}; if 0 is black, set --preprocess.range 0 1 (TRN-8)"
+        )
 
 
-def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
+def _read(source: str, how: config.PreprocessConfig) -> tuple[Array, tuple[float, float]]:
     """Return the array of a data source, and the default range of its values."""
     if source == "digits":
         return _digits(), (0.0, 16.0)
@@ -160,7 +170,7 @@ def _read(source: str, how: config.Data) -> tuple[Array, tuple[float, float]]:
     return raw, (0.0, 255.0) if raw.dtype == np.uint8 else (-1.0, 1.0)
 
 
-def _opened(source: str, how: config.Data) -> Array:
+def _opened(source: str, how: config.PreprocessConfig) -> Array:
     path = Path(source)
     if source == "fashion-mnist":
         if not FASHION_MNIST.exists():
@@ -261,7 +271,7 @@ def _folder(path: Path, size: int | None) -> Array:
     shapes = {picture.shape[:2] for picture in pictures}
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
-        raise DataError(f"expected images of one size, got {some} in {path}; set --reading.size (TRN-8)")
+        raise DataError(f"expected images of one size, got {some} in {path}; set --preprocess.size (TRN-8)")
     kinds = max(picture.shape[2] for picture in pictures)  # grey images among coloured ones become RGB
     pictures = [picture if picture.shape[2] == kinds else picture.repeat(kinds, axis=2) for picture in pictures]
     return np.moveaxis(np.stack(pictures), -1, 1)

@@ -49,8 +49,8 @@ class World:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
-    def quiet(self, network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """Return a context without gradient synchronisation, except in the last pass of a step."""
+    def no_sync(self, network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+        """Return a context without gradient synchronisation, except in the last micro-batch of a step."""
         if last or not isinstance(network, DistributedDataParallel):
             return nullcontext()
         context: AbstractContextManager[None] = network.no_sync()

@@ -7,18 +7,15 @@ from math import ceil, inf
 import numpy as np
 import torch
 
-from refdiff.chain import DiscreteChain
 from refdiff.loss import Denoiser
 from refdiff.nn import MLP
 from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Data, Time
 from refdiff.training import build
-from refdiff.training.config import Average, Batch, Config, Descent, Goal
-from refdiff.training.data import Array, Examples, Order
+from refdiff.training.config import BatchConfig, Config, EMAConfig, ObjectiveConfig, OptimizerConfig
+from refdiff.training.data import Array, Examples
 from refdiff.training.distributed import World, one_thread
-from refdiff.training.randomness import seed_default
-from refdiff.training.state import State
 from refdiff.training.step import Loop
 
 PACE = 320
@@ -26,33 +23,38 @@ PACE = 320
 
 
 def fit(data: Array, process: NoiseProcess, *, seed: int, seconds: float) -> Denoiser:
-    """Train on data (n, *event), without scaling, and return the averaged denoiser, which predicts eps, float32.
+    """Train a perceptron on an array, and return its moving average as a denoiser.
 
-    The network is a perceptron that predicts v; its output is converted to eps.
+    Args:
+        data: examples, (n, *event), used as they are, without scaling.
+        process: noise process.
+        seed: random seed; determines the denoiser on any machine.
+        seconds: budget, which becomes PACE steps per second; the actual duration depends on the machine.
+
+    Returns:
+        A function of (x_t, t) that predicts eps, in float32. The network predicts v, which is converted.
     """
     steps = max(1, ceil(PACE * seconds))
     how = Config(
         steps=steps,
         seed=seed,
-        objective=Goal(prediction="v"),
-        batch=Batch(size=512, shards=1),
-        optimizer=Descent(kind="adam", rate=1e-2, warm_up=20),
-        ema=Average(decay=0.99),
+        objective=ObjectiveConfig(prediction="v"),
+        batch=BatchConfig(size=512, shards=1),
+        optimizer=OptimizerConfig(kind="adam", lr=1e-2, warmup=20),
+        ema=EMAConfig(decay=0.99),
     )
     examples = Examples(data, np.arange(len(data)), -inf, inf)
-    with torch.random.fork_rng(devices=[]):
-        seed_default(seed, "weights")
-        unit = 1.0 / len(process.betas) if isinstance(process, DiscreteChain) else 1.0
-        model = MLP(examples.event, time_scale=unit)
-    world = World(device=torch.device("cpu"))
-    times = build.times(how.times, process, torch.float32)
-    state = State.new(how, model, times, world)
-    objective = build.objective(how.objective, process)
-    loop = Loop(how, world, examples, objective, state, state.model, Order(seed, len(data), how.batch.size, 1))
+    loop = Loop.build(
+        how,
+        examples,
+        world=World(device=torch.device("cpu")),
+        factory=lambda event: MLP(event, time_scale=build.time_unit(process)),
+        process=process,
+    )
     with one_thread():
         for _ in range(steps):
             loop.step()
-    trained = state.ema.module
+    trained = loop.state.ema.module
 
     def denoiser(x_t: Data, t: Time) -> Data:
         with torch.no_grad():

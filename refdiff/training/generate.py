@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from contextlib import nullcontext
 from math import ceil, sqrt
 from pathlib import Path
@@ -20,11 +19,10 @@ from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
 from refdiff.training import build, checkpoint
+from refdiff.training.build import Factory
 from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
 
-Factory = Callable[[tuple[int, ...]], nn.Module]
-"""Builds a network from the shape of one example."""
 AT_ONCE = 256
 """Samples per batch. Noise is drawn per batch, so another value gives other samples for the same seed."""
 
@@ -37,27 +35,41 @@ def samples(
     count: int,
     *,
     seed: int,
-    rule: Rule = "ddim",
-    walk: int = 50,
+    sampler: Rule = "ddim",
+    steps: int = 50,
 ) -> Data:
-    """Return `count` samples, (count, *event) in [-1, 1], on the CPU; the model's mode is unchanged."""
+    """Return samples of a model, whose mode (training or evaluation) is unchanged.
+
+    Args:
+        model: network, called as model(x_t, t).
+        objective: objective that it was trained on.
+        times: training times; sampling starts at the last one.
+        event: shape of one example.
+        count: number of samples.
+        seed: random seed.
+        sampler: name of the sampler.
+        steps: number of sampling steps.
+
+    Returns:
+        Samples on the CPU, (count, *event) in [-1, 1].
+    """
     like = next(model.parameters())
-    sampler, made = sampler_named(rule), []
-    falling = grid(times, walk, sampler)
+    chosen, made = sampler_named(sampler), []
+    falling = grid(times, steps, chosen)
     with torch.no_grad(), build.evaluating(model):
         for part, first in enumerate(range(0, count, AT_ONCE)):
             size = min(AT_ONCE, count - first)
             drawn = generator(seed, "samples", part, device=like.device)
             x = torch.randn(size, *event, generator=drawn, device=like.device, dtype=like.dtype)
-            walked = sample(objective, model, x, falling, sampler=sampler, generator=drawn)
-            made.append(walked.clamp(-1.0, 1.0).cpu())
+            final = sample(objective, model, x, falling, sampler=chosen, generator=drawn)
+            made.append(final.clamp(-1.0, 1.0).cpu())
     return torch.cat(made)
 
 
-def grid(times: TimeSampler, walk: int, sampler: Sampler) -> list[float] | list[int]:
-    """Return the decreasing times of `walk` sampling steps, from the end of the training times to 0."""
+def grid(times: TimeSampler, steps: int, sampler: Sampler) -> list[float] | list[int]:
+    """Return the decreasing times of the sampling steps, from the end of the training times to 0."""
     # Runge-Kutta needs the score at the end of its last step, which at time 0 divides by sigma = 0.
-    return times.falling(walk, to_zero=not isinstance(sampler, RungeKutta4))
+    return times.falling(steps, to_zero=not isinstance(sampler, RungeKutta4))
 
 
 @final
@@ -65,9 +77,14 @@ class Trained:
     """An exported network with its objective, training times and config."""
 
     def __init__(self, path: Path, factory: Factory | None = None) -> None:
-        """Load weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError.
+        """Load an exported network.
 
-        factory: builds the network, if it is not the default one; the file itself never names code to run.
+        Args:
+            path: a .safetensors file, or the output folder of a run, of which the EMA weights are loaded.
+            factory: builds the network, if it is not the default one; the file itself never names code to run.
+
+        Raises:
+            CheckpointError: the file is not a network that refdiff exported, or its weights do not fit.
         """
         read = checkpoint.weights(path)
         plan = read.config.network
@@ -79,7 +96,7 @@ class Trained:
         self.times = build.times(read.config.times, noise, torch.float32)
         # On the meta device until the weights are known to fit, as a file may declare a network of any size.
         with nullcontext() if factory else torch.device("meta"):
-            self.model = factory(read.event) if factory else build.network(read.config, read.event, noise)
+            self.model = factory(read.event) if factory else build.network(read.event, noise, plan, read.config.mlp)
         try:
             self.model.load_state_dict(read.tensors, assign=factory is None)
         except RuntimeError as error:
@@ -87,11 +104,12 @@ class Trained:
             raise CheckpointError(f"expected weights of this network, got {path}: {said[:200]} (TRN-11)") from None
         self.model.float().eval()
 
-    def samples(self, count: int, *, seed: int, rule: Rule, walk: int) -> Data:
+    def samples(self, count: int, *, seed: int, sampler: Rule, steps: int) -> Data:
         """Return count samples, (count, *event), float32 in [-1, 1]. Raises DomainError for count < 1."""
-        if count < 1 or walk < 1:
-            raise DomainError("SMP-6", "at least 1 sample and 1 step", (count, walk))
-        return samples(self.model, self.objective, self.times, self.event, count, seed=seed, rule=rule, walk=walk)
+        if count < 1 or steps < 1:
+            raise DomainError("SMP-6", "at least 1 sample and 1 step", (count, steps))
+        known = (self.model, self.objective, self.times, self.event)
+        return samples(*known, count, seed=seed, sampler=sampler, steps=steps)
 
 
 def write(out: Path, made: Data) -> None:

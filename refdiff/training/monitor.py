@@ -15,8 +15,8 @@ import torch
 from refdiff.training import checkpoint
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
-from refdiff.training.floor import Means
-from refdiff.training.step import Seen
+from refdiff.training.irreducible import BucketLosses
+from refdiff.training.step import StepStats
 
 Row = dict[str, Any]
 
@@ -29,20 +29,20 @@ class Monitor:
     out: Path
     world: World
     buckets: int
-    floor: Means | None
-    """Irreducible loss in each part of time on the training examples; None if it was not computed."""
+    irreducible: BucketLosses | None
+    """Irreducible loss on the training examples; None if it was not computed."""
     trivial: float
     """Mean loss of predicting 0."""
     rows: list[Row] = field(default_factory=list)
-    _seen: list[Seen] = field(default_factory=list)
+    _seen: list[StepStats] = field(default_factory=list)
     _since: float = field(default_factory=perf_counter)
 
-    def note(self, seen: Seen) -> None:
-        """Store the statistics of a step."""
+    def record(self, seen: StepStats) -> None:
+        """Store the statistics of a step, for the next summary."""
         self._seen.append(seen)
 
     def summary(self, step: int, rate: float) -> Row:
-        """Return the means over all steps noted since the last summary and over all ranks, and clear them."""
+        """Return the means over all steps recorded since the last summary and over all ranks, and clear them."""
         position, loss, weight = (
             torch.cat([getattr(seen, name).double() for seen in self._seen]) for name in ("position", "loss", "weight")
         )
@@ -66,8 +66,8 @@ class Monitor:
             "trivial": self.trivial,
             "bucket_loss": [mean for mean, _ in buckets],
             "bucket_loss_error": [error for _, error in buckets],
-            "bucket_floor": self.floor and self.floor.loss,
-            "bucket_floor_error": self.floor and self.floor.error,
+            "bucket_irreducible": self.irreducible and self.irreducible.loss,
+            "bucket_irreducible_error": self.irreducible and self.irreducible.error,
             "gradient_norm": sum(norms) / len(norms),
             "gradient_norm_max": max(norms),
             "learning_rate": rate,
@@ -124,32 +124,32 @@ def plot(rows: list[Row]) -> bytes:
     from matplotlib.figure import Figure  # lazy import: takes half a second, only needed here
 
     trained = [row for row in rows if row["kind"] == "train"]
-    judged = [row for row in rows if row["kind"] == "quality"]
+    evaluated = [row for row in rows if row["kind"] == "evaluation"]
     figure = Figure(figsize=(11, 7), layout="constrained")
     course, time, slope, quality = figure.subplots(2, 2).ravel()
     steps = [row["step"] for row in trained]
     course.plot(steps, [row["loss"] for row in trained])
     course.set(title="loss, mean over all times", xlabel="step", yscale="log")
     if trained:
-        course.axhline(trained[-1]["trivial"], color="grey", ls=":", label="prediction 0")
+        course.axhline(trained[-1]["trivial"], color="grey", ls=":", label="loss of predicting 0")
         course.legend()
         last = [loss if loss is not None else 0.0 for loss in trained[-1]["bucket_loss"]]
         middles = [(i + 0.5) / len(last) for i in range(len(last))]
         time.bar(middles, last, width=0.9 / len(last), color="C0", alpha=0.6, label="training")
         if held := next((row["bucket_loss"] for row in reversed(rows) if row["kind"] == "held_out"), None):
-            time.plot(middles, held, "C1o", label="held out, average")
-        if floor := trained[-1]["bucket_floor"]:
-            error = trained[-1].get("bucket_floor_error")  # absent in rows written by older versions
-            time.errorbar(middles, floor, error, fmt="k_", ms=20, mew=2, label="floor of the training examples")
+            time.plot(middles, held, "C1o", label="held out, EMA weights")
+        if least := trained[-1]["bucket_irreducible"]:
+            error = trained[-1]["bucket_irreducible_error"]
+            time.errorbar(middles, least, error, fmt="k_", ms=20, mew=2, label="irreducible loss (training examples)")
         time.legend()
     time.set(title="loss by time, at the end", xlabel="position in the range of times", xlim=(0, 1))
     slope.plot(steps, [row["gradient_norm"] for row in trained], label="gradient norm, mean")
     slope.plot(steps, [row["learning_rate"] for row in trained], label="learning rate")
-    slope.set(title="descent", xlabel="step", yscale="log")
+    slope.set(title="gradient norm and learning rate", xlabel="step", yscale="log")
     slope.legend()
-    quality.plot([row["step"] for row in judged], [row["frechet"] for row in judged], "o-", label="samples")
-    if judged:
-        quality.axhline(judged[-1]["yardstick"], color="grey", ls=":", label="training examples")
+    quality.plot([row["step"] for row in evaluated], [row["frechet"] for row in evaluated], "o-", label="samples")
+    if evaluated:
+        quality.axhline(evaluated[-1]["baseline"], color="grey", ls=":", label="baseline: training examples")
         quality.legend()
     quality.set(title="Fréchet distance to held-out examples", xlabel="step")
     buffer = io.BytesIO()

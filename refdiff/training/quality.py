@@ -18,8 +18,8 @@ LARGEST = 1024
 
 
 @final
-class RawNumbers(nn.Module):
-    """Features without a trained network: the numbers of an example, or for a large image its means over squares.
+class RawPixels(nn.Module):
+    """Features without a trained network: the pixels of an image, averaged over squares if there are too many.
 
     For d features the covariance has d^2 entries, and its eigenvalues take O(d^3) operations.
     """
@@ -47,7 +47,7 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
     """Return the Frechet distance |m - m'|^2 + tr(C + C' - 2 sqrt(C C')) of features (Heusel et al. 2017).
 
     samples, examples: (n, *event) in [-1, 1], at least two each; features: a module with `num_features`, by default
-    `RawNumbers`. Compare distances only at the same number of samples: fewer samples give a larger distance.
+    `RawPixels`. Compare distances only at the same number of samples: fewer samples give a larger distance.
     """
     if min(len(samples), len(examples)) < 2 or samples.shape[1:] != examples.shape[1:]:
         got = f"{tuple(samples.shape)} and {tuple(examples.shape)}"
@@ -60,7 +60,7 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
             from torchmetrics.image.fid import FrechetInceptionDistance  # lazy import: only needed here
         except ModuleNotFoundError:
             raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
-    metric: Any = FrechetInceptionDistance(feature=features or RawNumbers(tuple(examples.shape[1:])))
+    metric: Any = FrechetInceptionDistance(feature=features or RawPixels(tuple(examples.shape[1:])))
     metric.set_dtype(torch.float64)
     metric.update(examples, real=True)
     metric.update(samples, real=False)

@@ -9,6 +9,8 @@ key and the counter (i, count, stream, seed). Philox is a bijection, so differen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 from typing import Literal, TypeAlias
@@ -21,8 +23,8 @@ from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
 
-Stream: TypeAlias = Literal["weights", "order", "times", "noise", "dropout", "samples", "split", "floor"]
-_STREAMS: tuple[Stream, ...] = ("weights", "order", "times", "noise", "dropout", "samples", "split", "floor")
+Stream: TypeAlias = Literal["weights", "order", "times", "noise", "dropout", "samples", "split", "irreducible"]
+_STREAMS: tuple[Stream, ...] = ("weights", "order", "times", "noise", "dropout", "samples", "split", "irreducible")
 USES = 2**29
 """Largest number of uses of one stream: steps times shards, epochs, or batches of samples."""
 _WORDS = slice(24, 24 + 624 * 8)
@@ -44,6 +46,14 @@ def seed_default(seed: int, stream: Stream, count: int = 0) -> None:
     """Seed torch's default generators, on every device, for use `count` of a stream."""
     torch.manual_seed(number(seed, stream, count))
     torch.default_generator.set_state(_cpu_state(seed, stream, count))
+
+
+@contextmanager
+def seeded(seed: int, stream: Stream, count: int = 0) -> Iterator[None]:
+    """Seed torch's default generators for a block, as `seed_default`; on exit, restore that of the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        seed_default(seed, stream, count)
+        yield
 
 
 def number(seed: int, stream: Stream, count: int = 0) -> int:

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
-from typing import Literal, TypeAlias, final
+from typing import Literal, Never, TypeAlias, final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from refdiff.errors import ConfigError
-from refdiff.training import build, checkpoint, checks, generate, quality
-from refdiff.training.config import Config, differences
-from refdiff.training.data import Examples, Order, load, split
+from refdiff.training import checkpoint, checks, generate
+from refdiff.training.build import Factory
+from refdiff.training.config import Config
+from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
-from refdiff.training.floor import floor, losses
-from refdiff.training.generate import Factory
+from refdiff.training.evaluate import Evaluator
+from refdiff.training.interrupts import deferred_signals
+from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
-from refdiff.training.randomness import generator, seed_default
+from refdiff.training.parsing import differences
+from refdiff.training.randomness import generator
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
 End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
+Say: TypeAlias = Callable[[str], None]
 CHANGEABLE = ("steps", "monitor")
 """Settings that may change on resuming. With another number of steps a cosine learning rate follows the new one."""
+CHECKED = 64
+"""Number of examples in the checks before the first step."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """Result of a run: how it ended, its final state, and its metrics."""
+    """Result of a run."""
 
     end: End
+    """How it ended."""
     state: State
+    """Its final state: `state.model` is the trained network, `state.ema.module` its average."""
     rows: list[Row]
+    """Its metrics, the rows of `metrics.jsonl`."""
 
 
 def train(
@@ -53,238 +57,226 @@ def train(
     resume: bool = False,
     denoiser: Factory | None = None,
     features: nn.Module | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> Result:
-    """Train a network, and write weights, checkpoints, metrics and pictures to `out`.
+    """Train a network, and write weights, checkpoints, metrics and sample pictures to a folder.
 
-    denoiser: builds the network from the shape of one example, by default the U-Net; features: feature extractor of
-    the Frechet distance; say: receives messages to the user, by default printed on stderr. Raises RefdiffError, with
-    a message of one line, if the run cannot start or continue.
+    Args:
+        config: settings.
+        out: output folder.
+        resume: whether to continue from the newest checkpoint in `out` that loads.
+        denoiser: builds the network from the shape of one example; by default a U-Net for images, else a perceptron.
+        features: feature extractor of the Frechet distance, with `num_features`; by default raw pixels.
+        say: receives messages to the user; by default they are printed on stderr.
+
+    Returns:
+        How the run ended, its final state and its metrics.
+
+    Raises:
+        RefdiffError: the run cannot start or continue; the message is one line.
     """
-    said = say or _to_stderr
-    with joined(config.machine.device) as world, _repeatable(world.device):
-        run = _Run.prepare(config, out, world, resume, denoiser, features, said if world.first else lambda _: None)
-        return run.go()
+    with joined(config.runtime.device) as world, _repeatable(world.device):
+        said = (say or _to_stderr) if world.first else _say_nothing
+        _check_setup(config, out, world, resume=resume)
+        training, held_out = _load_data(config)
+        loop = Loop.build(config, training, world=world, factory=denoiser)
+        few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
+        if resume:
+            _restore(loop, out, said)
+        else:
+            findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
+            _react(list(findings), config.monitor.on_findings, said)
+        monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
+        if resume:
+            monitor.resume(loop.state.step)
+        said(_describe(loop, held_out))
+        return _Run(loop, monitor, Evaluator(loop, held_out, features), out, said).go()
+
+
+def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> None:
+    """Create the output folder. Raises ConfigError if this run cannot start there, or not on this device."""
+    if checkpoint.listed(out) and not resume:
+        raise ConfigError(
+            f"expected an empty folder for a new run, got {out} with checkpoints: use --resume to continue (TRN-11)"
+        )
+    world.shards(config.batch.shards)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"expected a folder to write to, got {out}: {error.strerror} (TRN-11)") from None
+    if config.runtime.channels_last and world.device.type == "cpu":
+        raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
+
+
+def _load_data(config: Config) -> tuple[Examples, Examples]:
+    """Return training examples and held-out examples. Raises DataError, or ConfigError for too few held out."""
+    training, held_out = split(load(config.data, config.preprocess), config.preprocess.held_out, config.seed)
+    if config.monitor.eval_every and len(held_out) < 2:
+        need = "at least 2 held-out examples to evaluate samples, or --monitor.eval-every 0"
+        raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
+    return training, held_out
+
+
+def _restore(loop: Loop, out: Path, say: Say) -> None:
+    """Load the newest valid checkpoint. Raises ConfigError if settings that must not change differ from its own."""
+    saved, state = checkpoint.newest(out, say)
+    changed = [name for name in differences(saved, loop.config) if name.split(".")[0] not in CHANGEABLE]
+    if changed:
+        raise ConfigError(
+            f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
+        )
+    loop.state.load_state_dict(state)
+    say(f"resuming from step {loop.state.step}")
+
+
+def _react(findings: list[str], reaction: Literal["stop", "warn"], say: Say) -> None:
+    if findings and reaction == "stop":
+        need = "no likely mistake before the first step (--monitor.on-findings warn trains anyway)"
+        raise TrainingError(f"expected {need}, got: {'; '.join(findings)} (TRN-12)")
+    for finding in findings:
+        say(f"warning: {finding} (TRN-12)")
+
+
+def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
+    """Return the monitor of a loop, with the irreducible loss if metrics are logged."""
+    config, least = loop.config, None
+    if config.monitor.log_every:
+        drawn = generator(config.seed, "irreducible")
+        least = irreducible_loss(loop.objective, loop.data, loop.state.times, config.monitor.buckets, drawn)
+    return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
+
+
+def _describe(loop: Loop, held_out: Examples) -> str:
+    """Return the first message of a run: data, network and device."""
+    shape = " x ".join(map(str, loop.data.event))
+    size = sum(parameter.numel() for parameter in loop.state.model.parameters())
+    return (
+        f"training on {len(loop.data):,} examples of shape {shape} ({len(held_out):,} held out): "
+        f"{type(loop.state.model).__name__} with {size:,} parameters on {loop.world.device}"
+    )
 
 
 @final
 @dataclass(slots=True, eq=False)
 class _Run:
-    config: Config
-    out: Path
-    world: World
     loop: Loop
     monitor: Monitor
-    held_out: Examples
-    features: nn.Module | None
-    say: Callable[[str], None]
-    yardstick: float | None = field(default=None)
-
-    @staticmethod
-    def prepare(
-        config: Config,
-        out: Path,
-        world: World,
-        resume: bool,
-        denoiser: Factory | None,
-        features: nn.Module | None,
-        say: Callable[[str], None],
-    ) -> _Run:
-        """Build all parts of the run. Raises RefdiffError if they are invalid."""
-        if checkpoint.listed(out) and not resume:
-            raise ConfigError(
-                f"expected an empty folder for a new run, got {out} with checkpoints: use --resume to continue (TRN-11)"
-            )
-        world.shards(config.batch.shards)
-        _folder(out)
-        if config.machine.channels_last and world.device.type == "cpu":
-            raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
-        noise = build.process(config.process)
-        objective = build.objective(config.objective, noise)
-        times = build.times(config.times, noise, DTYPES[config.machine.precision])
-        training, held_out = split(load(config.data, config.reading), config.reading.held_out, config.seed)
-        if config.monitor.quality and len(held_out) < 2:
-            need = "at least 2 held-out examples to evaluate samples, or --monitor.quality 0"
-            raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
-        model = _new(config, training.event, denoiser or (lambda event: build.network(config, event, noise)))
-        state = State.new(config, model, times, world)
-        few = training.take(slice(0, 64)).to(world.device, DTYPES[config.machine.precision])
-        if resume:
-            saved, content = checkpoint.newest(out, say)
-            _same(saved, config)
-            state.load_state_dict(content)
-        else:
-            _start(config, list(checks.before(state.model, objective, times, few)), say)
-        compiled = torch.compile(state.model) if config.machine.compile else state.model
-        assert isinstance(compiled, nn.Module)
-        network = world.wrap(compiled)
-        order = Order(config.seed, len(training), config.batch.size, config.batch.shards)
-        least = None
-        if config.monitor.log:
-            least = floor(objective, training, times, config.monitor.buckets, generator(config.seed, "floor"))
-        monitor = Monitor(out, world, config.monitor.buckets, least, checks.trivial(objective, times, few))
-        if resume:
-            monitor.resume(state.step)
-            say(f"resuming from step {state.step}")
-        loop = Loop(config, world, training, objective, state, network, order)
-        return _Run(config, out, world, loop, monitor, held_out, features, say)
+    evaluator: Evaluator
+    out: Path
+    say: Say
 
     def go(self) -> Result:
-        """Run the remaining steps, with logging, evaluation and checkpoints."""
+        """Take the remaining steps, with logging, evaluation and checkpoints."""
         end: End = "finished"
-        state, watch = self.loop.state, self.config.monitor
-        bar = tqdm(total=self.config.steps, initial=state.step, disable=None if self.world.first else True, unit="step")
-        with bar, _signals() as caught:
-            while state.step < self.config.steps:
+        world, state, steps = self.loop.world, self.loop.state, self.loop.config.steps
+        bar = tqdm(total=steps, initial=state.step, disable=None if world.first else True, unit="step")
+        with bar, deferred_signals() as is_signalled:
+            while end == "finished" and state.step < steps:
                 seen = self.loop.step()
-                if watch.log:
-                    self.monitor.note(seen)
                 bar.update()
-                if _due(state.step, watch.log) or (watch.log and state.step == self.config.steps):
-                    said = self._log()
-                    if bar.disable:
-                        self.say(f"step {state.step} of {self.config.steps}: {said}")
-                    bar.set_postfix_str(said)
-                if self.world.first and _due(state.step, watch.samples) and generate.is_image(self.loop.data.event):
-                    self.monitor.picture(f"samples/step-{state.step:09d}.png", generate.png(self._samples(watch.shown)))
-                # Only rank 0 evaluates; all ranks stop together.
-                if self._judging() and self.world.any(self.world.first and self._judge()):
-                    end = "stopped early"
-                    break
-                if self.world.any(caught() is not None):
-                    end = "interrupted"
-                    break
-                if _due(state.step, watch.save) and state.step < self.config.steps:
-                    self._save()
+                if self.loop.config.monitor.log_every:
+                    self.monitor.record(seen)
+                end = self._after_step(bar, is_signalled)
             self._save()
         if end == "interrupted":
-            self.say(f"interrupted; saved at step {state.step} of {self.config.steps}; continue with --resume")
-        elif self.world.first:
-            self._finish()
-        self.world.wait()
+            self.say(f"interrupted; saved at step {state.step} of {steps}; continue with --resume")
+        elif world.first:
+            self._finish(end)
+        world.wait()
         return Result(end, state, self.monitor.rows)
 
-    def _log(self) -> str:
-        """Write a row of metrics, report findings, and return the text of the progress bar."""
+    def _after_step(self, bar: tqdm[Never], is_signalled: Callable[[], bool]) -> End:
+        """Log, draw, evaluate and save what is due. Returns how the run ends if it ends after this step."""
+        world, watch, step = self.loop.world, self.loop.config.monitor, self.loop.state.step
+        is_last = step == self.loop.config.steps
+        if _is_due(step, watch.log_every) or (watch.log_every and is_last):
+            self._log(bar)
+        if world.first and _is_due(step, watch.picture_every):
+            self._draw(f"samples/step-{step:09d}.png")
+        # Only rank 0 evaluates; all ranks stop together.
+        is_evaluated = _is_due(step, watch.eval_every) or (watch.eval_every and is_last)
+        if is_evaluated and world.any(world.first and self._evaluate()):
+            return "stopped early"
+        if world.any(is_signalled()):
+            return "interrupted"
+        if _is_due(step, watch.save_every) and not is_last:
+            self._save()
+        return "finished"
+
+    def _log(self, bar: tqdm[Never]) -> None:
+        """Write a row of metrics, and report findings."""
         state = self.loop.state
-        row = self.monitor.summary(state.step, self.loop.state.optimizer.param_groups[0]["lr"])
+        row = self.monitor.summary(state.step, state.optimizer.param_groups[0]["lr"])
         self.monitor.write(row)
+        text = _progress(row)
+        bar.set_postfix_str(text)
+        if bar.disable:
+            self.say(f"step {state.step} of {self.loop.config.steps}: {text}")
         for finding in checks.stuck(row["loss"], row["trivial"], state.step):
             self.monitor.write({"kind": "finding", "step": state.step, "says": finding})
-            self.say(f"TRN-12: {finding}")
-        return f"loss {row['loss']:.4f}, gradient {row['gradient_norm']:.3g}"
+            self.say(f"warning: {finding} (TRN-12)")
 
-    def _judging(self) -> bool:
-        """Return whether samples are to be evaluated after this step."""
-        step, every = self.loop.state.step, self.config.monitor.quality
-        return _due(step, every) or (every > 0 and step == self.config.steps)
+    def _draw(self, name: str) -> None:
+        """Write a picture of samples, if the examples are images."""
+        if generate.is_image(self.loop.data.event):
+            samples = self.evaluator.samples(self.loop.config.monitor.picture_samples)
+            self.monitor.picture(name, generate.png(samples))
 
-    def _samples(self, count: int) -> Tensor:
-        state, watch, loop = self.loop.state, self.config.monitor, self.loop
-        return generate.samples(
-            state.ema.module, loop.objective, state.times, loop.data.event, count,
-            seed=self.config.seed, rule=watch.rule, walk=watch.walk,
-        )  # fmt: skip
-
-    def _judge(self) -> bool:
+    def _evaluate(self) -> bool:
         """Evaluate samples, save the weights if they are the best, and return whether to stop early."""
-        state, watch = self.loop.state, self.config.monitor
-        row = self._quality()
+        state, patience = self.loop.state, self.loop.config.monitor.patience
+        row = self.evaluator.sample_quality()
         self.monitor.write(row)
-        if row["frechet"] < state.judged["best"]:
-            state.judged = {"best": row["frechet"], "at": state.step, "since": 0}
+        baseline = f"{row['baseline']:.3g} for training examples"
+        self.say(f"step {state.step}: Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})")
+        if row["frechet"] < state.early_stopping["best"]:
+            state.early_stopping = {"best": row["frechet"], "at": state.step, "since": 0}
             self._export("best.safetensors", state.ema.module)
         else:
-            state.judged["since"] += 1
-        return bool(watch.patience) and state.judged["since"] >= watch.patience
+            state.early_stopping["since"] += 1
+        return bool(patience) and state.early_stopping["since"] >= patience
 
-    def _quality(self) -> Row:
-        """Return the quality of samples from the averaged weights, with that of training examples as baseline."""
-        watch, loop = self.config.monitor, self.loop
-        unseen, made = self.held_out.take(slice(None)), self._samples(watch.judged).float()
-        # A random subset: neighbouring rows of a file may be similar, which would bias the baseline.
-        drawn = torch.randperm(len(loop.data), generator=generator(self.config.seed, "split", 1))
-        known = loop.data.take(drawn[:10_000].numpy())
-        if self.yardstick is None:
-            self.yardstick = quality.frechet(known[: watch.judged], unseen, self.features)
-        distance = quality.frechet(made, unseen, self.features)
-        return {
-            "kind": "quality",
-            "step": loop.state.step,
-            "frechet": distance,
-            "yardstick": self.yardstick,
-            "ratio": distance / self.yardstick if self.yardstick > 0.0 else None,
-            "nearest_quartiles": _quartiles(quality.nearest(made, known)),
-            "nearest_quartiles_held_out": _quartiles(quality.nearest(unseen, known)),
-        }
-
-    def _finish(self) -> None:
+    def _finish(self, end: End) -> None:
         """Write the held-out loss, the final samples and the plot."""
-        loop, watch = self.loop, self.config.monitor
-        if watch.log and len(self.held_out):
-            held = losses(
-                loop.objective, loop.state.ema.module, self.held_out, loop.state.times, watch.buckets,
-                generator(self.config.seed, "floor"),
-            )  # fmt: skip
-            row = {"bucket_loss": held.loss, "bucket_loss_error": held.error}
-            self.monitor.write({"kind": "held_out", "step": loop.state.step, **row})
-        if watch.samples and generate.is_image(loop.data.event):
-            self.monitor.picture("samples.png", generate.png(self._samples(watch.shown)))
-        if watch.log:
+        watch, state = self.loop.config.monitor, self.loop.state
+        if watch.log_every and len(self.evaluator.held_out):
+            self.monitor.write(self.evaluator.held_out_loss())
+        if watch.picture_every:
+            self._draw("samples.png")
+        if watch.log_every:
             self.monitor.plot()
+        path = self.out / "ema.safetensors"
+        self.say(f"{end} at step {state.step} of {self.loop.config.steps}; EMA weights: {path}")
 
     def _save(self) -> None:
         """Write a checkpoint and both networks."""
-        state = self.loop.state
-        if self.world.first:
-            checkpoint.save(self.out, self.config, state.state_dict(), keep=self.config.monitor.keep)
+        state, config = self.loop.state, self.loop.config
+        if self.loop.world.first:
+            checkpoint.save(self.out, config, state.state_dict(), keep=config.monitor.keep)
             self._export("model.safetensors", state.model)
             self._export("ema.safetensors", state.ema.module)
 
     def _export(self, name: str, model: nn.Module) -> None:
-        checkpoint.export(self.out / name, model, self.config, self.loop.data.event, self.loop.state.step)
+        checkpoint.export(self.out / name, model, self.loop.config, self.loop.data.event, self.loop.state.step)
 
 
-def _folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"expected a folder to write to, got {out}: {error.strerror} (TRN-11)") from None
-
-
-def _new(config: Config, event: tuple[int, ...], factory: Factory) -> nn.Module:
-    """Return a network with initial weights determined by the seed; torch's default generator is restored."""
-    with torch.random.fork_rng(devices=[]):
-        seed_default(config.seed, "weights")
-        return factory(event)
-
-
-def _same(saved: Config, config: Config) -> None:
-    """Raise ConfigError if settings that must not change differ from those of the checkpoint."""
-    changed = [name for name in differences(saved, config) if name.split(".")[0] not in CHANGEABLE]
-    if changed:
-        raise ConfigError(
-            f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
-        )
-
-
-def _start(config: Config, findings: list[str], say: Callable[[str], None]) -> None:
-    if findings and config.monitor.findings == "stop":
-        raise TrainingError(f"TRN-12: {'; '.join(findings)} (use --monitor.findings warn to train anyway)")
-    for finding in findings:
-        say(f"TRN-12: {finding}")
-
-
-def _due(step: int, every: int) -> bool:
+def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _quartiles(distances: Tensor) -> list[float]:
-    return [float(q) for q in np.quantile(distances.double().numpy(), [0.0, 0.25, 0.5, 0.75])]
+def _progress(row: Row) -> str:
+    """Return the text of a row of metrics in the progress bar or in a log."""
+    least = row["bucket_irreducible"]
+    beside = f" (irreducible {sum(least) / len(least):.4f})" if least else ""
+    return f"loss {row['loss']:.4f}{beside}, gradient norm {row['gradient_norm']:.3g}, lr {row['learning_rate']:.3g}"
 
 
 def _to_stderr(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
+
+
+def _say_nothing(_: str) -> None:
+    """Drop a message of a process other than the first."""
 
 
 @contextmanager
@@ -298,23 +290,3 @@ def _repeatable(device: torch.device) -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], int | None]]:
-    """Defer SIGINT and SIGTERM to the end of the step; a second signal ends the process at once."""
-    caught: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def hold(kind: int, _: FrameType | None) -> None:
-        caught.append(kind)
-        signal.signal(kind, before[signal.Signals(kind)])
-
-    for kind in kinds:
-        signal.signal(kind, hold)
-    try:
-        yield lambda: next(chain(caught), None)
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,8 +15,7 @@ from refdiff.ema import average_weights
 from refdiff.positions import SecondMoment
 from refdiff.times import TimeSampler
 from refdiff.training import build
-from refdiff.training.config import Config
-from refdiff.training.distributed import World
+from refdiff.training.config import EMAConfig, OptimizerConfig
 from refdiff.training.errors import CheckpointError
 
 
@@ -38,22 +36,18 @@ class State:
     """Distribution of training times; an adaptive sampler stores losses."""
     step: int = 0
     """Number of optimizer steps done."""
-    judged: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
-    """For early stopping: best Frechet distance, its step, and number of evaluations since."""
+    early_stopping: dict[str, float] = field(default_factory=lambda: {"best": float("inf"), "at": 0, "since": 0})
+    """Best Frechet distance, its step, and number of evaluations since."""
 
     @staticmethod
-    def new(how: Config, model: nn.Module, times: TimeSampler, world: World) -> State:
-        """Return the state before the first step."""
-        double = how.machine.precision == "float64"
-        form = torch.channels_last if how.machine.channels_last else torch.preserve_format
-        model = model.to(world.device, torch.float64 if double else None)
-        model = model.to(memory_format=form)  # type: ignore[call-overload]  # torch has no type for `to` with only a memory format
-        optimizer = build.optimizer(how.optimizer, model)
+    def new(model: nn.Module, times: TimeSampler, *, optimizer: OptimizerConfig, ema: EMAConfig, steps: int) -> State:
+        """Return the state before the first of `steps` steps."""
+        stepped = build.optimizer(optimizer, model)
         return State(
             model=model,
-            ema=average_weights(model, decay=how.ema.decay, warm_up=how.ema.warm_up).eval(),
-            optimizer=optimizer,
-            scheduler=build.scheduler(how.optimizer, how.steps, optimizer),
+            ema=average_weights(model, decay=ema.decay, warm_up=ema.warmup).eval(),
+            optimizer=stepped,
+            scheduler=build.scheduler(optimizer, steps, stepped),
             times=times,
         )
 
@@ -67,7 +61,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "sampler": sampler.state_dict() if isinstance(sampler, SecondMoment) else {},
-            "judged": dict(self.judged),
+            "early_stopping": dict(self.early_stopping),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -80,7 +74,7 @@ class State:
             self.scheduler.load_state_dict(state["scheduler"])
             if isinstance(sampler, SecondMoment):
                 sampler.load_state_dict(state["sampler"])
-            self.step, self.judged = int(state["step"]), dict(state["judged"])
+            self.step, self.early_stopping = int(state["step"]), dict(state["early_stopping"])
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(

@@ -4,13 +4,14 @@ x_0                       of the data, in the order of (seed, epoch)
 t, w                      of the time sampler, by (seed, step, shard)
 eps                       N(0, I), by (seed, step, shard)
 loss                      w(t) |y_hat(x_t, t) - y|^2,  x_t = alpha x_0 + sigma eps
-gradient                  summed over shards, passes and ranks; clipped; one step; one average
+gradient                  summed over micro-batches and processes; clipped; one optimizer step; one EMA update
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import isfinite
 from typing import final
@@ -21,12 +22,14 @@ from torch import Tensor, nn
 
 from refdiff.loss import Denoiser, Objective
 from refdiff.positions import SecondMoment
-from refdiff.training.build import on_device
+from refdiff.schedule import NoiseProcess
+from refdiff.training import build
+from refdiff.training.build import Factory, on_device
 from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.errors import TrainingError
-from refdiff.training.randomness import generator, seed_default
+from refdiff.training.randomness import generator, seed_default, seeded
 from refdiff.training.state import State
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -35,8 +38,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Statistics of one step on this rank, one number per example."""
+class StepStats:
+    """Statistics of one step in this process, one number per example."""
 
     position: Tensor
     """Position in the range of times, [0, 1), float64."""
@@ -45,32 +48,72 @@ class Seen:
     weight: Tensor
     """Weight of the time sampler."""
     norm: float
-    """Norm of the gradient before clipping; the same on all ranks."""
+    """Norm of the gradient before clipping; the same in all processes."""
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Loop:
     """Training loop, one optimizer step per call of `step`."""
 
     config: Config
     world: World
     data: Examples
+    """Training examples."""
     objective: Objective
     state: State
-    network: nn.Module
-    """Model, wrapped for data-parallel training and compiled if configured."""
     order: Order
+    """Order of the examples."""
 
-    def step(self) -> Seen:
+    @staticmethod
+    def build(
+        config: Config,
+        data: Examples,
+        *,
+        world: World,
+        factory: Factory | None = None,
+        process: NoiseProcess | None = None,
+    ) -> Loop:
+        """Return the loop before its first step.
+
+        Args:
+            config: settings.
+            data: training examples.
+            world: the processes that train together, and the device of this one.
+            factory: builds the network from the shape of one example; by default `build.network`.
+            process: noise process; by default that of the config.
+
+        Raises:
+            RefdiffError: the settings do not fit each other or the data.
+        """
+        process = build.process(config.process) if process is None else process
+        times = build.times(config.times, process, DTYPES[config.runtime.precision])
+        with seeded(config.seed, "weights"):
+            made = factory(data.event) if factory else build.network(data.event, process, config.network, config.mlp)
+        model = build.place(made, world.device, config.runtime)
+        state = State.new(model, times, optimizer=config.optimizer, ema=config.ema, steps=config.steps)
+        order = Order(config.seed, len(data), config.batch.size, config.batch.shards)
+        return Loop(config, world, data, build.objective(config.objective, process), state, order)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Model, compiled if configured and wrapped for data-parallel training, at the first use.
+
+        Checks before the first step take gradients of the bare model, and would confuse the wrapper.
+        """
+        compiled = torch.compile(self.state.model) if self.config.runtime.compile else self.state.model
+        assert isinstance(compiled, nn.Module)
+        return self.world.wrap(compiled)
+
+    def step(self) -> StepStats:
         """Take one optimizer step. Raises TrainingError if the gradient is not finite, before anything is changed."""
         state, seen = self.state, []
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        passes = self._passes()
-        for shards in passes:
+        micro_batches = self._micro_batches()
+        for shards in micro_batches:
             x_0, eps, t, weight = self.draw(shards)
-            with self.world.quiet(self.network, last=shards is passes[-1]):
+            with self.world.no_sync(self.network, last=shards is micro_batches[-1]):
                 loss = self.objective(self.denoiser(shards[0]), x_0, eps, t)
                 # torch averages over ranks; times their number it is the sum over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
@@ -83,11 +126,11 @@ class Loop:
         if isinstance(sampler := state.times.sampler, SecondMoment):
             sampler.update(self.world.gathered(position), self.world.gathered(loss))
         state.step += 1
-        return Seen(position, loss, weight, norm)
+        return StepStats(position, loss, weight, norm)
 
     def _clip(self) -> float:
         """Clip the gradient to its largest norm, and return its norm before clipping."""
-        weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.clip
+        weights, largest = self.state.optimizer.param_groups[0]["params"], self.config.optimizer.max_grad_norm
         norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if not isfinite(norm):
             raise TrainingError(
@@ -99,9 +142,9 @@ class Loop:
 
     def draw(self, shards: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_0, eps, t and weight of these shards; each shard is drawn independently of the grouping."""
-        batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.machine.precision]
+        batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.runtime.precision]
         rows = np.concatenate([self.order.rows(self.state.step, shard) for shard in shards])
-        x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.machine.channels_last)
+        x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.runtime.channels_last)
         eps, size, drawn = torch.empty_like(x_0), batch.size // batch.shards, []
         for i, shard in enumerate(shards):
             count = self.state.step * batch.shards + shard
@@ -112,20 +155,20 @@ class Loop:
 
     def denoiser(self, shard: int) -> Denoiser:
         """Return the network as a denoiser in the configured precision, with dropout seeded by (seed, step, shard)."""
-        machine, batch = self.config.machine, self.config.batch
+        runtime, batch = self.config.runtime, self.config.batch
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if self.config.network.dropout > 0.0:
                 seed_default(self.config.seed, "dropout", self.state.step * batch.shards + shard)
-            with torch.autocast(x_t.device.type, torch.bfloat16, enabled=machine.precision == "bfloat16"):
+            with torch.autocast(x_t.device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
                 predicted: Tensor = self.network(x_t, t)
             return predicted.to(x_t.dtype)
 
         return predict
 
-    def _passes(self) -> list[range]:
-        """Return this rank's shards, in passes; with dropout one shard per pass, since each has its own mask."""
+    def _micro_batches(self) -> list[range]:
+        """Return the shards of each micro-batch; with dropout one for each shard, which has its own mask."""
         mine = self.world.shards(self.config.batch.shards)
-        count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.passes, len(mine))
+        count = len(mine) if self.config.network.dropout > 0.0 else min(self.config.batch.accumulation, len(mine))
         ends = [len(mine) * i // count for i in range(count + 1)]
         return [mine[a:b] for a, b in pairwise(ends)]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from refdiff.nn import Architecture
-from refdiff.training.config import Batch, Config, Descent, Machine, Monitor, Times
+from refdiff.training.config import BatchConfig, Config, MonitorConfig, OptimizerConfig, RuntimeConfig, TimesConfig
 from refdiff.training.distributed import joined
 from refdiff.training.run import Result, train
 
-QUIET = Monitor(log=0, samples=0, quality=0, save=0)
+QUIET = MonitorConfig(log_every=0, picture_every=0, eval_every=0, save_every=0)
 SMALL = Architecture(width=8, multipliers=(1, 2), groups=4)
 
 
@@ -33,8 +33,8 @@ def config(data: str, **changes: Any) -> Config:
         "data": data,
         "steps": 20,
         "network": SMALL,
-        "batch": Batch(size=16, shards=4),
-        "optimizer": Descent(warm_up=0, decay="constant"),
+        "batch": BatchConfig(size=16, shards=4),
+        "optimizer": OptimizerConfig(warmup=0, lr_schedule="constant"),
         "monitor": QUIET,
     }
     return Config(**(given | changes))
@@ -78,26 +78,26 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 OPTIMIZERS = {
-    "sgd": Descent(kind="sgd", rate=0.05, warm_up=0, decay="constant"),
-    "adam": Descent(kind="adam", warm_up=0, decay="constant"),
+    "sgd": OptimizerConfig(kind="sgd", lr=0.05, warmup=0, lr_schedule="constant"),
+    "adam": OptimizerConfig(kind="adam", warmup=0, lr_schedule="constant"),
 }
 CASES: dict[str, dict[str, Any]] = {
-    f"{name} {precision}": {"optimizer": descent, "machine": Machine(precision=precision)}
+    f"{name} {precision}": {"optimizer": descent, "runtime": RuntimeConfig(precision=precision)}
     for name, descent in OPTIMIZERS.items()
     for precision in ("float32", "float64")
 }
 CASES |= {
     "dropout": {
         "network": Architecture(width=8, multipliers=(1, 2), groups=4, dropout=0.3),
-        "machine": Machine(precision="float64"),
+        "runtime": RuntimeConfig(precision="float64"),
     },
     "attention": {
         "network": Architecture(width=8, multipliers=(1, 2), groups=4, attention=(1, 2), heads=2),
-        "machine": Machine(precision="float64"),
+        "runtime": RuntimeConfig(precision="float64"),
     },
     "second moment": {
-        "times": Times(sampler="second_moment", cells=4, history=2),
-        "machine": Machine(precision="float64"),
+        "times": TimesConfig(sampler="second_moment", cells=4, history=2),
+        "runtime": RuntimeConfig(precision="float64"),
     },
 }
 """Settings whose results must be the same on one process and several."""

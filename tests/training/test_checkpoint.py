@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from refdiff.training import checkpoint
-from refdiff.training.config import Config, to_mapping
+from refdiff.training.config import Config
 from refdiff.training.errors import CheckpointError
+from refdiff.training.parsing import to_mapping
 
 CONFIG = Config(steps=7)
 
 
 def state(step: int) -> dict[str, Any]:
     """Return a state with a tensor in it."""
-    return {"step": step, "model": {"weight": torch.arange(4.0)}, "judged": {"best": float("inf")}}
+    return {"step": step, "model": {"weight": torch.arange(4.0)}, "early_stopping": {"best": float("inf")}}
 
 
 def saved(out: Path, step: int = 3, keep: int = 9) -> Path:
@@ -48,7 +49,7 @@ def refuses(read: Any, path: Path) -> None:
         read(path)
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+def test_saved_checkpoint_and_weights_load(tmp_path: Path) -> None:
     """TRN-11: config, tensors and numbers come back; nothing else is left in the folder."""
     path = saved(tmp_path)
     config, content = checkpoint.load(path)
@@ -62,7 +63,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert checkpoint.weights(tmp_path).step == 5
 
 
-def test_a_cut_file_is_refused_at_every_length(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     """TRN-11: 50 lengths of each kind, 0 among them."""
     for path, read in ((saved(tmp_path), checkpoint.load), (exported(tmp_path / "a.st"), checkpoint.weights)):
         content = path.read_bytes()
@@ -75,7 +76,7 @@ def test_a_cut_file_is_refused_at_every_length(tmp_path: Path) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_flipped_bit_raises_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
+def test_flipped_bit_raises_only_checkpoint_errors(tmp_path: Path, data: st.DataObject) -> None:
     """TRN-11: a reader returns or raises CheckpointError, whichever bit is flipped."""
     for path, read in ((saved(tmp_path), checkpoint.load), (exported(tmp_path / "a.st"), checkpoint.weights)):
         content = bytearray(path.read_bytes())
@@ -99,7 +100,7 @@ class Harm:
         return os.system, (self.command,)
 
 
-def test_a_file_that_would_run_a_command_does_not(tmp_path: Path) -> None:
+def test_loading_runs_no_code(tmp_path: Path) -> None:
     """TRN-11: neither as a pickle nor inside torch's own format; both would run it if they were trusted."""
     ran = tmp_path / "ran"
     bare, inside = tmp_path / "bare.pt", tmp_path / "inside.pt"
@@ -136,6 +137,19 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         refuses(checkpoint.weights, tmp_path / name)
 
 
+def test_former_format_is_named(tmp_path: Path) -> None:
+    """TRN-11: a checkpoint and weights of an earlier version are refused by the name of their format."""
+    old = {"format": "refdiff-checkpoint-1", "config": "{}", "state": state(1)}
+    torch.save(old, tmp_path / "old.pt")
+    about = {"format": "refdiff-checkpoint-1", "config": "{}", "event": "[3]", "step": "1"}
+    content = safetensors.torch.save({"a": torch.zeros(2)}, {"refdiff": json.dumps(about)})
+    (tmp_path / "old.safetensors").write_bytes(content)
+    for path, read in (("old.pt", checkpoint.load), ("old.safetensors", checkpoint.weights)):
+        with pytest.raises(CheckpointError, match=r"format refdiff-checkpoint-1 of an earlier version"):
+            read(tmp_path / path)
+        refuses(read, tmp_path / path)
+
+
 HOSTILE = [
     {"config": "5"}, {"config": "[" * 100_000}, {"config": "{"}, {"config": '{"steps": "x"}'},
     {"event": "5"}, {"event": "null"}, {"event": "[1, 1e400, 8]"}, {"event": "[Infinity]"}, {"event": '["1"]'},
@@ -155,7 +169,7 @@ def test_hostile_metadata_is_refused(tmp_path: Path, hostile: dict[str, str]) ->
     assert checkpoint.weights(path).step == 5
 
 
-def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+def test_export_is_deterministic(tmp_path: Path) -> None:
     """TRN-11: whoever compares runs by a checksum of their files is told the truth."""
     net = torch.nn.Linear(3, 2)
     for i in range(4):
@@ -172,7 +186,7 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     refuses(checkpoint.weights, path)
 
 
-def test_the_newest_that_loads_is_found(tmp_path: Path) -> None:
+def test_newest_valid_checkpoint_is_found(tmp_path: Path) -> None:
     """TRN-11: of what does not load it is said why; a folder of that name is no harm; none at all is one sentence."""
     said: list[str] = []
     with pytest.raises(CheckpointError, match=r"^expected a checkpoint to resume from, got 0 in.* \(TRN-11\)$"):
@@ -186,7 +200,7 @@ def test_the_newest_that_loads_is_found(tmp_path: Path) -> None:
     assert [("000011" in line, "000010" in line) for line in said] == [(True, False), (False, True)]
 
 
-def test_so_many_are_kept_and_never_the_last_lost(tmp_path: Path) -> None:
+def test_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     """TRN-11: of those before; one of a later step, which did not load, never crowds out what was just written."""
     for step in range(5):
         saved(tmp_path, step, keep=2)
@@ -211,7 +225,7 @@ except CheckpointError as error:
 """
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_previous_file(tmp_path: Path) -> None:
     """TRN-11: a limit of 4 KiB, set by the system: one sentence, the file before, and nothing half written."""
     path = tmp_path / "a.pt"
     checkpoint.write(path, b"before")
@@ -222,7 +236,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_unwritable_path_is_one_error_line(tmp_path: Path) -> None:
     """TRN-11: a file in place of the folder, or a folder in place of the file."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
@@ -236,7 +250,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write_is_one_sentence(tmp_path: Path) -> None:
+def test_read_only_folder_is_one_error_line(tmp_path: Path) -> None:
     """TRN-11: said, not shown as a traceback."""
     tmp_path.chmod(0o500)
     try:
@@ -246,7 +260,7 @@ def test_a_folder_without_the_right_to_write_is_one_sentence(tmp_path: Path) -> 
         tmp_path.chmod(0o700)
 
 
-def test_what_was_exported_is_what_was_trained(tmp_path: Path) -> None:
+def test_exported_weights_are_those_of_the_model(tmp_path: Path) -> None:
     """TRN-11: weights to the bit, of a tensor that is not contiguous too."""
     net = nn.Linear(3, 2)
     net.weight.data = torch.randn(3, 2).T

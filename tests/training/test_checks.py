@@ -19,13 +19,16 @@ WEIGHTS = ("uniform", "inverse_snr", "min_snr", "likelihood")
 SMALL = Architecture(width=8, multipliers=(1,), groups=2)
 
 
-def found(model: nn.Module | None = None, goal: config.Goal | None = None, **process: Any) -> list[str]:
+def found(model: nn.Module | None = None, goal: config.ObjectiveConfig | None = None, **process: Any) -> list[str]:
     """Return what is found wrong with a run."""
-    how = config.Process(**process)
+    how = config.ProcessConfig(**process)
     noise = build.process(how)
-    objective, times = build.objective(goal or config.Goal(), noise), build.times(config.Times(), noise, torch.float32)
+    objective, times = (
+        build.objective(goal or config.ObjectiveConfig(), noise),
+        build.times(config.TimesConfig(), noise, torch.float32),
+    )
     if model is None:
-        model = build.network(config.Config(network=SMALL, process=how), (1, 4, 4), noise)
+        model = build.network((1, 4, 4), noise, SMALL)
     examples = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     return list(checks.before(model, objective, times, examples))
 
@@ -37,9 +40,9 @@ def test_defaults_pass(kind: str, prediction: Any, weight: Any) -> None:
     """TRN-12: with every process, prediction and weight, but the one that a chain has not."""
     if weight == "likelihood" and kind.endswith("chain"):
         with pytest.raises(DomainError, match=r"^expected a schedule: a chain has no rate.* \(LOS-10\)$"):
-            found(goal=config.Goal(prediction=prediction, weight=weight), kind=kind)
+            found(goal=config.ObjectiveConfig(prediction=prediction, weight=weight), kind=kind)
         return
-    assert found(goal=config.Goal(prediction=prediction, weight=weight), kind=kind) == []
+    assert found(goal=config.ObjectiveConfig(prediction=prediction, weight=weight), kind=kind) == []
 
 
 def test_signal_at_the_last_time_is_found() -> None:
@@ -51,7 +54,7 @@ def test_signal_at_the_last_time_is_found() -> None:
         assert "use more noise" in finding
 
 
-def test_time_that_hardly_moves_is_found() -> None:
+def test_unscaled_time_is_found() -> None:
     """TRN-12: t in [0, 1] unscaled, or k in 1..N of a chain divided once too often."""
     (finding,) = found(UNet(1, SMALL, time_scale=1.0), kind="linear")
     assert finding.startswith("the features of embed have standard deviation 0.03")
@@ -81,7 +84,7 @@ def test_parameters_without_gradient_are_found() -> None:
     assert finding == "parameters without a gradient (4): used.weight, used.bias, idle.weight, ..."
 
 
-def test_looking_leaves_the_model_as_it_was() -> None:
+def test_checks_leave_the_model_unchanged() -> None:
     """TRN-12: no gradient stays, no running mean moves, no number is drawn, modes come back part by part."""
     inner = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Conv2d(1, 1, 1))
     inner[0].eval()
@@ -112,11 +115,11 @@ def test_a_stuck_loss_is_found() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", ["eps", "x_0", "v"])
-def test_the_trivial_loss_is_that_of_0(kind: Any, prediction: Any) -> None:
+def test_trivial_loss_is_that_of_predicting_0(kind: Any, prediction: Any) -> None:
     """TRN-12: E|target|^2 is 1 for numbers of size 1, within 5 standard errors of its draws and their cross terms."""
-    noise = build.process(config.Process(kind=kind))
-    objective = build.objective(config.Goal(prediction=prediction), noise)
-    times = build.times(config.Times(), noise, torch.float32)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    objective = build.objective(config.ObjectiveConfig(prediction=prediction), noise)
+    times = build.times(config.TimesConfig(), noise, torch.float32)
     signs = torch.randint(2, (64, 1, 8, 8), generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     draws = checks.ROUNDS * signs.numel()
     assert checks.trivial(objective, times, signs) == pytest.approx(1.0, abs=1e-6 + 5.0 * (2.0 / draws) ** 0.5)
@@ -124,11 +127,11 @@ def test_the_trivial_loss_is_that_of_0(kind: Any, prediction: Any) -> None:
 
 @pytest.mark.parametrize("weight", ["inverse_snr", "likelihood"])
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_trivial_loss_sees_the_ends(kind: Any, weight: Any) -> None:
+def test_trivial_loss_covers_the_ends_of_time(kind: Any, weight: Any) -> None:
     """TRN-12: of weights that are large at an end it is the integral too, by SciPy, within 5 standard errors."""
-    noise = build.process(config.Process(kind=kind))
-    objective = build.objective(config.Goal(prediction="eps", weight=weight), noise)
-    times = build.times(config.Times(), noise, torch.float64)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    objective = build.objective(config.ObjectiveConfig(prediction="eps", weight=weight), noise)
+    times = build.times(config.TimesConfig(), noise, torch.float64)
 
     def density(t: float) -> float:
         return float(objective.weight.of(noise, torch.tensor([t], dtype=torch.float64), "eps"))

@@ -25,7 +25,7 @@ ALL = slice(None)
 
 def loaded(path: Path | str, **how: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return all examples as they are trained on."""
-    return np.asarray(load(str(path), config.Data(**how)).take(ALL).numpy())
+    return np.asarray(load(str(path), config.PreprocessConfig(**how)).take(ALL).numpy())
 
 
 def idx(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
@@ -41,7 +41,7 @@ def pictures(folder: Path, **images: Image.Image) -> Path:
     return folder
 
 
-def test_every_file_is_read_alike(tmp_path: Path) -> None:
+def test_file_formats_give_the_same_examples(tmp_path: Path) -> None:
     """TRN-8: the same bytes as .npy, .npz by each name, IDX and IDX .gz, with and without a channel."""
     np.save(tmp_path / "a.npy", BYTES)
     np.save(tmp_path / "channel.npy", BYTES[:, None])
@@ -56,7 +56,7 @@ def test_every_file_is_read_alike(tmp_path: Path) -> None:
 
 
 @given(st.floats(-1e3, 1e3, width=32), st.floats(2.0**-3, 1e3, width=32), st.data())
-def test_ends_become_the_ends(low: float, width: float, data: st.DataObject) -> None:
+def test_ends_of_the_range_become_minus_1_and_1(low: float, width: float, data: st.DataObject) -> None:
     """TRN-8: low becomes -1 and high 1, exactly; between, the line, within rounding; never beyond."""
     high = float(np.float32(low + width))
     inner = data.draw(st.floats(low, high, width=32))
@@ -72,7 +72,7 @@ def test_bytes_scale_exactly_at_both_ends(tmp_path: Path) -> None:
     assert (values[0], values[-1]) == (-1.0, 1.0)
     assert np.array_equal(values, -values[::-1])
     assert (np.diff(values) > 0.0).all()
-    padded = load(str(tmp_path / "a.npy"), config.Data(pad=2))
+    padded = load(str(tmp_path / "a.npy"), config.PreprocessConfig(pad=2))
     assert padded.event == (1, 12, 12)
     assert padded.take(ALL).shape == (4, 1, 12, 12)
     assert torch.equal(padded.take(ALL)[..., :2], torch.full((4, 1, 12, 2), -1.0))
@@ -94,39 +94,39 @@ def test_digits() -> None:
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="Debian's package is not installed")
 def test_fashion_mnist() -> None:
     """TRN-8: 60,000 images."""
-    assert load("fashion-mnist", config.Data(pad=2)).event == (1, 32, 32)
+    assert load("fashion-mnist", config.PreprocessConfig(pad=2)).event == (1, 32, 32)
 
 
-def test_an_array_on_disk_stays_there(tmp_path: Path) -> None:
+def test_npy_is_memory_mapped(tmp_path: Path) -> None:
     """TRN-8: a .npy is mapped, also after the split, and rows are read when asked for."""
     np.save(tmp_path / "a.npy", FLOATS)
-    training, _ = split(load(str(tmp_path / "a.npy"), config.Data()), 1, 0)
+    training, _ = split(load(str(tmp_path / "a.npy"), config.PreprocessConfig()), 1, 0)
     base: Any = training.raw
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
 
 
-def test_a_folder_of_every_kind(tmp_path: Path) -> None:
+def test_folder_of_mixed_images(tmp_path: Path) -> None:
     """TRN-8: grey, 16 bits, one bit with alpha become grey; palettes and alpha colour; grey among colour is colour."""
     grey = Image.fromarray(BYTES[1])
     wide = Image.fromarray(BYTES[1].astype(np.uint16) * 257)
     assert wide.mode == "I;16"
     folder = pictures(tmp_path / "grey", a=grey, b=wide, c=grey.convert("LA"))
-    got = load(str(folder), config.Data())
+    got = load(str(folder), config.PreprocessConfig())
     assert got.event == (1, 8, 8)
     assert (np.asarray(got.raw) == BYTES[1]).all()
     colour = Image.merge("RGB", [Image.fromarray(BYTES[i]) for i in range(3)])
     mixed = load(
         str(pictures(tmp_path / "mixed", a=colour, b=colour.convert("RGBA"), c=colour.quantize(), d=grey)),
-        config.Data(),
+        config.PreprocessConfig(),
     )
     assert mixed.event == (3, 8, 8)
     assert (mixed.raw[:2] == BYTES[:3]).all()
     assert (mixed.raw[3] == BYTES[1]).all()
 
 
-def test_folders_of_many_sizes(tmp_path: Path) -> None:
+def test_folder_of_several_sizes(tmp_path: Path) -> None:
     """TRN-8: refused with a hint, and taken with it; sorted by path; whatever is no image is left."""
     folder = pictures(
         tmp_path / "a",
@@ -135,9 +135,9 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         c=Image.new("L", (3, 3)),
     )
     (folder / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"^expected images of one size, got .*; set --reading.size \(TRN-8\)$"):
-        load(str(folder), config.Data())
-    assert load(str(folder), config.Data(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
+    with pytest.raises(DataError, match=r"^expected images of one size, got .*; set --preprocess.size \(TRN-8\)$"):
+        load(str(folder), config.PreprocessConfig())
+    assert load(str(folder), config.PreprocessConfig(size=8)).raw[1, 0].tolist() == BYTES[1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_folders_of_many_sizes(tmp_path: Path) -> None:
         ((5, 8, 8, 4), (4, 8, 8)), ((5, 3, 8, 3), (3, 8, 3)), ((5, 8, 8, 8), (8, 8, 8)), ((5, 7), (7,)),
     ],
 )  # fmt: skip
-def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
+def test_channel_axis_is_found(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
     """TRN-8: at the end only where 1, 3 or 4 stands there alone; where both could be, the first is."""
     array = np.random.default_rng(0).uniform(-1.0, 1.0, shape)
     np.save(tmp_path / "a.npy", array)
-    got = load(str(tmp_path / "a.npy"), config.Data())
+    got = load(str(tmp_path / "a.npy"), config.PreprocessConfig())
     assert got.event == event
     if event != shape[1:] and len(shape) == 4:
         assert float(got.take(np.array([2]))[0, -1, 1, 2]) == np.float32(array[2, 1, 2, -1])
@@ -160,9 +160,9 @@ def test_where_channels_are(tmp_path: Path, shape: tuple[int, ...], event: tuple
 NAN = FLOATS.copy()
 NAN[1, 0, 3, 3] = np.nan
 REFUSED: dict[str, tuple[Any, str]] = {
-    "unit": ((FLOATS + 1.0) / 2.0, "set --reading.range 0 1"),
-    "binary bytes": (BYTES // 128, "set --reading.range 0 1"),
-    "as bytes": (BYTES.astype(np.float32), "set --reading.range"),
+    "unit": ((FLOATS + 1.0) / 2.0, "set --preprocess.range 0 1"),
+    "binary bytes": (BYTES // 128, "set --preprocess.range 0 1"),
+    "as bytes": (BYTES.astype(np.float32), "set --preprocess.range"),
     "nan": (NAN, "finite"), "infinite": (np.where(np.isnan(NAN), np.inf, NAN), "finite"),
     "constant": (np.full((4, 1, 8, 8), 0.5), "varies"), "none": (np.zeros((0, 1, 8, 8)), "got an array of shape"),
     "empty": (np.zeros((4, 0, 8, 8)), "an array of shape"), "flat": (np.linspace(-1, 1, 9), "an array of shape"),
@@ -173,29 +173,29 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_arrays_that_are_no_data_are_refused(tmp_path: Path, name: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, name: str) -> None:
     """TRN-8: in one sentence, with a hint where there is one."""
     array, hint = REFUSED[name]
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$") as caught:
-        load(str(tmp_path / "a.npy"), config.Data())
+        load(str(tmp_path / "a.npy"), config.PreprocessConfig())
     assert hint in str(caught.value)
 
 
-def test_a_range_that_is_told_is_believed(tmp_path: Path) -> None:
+def test_given_range_is_used(tmp_path: Path) -> None:
     """TRN-8: [0, 1] as the hint says, or as a half of [-1, 1]; values beyond it never are."""
     unit = (FLOATS + 1.0) / 2.0
     np.save(tmp_path / "a.npy", unit)
     assert np.abs(loaded(tmp_path / "a.npy", range=(0.0, 1.0)) - FLOATS).max() <= 2.0**-23
     assert np.array_equal(loaded(tmp_path / "a.npy", range=(-1.0, 1.0)), unit)
-    with pytest.raises(DataError, match=r"set --reading\.range"):
+    with pytest.raises(DataError, match=r"set --preprocess\.range"):
         loaded(tmp_path / "a.npy", range=(0.0, 0.5))
     np.save(tmp_path / "flat.npy", unit[:, 0, 0])
     with pytest.raises(DataError, match="expected images to pad"):
         loaded(tmp_path / "flat.npy", range=(0.0, 1.0), pad=1)
 
 
-def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     """TRN-8: 20 lengths of each kind, folders without images, names of nothing: one sentence each."""
     np.save(tmp_path / "a.npy", BYTES)
     np.savez_compressed(tmp_path / "a.npz", BYTES)
@@ -210,7 +210,7 @@ def test_cut_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
     def refused(source: Path) -> None:
         with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
-            load(str(source), config.Data())
+            load(str(source), config.PreprocessConfig())
 
     for name in ("two.npz", "text.gz", "array.npz", "vast.idx", "none", "nowhere.npy"):
         refused(tmp_path / name)
@@ -236,7 +236,7 @@ def test_each_example_once_an_epoch(examples: int, size: int, shards: int, seed:
 
 
 @given(st.integers(0, 100))
-def test_how_a_batch_is_dealt_changes_nothing(step: int) -> None:
+def test_rows_of_a_batch_do_not_depend_on_shards(step: int) -> None:
     """TRN-8: shards are consecutive parts of the one batch."""
     whole = Order(3, 50, 12, 1).rows(step, 0)
     for shards in (2, 3, 4, 6, 12):
@@ -244,14 +244,14 @@ def test_how_a_batch_is_dealt_changes_nothing(step: int) -> None:
         assert np.array_equal(np.concatenate(dealt), whole)
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_epochs_and_seeds_have_different_orders() -> None:
     """TRN-8: a new permutation in each."""
     rows = [Order(seed, 100, 100, 1).rows(epoch, 0).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(row) for row in rows}) == 4
 
 
 @given(st.integers(1, 60), st.none() | st.integers(-2, 60), st.integers(0, 99))
-def test_a_split_is_disjoint_and_whole(n: int, held_out: int | None, seed: int) -> None:
+def test_split_is_a_partition(n: int, held_out: int | None, seed: int) -> None:
     """TRN-8: every example is in one part; a sixth by default; as the seed decides; too many are refused."""
     all_of_them = Examples(np.arange(n, dtype=np.float32)[:, None], np.arange(n), 0.0, float(n))
     if held_out is not None and not 0 <= held_out < n:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refdiff.errors import ConfigError
-from refdiff.training.config import Batch
+from refdiff.training.config import BatchConfig
 from refdiff.training.distributed import World, joined
 
 from . import runs
@@ -53,21 +53,21 @@ def test_world_size_changes_only_sums(alone: tuple[Path, str], tmp_path: Path, s
 @pytest.mark.parametrize("passes", [2, 4])
 def test_accumulation_changes_only_sums(alone: tuple[Path, str], tmp_path: Path, passes: int) -> None:
     """TRN-10: gradients of 2 and 4 micro-batches sum to that of the batch."""
-    runs.weights(tmp_path, runs.CASES, alone[1], batch=Batch(size=16, shards=4, passes=passes))
+    runs.weights(tmp_path, runs.CASES, alone[1], batch=BatchConfig(size=16, shards=4, accumulation=passes))
     for name in runs.CASES:
         assert runs.distance(_of(alone[0], name), _of(tmp_path, name)) <= runs.bound(name), name
 
 
-def test_the_bound_sees_a_gradient_that_is_off(alone: tuple[Path, str], tmp_path: Path) -> None:
+def test_bound_detects_a_wrong_gradient(alone: tuple[Path, str], tmp_path: Path) -> None:
     """TRN-10: a learning rate off by 1e-4 of itself, as a count off by one in 10,000, is seen."""
     case = runs.CASES["sgd float64"]
-    rate = case["optimizer"].rate * (1.0 + 1e-4)
-    moved = {**case, "optimizer": type(case["optimizer"])(kind="sgd", rate=rate, warm_up=0, decay="constant")}
+    rate = case["optimizer"].lr * (1.0 + 1e-4)
+    moved = {**case, "optimizer": type(case["optimizer"])(kind="sgd", lr=rate, warmup=0, lr_schedule="constant")}
     runs.weights(tmp_path, {"sgd float64": moved}, alone[1])
     assert runs.distance(_of(alone[0], "sgd float64"), _of(tmp_path, "sgd float64")) > 100 * 1e-12
 
 
-def test_shards_are_dealt_once() -> None:
+def test_shards_are_partitioned() -> None:
     """TRN-10: every shard belongs to one process, in order."""
     for size in (1, 2, 3, 4):
         worlds = [World(rank=rank, size=size, device=torch.device("cpu")) for rank in range(size)]
@@ -78,7 +78,7 @@ def test_shards_are_dealt_once() -> None:
         World(rank=0, size=3, device=torch.device("cpu")).shards(4)
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_unavailable_device_is_refused() -> None:
     """TRN-10: a device that this machine lacks is named in one sentence."""
     with (
         pytest.raises(ConfigError, match=r"expected an available device, got nowhere.* \(TRN-10\)$"),

@@ -9,7 +9,7 @@ from refdiff.schedule import LinearSchedule
 from refdiff.training.fit import fit
 
 
-def test_data_is_taken_as_it_is() -> None:
+def test_data_is_not_scaled() -> None:
     """TRN-4: numbers far outside [-1, 1] are neither scaled nor cut: of one point at 9 the noise is known exactly."""
     data = np.full((64, 1), 9.0, dtype=np.float32)
     denoiser = fit(data, LinearSchedule(), seed=0, seconds=0.5)
@@ -18,7 +18,7 @@ def test_data_is_taken_as_it_is() -> None:
     assert abs(float(denoiser(x_t, t)) - 1.0) < 0.3
 
 
-def test_a_seed_decides_the_network() -> None:
+def test_seed_determines_the_network() -> None:
     """TRN-9: the same seed gives the same bits, another seed others, and torch's own generator stays where it was."""
     data = np.random.default_rng(0).standard_normal((64, 2)).astype(np.float32)
     x, t, before = torch.ones(1, 2), torch.tensor([0.5]), torch.get_rng_state()

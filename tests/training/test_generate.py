@@ -32,14 +32,14 @@ def net(seed: int = 0) -> UNet:
 
 def made(model: nn.Module, count: int, seed: int = 0, rule: Any = "ddim", kind: Any = "cosine") -> Tensor:
     """Return samples of two steps."""
-    noise = build.process(config.Process(kind=kind))
-    times = build.times(config.Times(), noise, torch.float32)
-    objective = build.objective(config.Goal(), noise)
-    return samples(model, objective, times, (1, 4, 4), count, seed=seed, rule=rule, walk=2)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    times = build.times(config.TimesConfig(), noise, torch.float32)
+    objective = build.objective(config.ObjectiveConfig(), noise)
+    return samples(model, objective, times, (1, 4, 4), count, seed=seed, sampler=rule, steps=2)
 
 
 @pytest.mark.parametrize("rule", ["ddim", "ddpm"])
-def test_whole_parts_do_not_depend_on_the_count(rule: str) -> None:
+def test_full_batches_do_not_depend_on_the_count(rule: str) -> None:
     """TRN-13: noise belongs to a part of 256, so that more samples begin with the same parts, to the bit."""
     model = net()
     some, more = made(model, 2 * AT_ONCE, rule=rule), made(model, 2 * AT_ONCE + 3, rule=rule)
@@ -48,7 +48,7 @@ def test_whole_parts_do_not_depend_on_the_count(rule: str) -> None:
     assert len(torch.unique(more, dim=0)) == len(more)
 
 
-def test_a_seed_decides() -> None:
+def test_seed_determines_the_samples() -> None:
     """TRN-13: the same again with the same, whatever torch's own generator; others with another."""
     model = net()
     one = made(model, 20)
@@ -58,7 +58,7 @@ def test_a_seed_decides() -> None:
     assert bool((one.abs() <= 1.0).all())
 
 
-def test_the_model_is_left_as_it_was() -> None:
+def test_mode_of_the_model_is_restored() -> None:
     """TRN-13: the mode of each part, also after an error; dropout has no part in a sample."""
     model = net().train()
     model.middle.eval()
@@ -98,17 +98,17 @@ def test_samples_are_written_as_numbers_and_a_picture(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["samples.npy"]
 
 
-def test_a_trained_network_comes_back(tmp_path: Path) -> None:
+def test_exported_network_gives_the_same_samples(tmp_path: Path) -> None:
     """TRN-11: what an exported file samples is what the network sampled."""
     model = net().eval()
     checkpoint.export(tmp_path / "ema.safetensors", model, TINY, (1, 4, 4), 1)
     trained = Trained(tmp_path)
-    assert torch.equal(trained.samples(3, seed=0, rule="ddim", walk=2), made(model, 3))
+    assert torch.equal(trained.samples(3, seed=0, sampler="ddim", steps=2), made(model, 3))
     own = Trained(tmp_path, lambda event: UNet(event[0], TINY.network))
-    assert torch.equal(own.samples(3, seed=0, rule="ddim", walk=2), made(model, 3))
+    assert torch.equal(own.samples(3, seed=0, sampler="ddim", steps=2), made(model, 3))
     for count, walk in ((0, 1), (1, 0)):
         with pytest.raises(RefdiffError, match=r"^expected at least 1 sample and 1 step.* \(SMP-6\)$"):
-            trained.samples(count, seed=0, rule="ddim", walk=walk)
+            trained.samples(count, seed=0, sampler="ddim", steps=walk)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refdiff import CosineSchedule, LinearSchedule, perturb
-from refdiff.training.config import Config, Descent, Machine
+from refdiff.training.config import Config, OptimizerConfig, RuntimeConfig
 from validation.tools import gpu
 
 from . import runs
@@ -25,8 +25,8 @@ pytestmark = [
 ]
 WAYS = {
     **gpu.WAYS,
-    "compile": Machine(device="cuda", compile=True),
-    "float64": Machine(device="cuda", precision="float64"),
+    "compile": RuntimeConfig(device="cuda", compile=True),
+    "float64": RuntimeConfig(device="cuda", precision="float64"),
 }
 of_every_way = pytest.mark.parametrize("machine", WAYS.values(), ids=WAYS)
 of_every_schedule = pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()], ids=["linear", "cosine"])
@@ -62,30 +62,30 @@ def _same(one: Path, other: Path) -> bool:
 
 
 @of_every_way
-def test_training_learns(tmp_path: Path, machine: Machine) -> None:
+def test_training_learns(tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-8: in each precision and form 100 steps on the digits bring the loss down, and leave finite weights.
 
     On a CPU, from 0.74 over the first 20 steps to 0.45 over the last.
     """
-    how = runs.config("digits", steps=100, machine=machine, monitor=replace(runs.QUIET, log=20))
+    how = runs.config("digits", steps=100, runtime=machine, monitor=replace(runs.QUIET, log_every=20))
     losses = [row["loss"] for row in runs.run(how, tmp_path).rows if row["kind"] == "train"]
     assert losses[-1] < 0.75 * losses[0]
     assert all(bool(torch.isfinite(value).all()) for value in _weights(tmp_path).values())
 
 
 @of_every_way
-def test_two_runs_are_the_same_to_the_bit(data: str, tmp_path: Path, machine: Machine) -> None:
+def test_two_runs_are_the_same_to_the_bit(data: str, tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-9: on one GPU, in each precision and form."""
-    how = runs.config(data, machine=machine)
+    how = runs.config(data, runtime=machine)
     for name in ("one", "other"):
         runs.run(how, tmp_path / name)
     assert _same(tmp_path / "one", tmp_path / "other")
 
 
 @of_every_way
-def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine: Machine) -> None:
+def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-9, TRN-11: half a run, and its other half, on one GPU."""
-    how = runs.config(data, machine=machine)
+    how = runs.config(data, runtime=machine)
     runs.run(how, tmp_path / "whole")
     runs.run(replace(how, steps=10), tmp_path / "halves")
     runs.run(how, tmp_path / "halves", resume=True)
@@ -93,9 +93,9 @@ def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine:
 
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", "cuda"), ("cuda", "cpu")])
-def test_a_checkpoint_goes_on_elsewhere(data: str, tmp_path: Path, first: str, then: str) -> None:
+def test_checkpoint_resumes_on_another_device(data: str, tmp_path: Path, first: str, then: str) -> None:
     """TRN-11: `machine.device = "auto"` takes up on one device what another saved, its weights to the bit."""
-    started = runs.config(data, steps=5, machine=Machine(device="auto"))
+    started = runs.config(data, steps=5, runtime=RuntimeConfig(device="auto"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: first == "cuda")
         runs.run(started, tmp_path)
@@ -114,13 +114,13 @@ def _apart(how: Config, folder: Path) -> float:
     """Return how far apart the weights are that a run ends with on CPU and GPU."""
     outs = {device: folder / device for device in ("cpu", "cuda")}
     for device, out in outs.items():
-        runs.run(replace(how, machine=replace(how.machine, device=device)), out)
+        runs.run(replace(how, runtime=replace(how.runtime, device=device)), out)
     return runs.distance(*(load_file(out / "model.safetensors") for out in outs.values()))
 
 
 def test_first_weights_do_not_depend_on_the_device(data: str, tmp_path: Path) -> None:
     """TRN-9: weights are drawn on the CPU; a learning rate of almost 0 leaves them where they were."""
-    still = Descent(kind="sgd", rate=1e-30, warm_up=0, decay="constant")
+    still = OptimizerConfig(kind="sgd", lr=1e-30, warmup=0, lr_schedule="constant")
     assert _apart(runs.config(data, steps=1, optimizer=still), tmp_path) == 0.0
 
 

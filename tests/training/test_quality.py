@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from refdiff.errors import DomainError
-from refdiff.training.quality import RawNumbers, frechet, nearest
+from refdiff.training.quality import RawPixels, frechet, nearest
 
 
 def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
@@ -22,7 +22,7 @@ def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
 
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(12, 60), st.integers(12, 60))
-def test_the_distance_is_the_closed_formula(seed: int, n: int, m: int) -> None:
+def test_frechet_distance_matches_the_formula(seed: int, n: int, m: int) -> None:
     """TRN-13: |m - m'|^2 + tr(C + C' - 2 sqrt(C C')), by scipy's matrix root; symmetric, 0 of a set from itself."""
     one, other = drawn(seed, n, 1, 3, 3), drawn(seed + 1, m, 1, 3, 3)
     x, y = (part.flatten(1).double().numpy() for part in (one, other))
@@ -35,7 +35,7 @@ def test_the_distance_is_the_closed_formula(seed: int, n: int, m: int) -> None:
     assert abs(frechet(one, one)) <= 1e-6
 
 
-def test_the_nearest_of_copies_is_0() -> None:
+def test_nearest_distance_of_a_copy_is_0() -> None:
     """TRN-13: a copy is at 0, exactly, among thousands of large examples; a shifted one at its shift."""
     examples = torch.rand(3000, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     copies = examples[::10].clone()
@@ -45,7 +45,7 @@ def test_the_nearest_of_copies_is_0() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_the_nearest_is_the_least_distance(n: int, m: int) -> None:
+def test_nearest_distance_is_the_smallest(n: int, m: int) -> None:
     """TRN-13: by NumPy, pair by pair."""
     samples, examples = drawn(n, n, 1, 6, 6), drawn(m + 50, m, 1, 6, 6)
     x, y = samples.flatten(1).double().numpy(), examples.flatten(1).double().numpy()
@@ -53,7 +53,7 @@ def test_the_nearest_is_the_least_distance(n: int, m: int) -> None:
     assert np.allclose(nearest(samples, examples).numpy(), wanted, rtol=1e-5, atol=0.0)
 
 
-def test_what_has_no_distance_is_refused() -> None:
+def test_invalid_inputs_are_refused() -> None:
     """TRN-13: one sample, two shapes, NaN."""
     good = drawn(0, 12, 1, 3, 3)
     bad = good.clone()
@@ -75,9 +75,9 @@ def test_what_has_no_distance_is_refused() -> None:
         ((5000,), 5000),
     ],
 )
-def test_large_images_are_judged_by_means_over_squares(event: tuple[int, ...], features: int) -> None:
+def test_large_images_are_average_pooled(event: tuple[int, ...], features: int) -> None:
     """TRN-13: the covariance stays small enough to take its spectrum; small images are judged as they are."""
-    module = RawNumbers(event)
+    module = RawPixels(event)
     x = torch.rand(2, *event)
     assert module.num_features == features
     assert module(x).shape == (2, features)

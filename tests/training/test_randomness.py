@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
-from refdiff.training import build
-from refdiff.training.config import Batch, Config, Machine, Precision, Times
+from refdiff.training.config import BatchConfig, Config, Precision, RuntimeConfig, TimesConfig
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.randomness import Stream, generator, number, seed_default
-from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
 from . import runs
@@ -28,10 +26,10 @@ COUNTS = st.integers(0, 2**29 - 1)
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 CPU = World(device=torch.device("cpu"))
 TIMES = {
-    "uniform": Times(sampler="uniform"),
-    "stratified": Times(sampler="stratified"),
-    "importance": Times(sampler="importance", masses=(1.0, 2.0, 3.0)),
-    "second_moment": Times(sampler="second_moment", cells=4, history=2),
+    "uniform": TimesConfig(sampler="uniform"),
+    "stratified": TimesConfig(sampler="stratified"),
+    "importance": TimesConfig(sampler="importance", masses=(1.0, 2.0, 3.0)),
+    "second_moment": TimesConfig(sampler="second_moment", cells=4, history=2),
 }
 
 
@@ -40,7 +38,7 @@ def _drawn(made: Generator) -> list[float]:
 
 
 @given(SEEDS, st.sampled_from(STREAMS), COUNTS, st.integers(0, 100))
-def test_the_same_use_draws_the_same(seed: int, stream: Stream, count: int, others: int) -> None:
+def test_generator_is_a_function_of_its_use(seed: int, stream: Stream, count: int, others: int) -> None:
     """TRN-9: whatever else was drawn before, of this generator's making or of torch's own."""
     first = _drawn(generator(seed, stream, count))
     torch.rand(others)
@@ -61,7 +59,7 @@ def _before(block: list[int]) -> list[int]:
 
 
 @given(SEEDS, st.sampled_from(STREAMS), COUNTS)
-def test_no_two_uses_have_one_state(seed: int, stream: Stream, count: int) -> None:
+def test_different_uses_have_different_states(seed: int, stream: Stream, count: int) -> None:
     """TRN-9: the state of a CPU generator tells its seed, stream and count; so does the seed of an accelerator's.
 
     The words 8 to 15 of 624 suffice. What can be read back from the state of every use is the same of no two.
@@ -74,27 +72,27 @@ def test_no_two_uses_have_one_state(seed: int, stream: Stream, count: int) -> No
     assert (name >> 32, (name >> 29) % 8, name % 2**29) == (seed, place, count)
 
 
-def test_streams_that_met() -> None:
+def test_streams_that_collided_in_32_bits() -> None:
     """TRN-9: noise of use 2,149,850 and times of use 0 of seed 69 were one draw while 32 bits were all they had."""
     assert _drawn(generator(69, "noise", 2_149_850)) != _drawn(generator(69, "times", 0))
 
 
 @given(SEEDS, st.sampled_from(STREAMS), COUNTS, COUNTS)
-def test_other_uses_draw_otherwise(seed: int, stream: Stream, one: int, other: int) -> None:
+def test_uses_draw_different_numbers(seed: int, stream: Stream, one: int, other: int) -> None:
     """TRN-9: no two counts of a stream share their draws."""
     assume(one != other)
     assert _drawn(generator(seed, stream, one)) != _drawn(generator(seed, stream, other))
 
 
 @given(SEEDS, COUNTS)
-def test_streams_draw_otherwise(seed: int, count: int) -> None:
+def test_streams_draw_different_numbers(seed: int, count: int) -> None:
     """TRN-9: no two streams share their draws."""
     drawn = [_drawn(generator(seed, stream, count)) for stream in STREAMS]
     assert all(one != other for one, other in combinations(drawn, 2))
 
 
 @given(SEEDS, SEEDS, st.sampled_from(STREAMS), COUNTS)
-def test_seeds_draw_otherwise(one: int, other: int, stream: Stream, count: int) -> None:
+def test_seeds_draw_different_numbers(one: int, other: int, stream: Stream, count: int) -> None:
     """TRN-9: no two seeds share their draws, neighbours neither."""
     assume(one != other)
     drawn = [_drawn(generator(seed, stream, count)) for seed in (one, other, (one + 1) % 2**32)]
@@ -102,7 +100,7 @@ def test_seeds_draw_otherwise(one: int, other: int, stream: Stream, count: int) 
 
 
 @given(SEEDS, st.integers(1, 2**31 - 1))
-def test_torch_looks_at_32_bits_of_a_seed(low: int, high: int) -> None:
+def test_torch_uses_32_bits_of_a_seed(low: int, high: int) -> None:
     """Why the state is written: on the CPU seeds that differ in the high bits alone draw the same numbers."""
     plain, lifted = Generator().manual_seed(low), Generator().manual_seed((high << 32) | low)
     assert _drawn(plain) == _drawn(lifted)
@@ -119,7 +117,7 @@ def test_the_state_is_that_of_a_mersenne_twister(seed: int, stream: Stream, coun
     assert torch.empty(3, dtype=torch.int32).random_(generator=made).tolist() == wanted.tolist()
 
 
-def test_default_generator_follows() -> None:
+def test_seed_default_seeds_the_default_generator() -> None:
     """TRN-9: what draws from torch's own generator, as dropout does, draws a use of its stream."""
     with torch.random.fork_rng():
         seed_default(3, "dropout", 5)
@@ -128,7 +126,7 @@ def test_default_generator_follows() -> None:
 
 
 @pytest.mark.parametrize(("seed", "count"), [(-1, 0), (2**32, 0), (0, -1), (0, 2**29)])
-def test_no_use_without_a_name(seed: int, count: int) -> None:
+def test_out_of_range_uses_are_refused(seed: int, count: int) -> None:
     """TRN-9: where 64 bits do not tell uses apart there are none."""
     with pytest.raises(DomainError, match="TRN-9"):
         generator(seed, "noise", count)
@@ -145,15 +143,16 @@ def _loop(
 ) -> Loop:
     """Return a loop of batches of 16 over images that are all different."""
     how = Config(
-        seed=seed, batch=Batch(size=16, shards=shards), times=TIMES[times], machine=Machine(precision=precision)
+        seed=seed,
+        batch=BatchConfig(size=16, shards=shards),
+        times=TIMES[times],
+        runtime=RuntimeConfig(precision=precision),
     )
-    noise = build.process(how.process)
     raw = np.arange(examples * 4, dtype=np.float32).reshape(examples, 1, 2, 2)
     data = Examples(raw, np.arange(examples), 0.0, float(raw.max()))
-    state = State.new(how, runs.Affine(data.event), build.times(how.times, noise, DTYPES[precision]), CPU)
-    state.step = step
-    order = Order(seed, examples, 16, shards)
-    return Loop(how, CPU, data, build.objective(how.objective, noise), state, state.model, order)
+    built = Loop.build(how, data, world=CPU, factory=runs.Affine)
+    built.state.step = step
+    return built
 
 
 def _bits(drawn: tuple[Tensor, ...]) -> list[bytes]:
@@ -218,7 +217,7 @@ def test_each_epoch_visits_every_example_once(seed: int, examples: int, batch: t
 
 
 @pytest.mark.parametrize("other", [(0, 1), (1, 0)], ids=["epoch", "seed"])
-def test_epochs_and_seeds_have_orders_of_their_own(other: tuple[int, int]) -> None:
+def test_epochs_and_seeds_have_their_own_orders(other: tuple[int, int]) -> None:
     """TRN-9: one of 40! orders each."""
     seed, epoch = other
     assert Order(0, 40, 40, 1).rows(0, 0).tolist() != Order(seed, 40, 40, 1).rows(epoch, 0).tolist()

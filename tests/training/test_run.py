@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,15 @@ from torch import nn
 
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.training import checkpoint
-from refdiff.training.config import Average, Batch, Config, Descent, Monitor, Process, Times
+from refdiff.training.config import (
+    BatchConfig,
+    Config,
+    EMAConfig,
+    MonitorConfig,
+    OptimizerConfig,
+    ProcessConfig,
+    TimesConfig,
+)
 from refdiff.training.errors import CheckpointError, TrainingError
 from refdiff.training.run import train
 
@@ -47,8 +56,8 @@ def _files(out: Path) -> dict[str, bytes]:
 
 def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path) -> None:
     """TRN-9, TRN-11: a run killed with SIGKILL at random moments, again and again, ends with the same bits."""
-    saving = replace(runs.QUIET, save=2, keep=2)
-    how = runs.config(data, steps=300, times=Times(sampler="second_moment", cells=4, history=2), monitor=saving)
+    saving = replace(runs.QUIET, save_every=2, keep=2)
+    how = runs.config(data, steps=300, times=TimesConfig(sampler="second_moment", cells=4, history=2), monitor=saving)
     whole = runs.run(how, tmp_path / "whole")
     assert whole.end == "finished"
     context, moments = multiprocessing.get_context("forkserver"), random.Random(0)  # noqa: S311 - moments, not secrets
@@ -85,8 +94,17 @@ def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path) -> None:
 def test_a_signal_saves_and_exits(data: str, tmp_path: Path, kind: signal.Signals) -> None:
     """TRN-11: SIGTERM and Ctrl-C end the step, save, say how to go on, and exit with 0."""
     command = [sys.executable, "-m", "refdiff", "train", "--out", str(tmp_path / "run"), "--data", data]
-    small = ["--network.width", "8", "--network.groups", "4", "--network.multipliers", "1", "--monitor.log", "1"]
-    quiet = ["--steps", "1000000", "--monitor.samples", "0", "--monitor.quality", "0", "--monitor.save", "0"]
+    small = ["--network.width", "8", "--network.groups", "4", "--network.multipliers", "1", "--monitor.log-every", "1"]
+    quiet = [
+        "--steps",
+        "1000000",
+        "--monitor.picture-every",
+        "0",
+        "--monitor.eval-every",
+        "0",
+        "--monitor.save-every",
+        "0",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([*command, *small, *quiet], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -102,13 +120,13 @@ def test_a_signal_saves_and_exits(data: str, tmp_path: Path, kind: signal.Signal
     assert checkpoint.load(path)[1]["step"] == int(path.stem.removeprefix("step-"))
 
 
-def test_resume_is_refused_where_nothing_is(data: str, tmp_path: Path) -> None:
+def test_resume_without_checkpoint_is_refused(data: str, tmp_path: Path) -> None:
     """TRN-11: --resume without a checkpoint starts nothing from scratch."""
     with pytest.raises(CheckpointError, match=r"expected a checkpoint to resume from, got 0.* \(TRN-11\)$"):
         runs.run(runs.config(data), tmp_path, resume=True)
 
 
-def test_a_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None:
+def test_new_run_over_an_old_one_is_refused(data: str, tmp_path: Path) -> None:
     """TRN-11: without --resume what is there is not overwritten."""
     runs.run(runs.config(data, steps=1), tmp_path)
     before = _files(tmp_path)
@@ -121,13 +139,13 @@ def test_resume_with_other_settings_is_refused(data: str, tmp_path: Path) -> Non
     """TRN-11: a setting that decided the steps so far may not change, and is named; more steps may be asked for."""
     runs.run(runs.config(data, steps=2), tmp_path)
     with pytest.raises(ConfigError, match=r"got other values for seed, batch\.size"):
-        runs.run(runs.config(data, steps=2, seed=1, batch=Batch(size=32, shards=4)), tmp_path, resume=True)
+        runs.run(runs.config(data, steps=2, seed=1, batch=BatchConfig(size=32, shards=4)), tmp_path, resume=True)
     assert runs.run(runs.config(data, steps=3), tmp_path, resume=True).state.step == 3
 
 
-def test_resume_takes_the_newest_that_loads(data: str, tmp_path: Path) -> None:
+def test_resume_uses_the_newest_valid_checkpoint(data: str, tmp_path: Path) -> None:
     """TRN-11: a cut checkpoint is named, and the one before goes on, to the same bits."""
-    how = runs.config(data, steps=6, monitor=replace(runs.QUIET, save=2, keep=3))
+    how = runs.config(data, steps=6, monitor=replace(runs.QUIET, save_every=2, keep=3))
     runs.run(how, tmp_path / "whole")
     runs.run(how, tmp_path / "cut")
     newest = checkpoint.listed(tmp_path / "cut")[0]
@@ -139,10 +157,12 @@ def test_resume_takes_the_newest_that_loads(data: str, tmp_path: Path) -> None:
     assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
 
 
-def test_monitoring_changes_nothing(data: str, tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_weights(data: str, tmp_path: Path) -> None:
     """TRN-13: with pictures, judgements, rows and saves at every step the weights are the same to the bit."""
-    watched = Monitor(log=1, samples=2, quality=3, save=1, judged=8, shown=4, walk=4)
-    how = runs.config(data, steps=6, ema=Average(decay=0.9), network=replace(runs.SMALL, dropout=0.2))
+    watched = MonitorConfig(
+        log_every=1, picture_every=2, eval_every=3, save_every=1, eval_samples=8, picture_samples=4, sampling_steps=4
+    )
+    how = runs.config(data, steps=6, ema=EMAConfig(decay=0.9), network=replace(runs.SMALL, dropout=0.2))
     runs.run(how, tmp_path / "quiet")
     result = runs.run(replace(how, monitor=watched), tmp_path / "watched")
     assert result.state.model.training
@@ -150,12 +170,13 @@ def test_monitoring_changes_nothing(data: str, tmp_path: Path) -> None:
     assert all(torch.equal(plain[name], seen[name]) for name in plain)
 
 
-def test_rows_are_of_all_examples(data: str, tmp_path: Path) -> None:
+def test_logged_loss_is_the_mean_over_all_examples(data: str, tmp_path: Path) -> None:
     """TRN-13: the loss of a row is the mean over every example since the last, whatever the passes."""
-    watched = replace(runs.QUIET, log=2, buckets=3)
+    watched = replace(runs.QUIET, log_every=2, buckets=3)
     one = runs.run(runs.config(data, steps=4, monitor=watched), tmp_path / "one").rows
     four = runs.run(
-        runs.config(data, steps=4, monitor=watched, batch=Batch(size=16, shards=4, passes=4)), tmp_path / "four"
+        runs.config(data, steps=4, monitor=watched, batch=BatchConfig(size=16, shards=4, accumulation=4)),
+        tmp_path / "four",
     ).rows
     for row, other in zip(one, four, strict=True):
         if row["kind"] == "train":
@@ -166,9 +187,9 @@ def test_rows_are_of_all_examples(data: str, tmp_path: Path) -> None:
     assert [row["step"] for row in one if row["kind"] == "train"] == [2, 4]
 
 
-def test_resumed_rows_are_written_once(data: str, tmp_path: Path) -> None:
+def test_resumed_metrics_have_no_duplicates(data: str, tmp_path: Path) -> None:
     """TRN-13: rows of steps that are done again are dropped, and a line that a crash cut."""
-    watched = replace(runs.QUIET, log=1, save=2)
+    watched = replace(runs.QUIET, log_every=1, save_every=2)
     runs.run(runs.config(data, steps=3, monitor=watched), tmp_path)
     checkpoint.listed(tmp_path)[0].unlink()
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -177,10 +198,10 @@ def test_resumed_rows_are_written_once(data: str, tmp_path: Path) -> None:
     assert [row["step"] for row in runs.rows(tmp_path) if row["kind"] == "train"] == [1, 2, 3, 4]
 
 
-def test_patience_ends_a_run(data: str, tmp_path: Path) -> None:
+def test_early_stopping(data: str, tmp_path: Path) -> None:
     """TRN-13: without improvement for as long as patience, the run ends early, with its best weights kept."""
-    watched = replace(runs.QUIET, quality=1, patience=2, judged=4, walk=2)
-    still = Descent(rate=1e-30, warm_up=0, decay="constant")
+    watched = replace(runs.QUIET, eval_every=1, patience=2, eval_samples=4, sampling_steps=2)
+    still = OptimizerConfig(lr=1e-30, warmup=0, lr_schedule="constant")
     result = runs.run(runs.config(data, steps=50, monitor=watched, optimizer=still), tmp_path)
     assert (result.end, result.state.step) == ("stopped early", 3)
     assert (tmp_path / "best.safetensors").exists()
@@ -201,9 +222,9 @@ class Explodes(nn.Module):
         return out * float("nan") if self.calls > 4 else out
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing(data: str, tmp_path: Path) -> None:
+def test_nonfinite_gradient_stops_before_any_update(data: str, tmp_path: Path) -> None:
     """TRN-12: NaN stops the run in one sentence, before weights, average or optimizer have seen it."""
-    how = runs.config(data, steps=10, monitor=replace(runs.QUIET, save=1))
+    how = runs.config(data, steps=10, monitor=replace(runs.QUIET, save_every=1))
     with pytest.raises(TrainingError, match=r"expected finite gradients, got a norm of nan at step.* \(TRN-12\)$"):
         train(how, tmp_path, denoiser=Explodes, say=runs.quiet)
     saved = checkpoint.load(checkpoint.listed(tmp_path)[0])[1]
@@ -211,21 +232,24 @@ def test_a_gradient_that_is_not_finite_changes_nothing(data: str, tmp_path: Path
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
 
 
-def test_any_denoiser_will_do(data: str, tmp_path: Path) -> None:
+def test_custom_denoiser_trains(data: str, tmp_path: Path) -> None:
     """TRN-8: a module of one's own takes the U-Net's place, and learns."""
-    how = runs.config(data, steps=300, monitor=replace(runs.QUIET, log=100))
+    how = runs.config(data, steps=300, monitor=replace(runs.QUIET, log_every=100))
     result = train(how, tmp_path, denoiser=runs.Affine, say=runs.quiet)
     losses = [row["loss"] for row in result.rows if row["kind"] == "train"]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_time_that_is_never_scaled_is_said(data: str, tmp_path: Path) -> None:
-    """TRN-12: what the checks find stops a run before its first step, or is said, as asked."""
-    how = runs.config(data, steps=1, times=Times(t_max=0.3))
-    with pytest.raises(TrainingError, match=r"TRN-12: alpha_bar is 0\.\d+ at the last time"):
+def test_findings_stop_a_run_or_warn(data: str, tmp_path: Path) -> None:
+    """TRN-12: findings of the checks stop a run before its first step, or are reported as warnings."""
+    how = runs.config(data, steps=1, times=TimesConfig(t_max=0.3))
+    with pytest.raises(
+        TrainingError,
+        match=r"^expected no likely mistake [^\n]*, got: alpha_bar is 0\.\d+ at the last time[^\n]* \(TRN-12\)$",
+    ):
         runs.run(how, tmp_path / "stop")
     said: list[str] = []
-    train(replace(how, monitor=replace(runs.QUIET, findings="warn")), tmp_path / "warn", say=said.append)
+    train(replace(how, monitor=replace(runs.QUIET, on_findings="warn")), tmp_path / "warn", say=said.append)
     assert any("alpha_bar is" in line for line in said)
 
 
@@ -237,26 +261,26 @@ def test_every_process_and_sampler_trains(data: str, tmp_path: Path, process: An
     how = runs.config(
         data,
         steps=3,
-        process=Process(kind=process),
-        times=Times(sampler=sampler, masses=masses, cells=4),
-        monitor=replace(runs.QUIET, log=3, shown=2, walk=3, samples=3),
+        process=ProcessConfig(kind=process),
+        times=TimesConfig(sampler=sampler, masses=masses, cells=4),
+        monitor=replace(runs.QUIET, log_every=3, picture_samples=2, sampling_steps=3, picture_every=3),
     )
     rows = train(how, tmp_path, denoiser=runs.Affine, say=runs.quiet).rows
     assert all(row["loss"] > 0.0 for row in rows if row["kind"] == "train")
 
 
-def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
+def test_refusals_are_one_error_line(data: str, tmp_path: Path) -> None:
     """TRN-8: what cannot be trained is refused by a RefdiffError of one line."""
     wrong = [
         runs.config(data, network=replace(runs.SMALL, multipliers=(1, 1, 1, 1))),
         runs.config("nowhere"),
-        runs.config(data, reading=replace(Config().reading, held_out=40)),
-        runs.config(data, machine=replace(Config().machine, channels_last=True)),
-        runs.config(data, machine=replace(Config().machine, device="nowhere")),
-        runs.config(data, times=Times(sampler="importance")),
+        runs.config(data, preprocess=replace(Config().preprocess, held_out=40)),
+        runs.config(data, runtime=replace(Config().runtime, channels_last=True)),
+        runs.config(data, runtime=replace(Config().runtime, device="nowhere")),
+        runs.config(data, times=TimesConfig(sampler="importance")),
         runs.config(data, objective=replace(Config().objective, weight="likelihood"),
-                    process=Process(kind="linear_chain")),
-        runs.config(data, process=Process(kind="linear_chain", steps=10)),
+                    process=ProcessConfig(kind="linear_chain")),
+        runs.config(data, process=ProcessConfig(kind="linear_chain", steps=10)),
     ]  # fmt: skip
     for i, how in enumerate(wrong):
         with pytest.raises(RefdiffError) as refused:
@@ -264,9 +288,30 @@ def test_every_refusal_is_one_sentence(data: str, tmp_path: Path) -> None:
         assert "\n" not in str(refused.value), refused.value
 
 
-def test_too_few_to_judge_by_is_said_before_the_first_step(data: str, tmp_path: Path) -> None:
+def test_too_few_held_out_examples_are_refused_before_the_first_step(data: str, tmp_path: Path) -> None:
     """TRN-13: not after the last one, when a night's work would be lost."""
-    how = runs.config(data, reading=replace(Config().reading, held_out=1), monitor=replace(runs.QUIET, quality=5))
+    how = runs.config(
+        data, preprocess=replace(Config().preprocess, held_out=1), monitor=replace(runs.QUIET, eval_every=5)
+    )
     with pytest.raises(ConfigError, match=r"expected at least 2 held-out examples to evaluate samples.* \(TRN-13\)$"):
         runs.run(how, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_messages_say_what_happens(data: str, tmp_path: Path) -> None:
+    """Data, network, each row of metrics, each evaluation, and where the weights are; then where a run resumed."""
+    watched = replace(runs.QUIET, log_every=1, eval_every=2, eval_samples=4, sampling_steps=2)
+    said: list[str] = []
+    train(runs.config(data, steps=2, monitor=watched), tmp_path, say=said.append)
+    patterns = (
+        r"training on 34 examples of shape 1 x 8 x 8 \(6 held out\): UNet with [\d,]+ parameters on cpu",
+        r"step 1 of 2: loss \d\.\d{4} \(irreducible \d\.\d{4}\), gradient norm [\d.]+, lr 0\.002",
+        r"step 2 of 2: loss [^\n]+",
+        r"step 2: Frechet distance to held-out examples [\d.]+ \([\d.]+ for training examples\)",
+        rf"finished at step 2 of 2; EMA weights: {re.escape(str(tmp_path))}/ema\.safetensors",
+    )
+    assert len(said) == len(patterns), said
+    for pattern, line in zip(patterns, said, strict=True):
+        assert re.fullmatch(pattern, line), line
+    train(runs.config(data, steps=3), tmp_path, resume=True, say=said.append)
+    assert said[5] == "resuming from step 2"

@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from refdiff.nn import Architecture
-from refdiff.training.config import Batch, Config, Machine
+from refdiff.training import checkpoint
+from refdiff.training.config import BatchConfig, Config, RuntimeConfig
 from refdiff.training.data import Examples
 
 from .benchmarks.trainer import trainer
@@ -35,10 +36,12 @@ ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "validation" / "records" / "gpu.json"
 TESTS = ("-m", "pytest", "-q", "-m", "gpu", "tests")
 WAYS = {
-    "float32": Machine(device="cuda"),
-    "bfloat16": Machine(device="cuda", precision="bfloat16"),
-    "bfloat16, channels_last": Machine(device="cuda", precision="bfloat16", channels_last=True),
-    "bfloat16, channels_last, compile": Machine(device="cuda", precision="bfloat16", channels_last=True, compile=True),
+    "float32": RuntimeConfig(device="cuda"),
+    "bfloat16": RuntimeConfig(device="cuda", precision="bfloat16"),
+    "bfloat16, channels_last": RuntimeConfig(device="cuda", precision="bfloat16", channels_last=True),
+    "bfloat16, channels_last, compile": RuntimeConfig(
+        device="cuda", precision="bfloat16", channels_last=True, compile=True
+    ),
 }
 STEPS = 200
 """That are timed."""
@@ -69,10 +72,10 @@ def outcomes(*more: str) -> dict[str, str]:
         return {f"{case.get('classname')}::{case.get('name')}": _outcome(case) for case in cases}
 
 
-def throughput(machine: Machine, *, steps: int = STEPS, width: int = 64, batch: int = 128) -> float:
+def throughput(machine: RuntimeConfig, *, steps: int = STEPS, width: int = 64, batch: int = 128) -> float:
     """Return images per second of training on random 32 x 32 x 3 images, after an untimed tenth of `steps`."""
     raw = np.random.default_rng(0).integers(0, 256, (2048, 3, 32, 32), dtype=np.uint8)
-    how = Config(network=Architecture(width=width), batch=Batch(size=batch), machine=machine)
+    how = Config(network=Architecture(width=width), batch=BatchConfig(size=batch), runtime=machine)
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # as a run does on an accelerator
     try:
@@ -107,13 +110,7 @@ def _said(*command: str) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write the record atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    checkpoint.write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@
 
 | column | numerator | denominator | bar |
 |---|---|---|---|
-| trainer | `Loop.step`, `Monitor.note`, and a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
+| trainer | `Loop.step`, `Monitor.record`, a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
 
 Both train the default U-Net on the default batch of the digits, with the default optimizer. `bare` is what a script of
 twenty lines does: its data is one tensor, its times and noise come of torch's own generator, x_t is written out, the
@@ -33,12 +33,12 @@ from tabulate import tabulate
 from torch import Tensor
 
 from refdiff.training import build
-from refdiff.training.config import Config, Machine
-from refdiff.training.data import Examples, Order, load, split
+from refdiff.training.config import Config, RuntimeConfig
+from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World
 from refdiff.training.monitor import Monitor
-from refdiff.training.state import State
-from refdiff.training.step import DTYPES, Loop
+from refdiff.training.randomness import seeded
+from refdiff.training.step import Loop
 
 from .timing import Ratio, asked_for, compare, settle, timed
 
@@ -48,25 +48,18 @@ BAR = 1.03
 THREADS = (2, 1)
 STEPS = 5
 """Of a round, for each loop."""
-DEFAULT = Config(machine=Machine(device="cpu"))
+DEFAULT = Config(runtime=RuntimeConfig(device="cpu"))
 
 
 def trainer(how: Config, data: Examples, out: Path) -> Step:
     """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
-    noise = build.process(how.process)
-    times = build.times(how.times, noise, DTYPES[how.machine.precision])
-    world = World(device=torch.device(how.machine.device))
-    state = State.new(how, _network(how, data), times, world)
-    network = torch.compile(state.model) if how.machine.compile else state.model
-    assert isinstance(network, torch.nn.Module)
-    order = Order(how.seed, len(data), how.batch.size, how.batch.shards)
-    loop = Loop(how, world, data, build.objective(how.objective, noise), state, network, order)
-    monitor = Monitor(out, world, how.monitor.buckets, None, 1.0)
+    loop = Loop.build(how, data, world=World(device=torch.device(how.runtime.device)))
+    state, monitor = loop.state, Monitor(out, loop.world, how.monitor.buckets, None, 1.0)
 
     def step() -> Tensor:
         seen = loop.step()
-        monitor.note(seen)
-        if state.step % how.monitor.log == 0:
+        monitor.record(seen)
+        if state.step % how.monitor.log_every == 0:
             monitor.write(monitor.summary(state.step, state.optimizer.param_groups[0]["lr"]))
         return seen.loss
 
@@ -75,7 +68,7 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
 
 def bare(how: Config, data: Examples) -> Step:
     """Return one step of a loop with nothing in it but the algorithm: v of a cosine schedule, uniform times."""
-    model, averaged = _network(how, data), _network(how, data)
+    model, averaged = (_network(how, data) for _ in range(2))
     weights: list[Tensor] = list(model.parameters())
     averages: list[Tensor] = list(averaged.parameters())
     optimizer = build.optimizer(how.optimizer, model)
@@ -101,14 +94,13 @@ def bare(how: Config, data: Examples) -> Step:
 
 def _network(how: Config, data: Examples) -> torch.nn.Module:
     """Return the network of the config, with the same first weights each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(how.seed)
-        return build.network(how, data.event, build.process(how.process))
+    with seeded(how.seed, "weights"):
+        return build.network(data.event, build.process(how.process), how.network, how.mlp)
 
 
 def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
     """Return the ratio, and the trainer's steps per second, with so many threads of torch."""
-    data, _ = split(load(how.data, how.reading), how.reading.held_out, how.seed)
+    data, _ = split(load(how.data, how.preprocess), how.preprocess.held_out, how.seed)
     clock = process_time if threads == 1 else perf_counter
     settle()
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""refdiff.training.floor: the least loss on a finite set, by NumPy and by what nothing beats."""
+"""refdiff.training.irreducible: the least loss on a finite set, by NumPy and by what nothing beats."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from refdiff.positions import SecondMoment
 from refdiff.training import build, config
 from refdiff.training.data import Examples
 from refdiff.training.distributed import World
-from refdiff.training.floor import Optimum, floor, losses
+from refdiff.training.irreducible import Optimum, irreducible_loss, mean_losses
 from refdiff.training.monitor import Monitor
-from refdiff.training.step import Seen
+from refdiff.training.step import StepStats
 
 KINDS = ("linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain")
 PREDICTIONS = get_args(Parameterization)
@@ -26,8 +26,10 @@ PREDICTIONS = get_args(Parameterization)
 
 def parts(kind: Any, prediction: Any) -> tuple[Any, Any]:
     """Return objective and times."""
-    noise = build.process(config.Process(kind=kind))
-    return build.objective(config.Goal(prediction=prediction), noise), build.times(config.Times(), noise, torch.float64)
+    noise = build.process(config.ProcessConfig(kind=kind))
+    return build.objective(config.ObjectiveConfig(prediction=prediction), noise), build.times(
+        config.TimesConfig(), noise, torch.float64
+    )
 
 
 def examples(n: int = 7) -> Examples:
@@ -38,7 +40,7 @@ def examples(n: int = 7) -> Examples:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_the_optimum_is_the_mean_of_the_posterior(kind: str, prediction: str) -> None:
+def test_optimum_is_the_posterior_mean(kind: str, prediction: str) -> None:
     """TRN-13: E[target | x_t], its weights summed one by one in NumPy from alpha and sigma; exact, not x_0_hat's."""
     objective, times = parts(kind, prediction)
     known = examples().take(slice(None)).double()
@@ -63,11 +65,11 @@ def test_the_optimum_is_the_mean_of_the_posterior(kind: str, prediction: str) ->
 
 @pytest.mark.parametrize("kind", ["cosine", "linear_chain"])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_nothing_is_below_the_floor(kind: str, prediction: str) -> None:
+def test_no_denoiser_is_below_the_irreducible_loss(kind: str, prediction: str) -> None:
     """TRN-13: at least 0, finite, and below any other denoiser on the same draws, up to their scatter."""
     objective, times = parts(kind, prediction)
     few = examples()
-    least = floor(objective, few, times, 4, torch.Generator().manual_seed(0))
+    least = irreducible_loss(objective, few, times, 4, torch.Generator().manual_seed(0))
     assert least is not None
     assert all(0.0 <= value < float("inf") for value in least.loss + least.error)
     optimum = Optimum(objective, few.take(slice(None)).double())
@@ -80,19 +82,19 @@ def test_nothing_is_below_the_floor(kind: str, prediction: str) -> None:
         return other
 
     for other in (moved(0.5), moved(-0.5), lambda x_t, t: torch.zeros_like(x_t), lambda x_t, t: x_t):
-        got = losses(objective, other, few, times, 4, torch.Generator().manual_seed(0), dtype=torch.float64)
+        got = mean_losses(objective, other, few, times, 4, torch.Generator().manual_seed(0), dtype=torch.float64)
         assert all(low < high for low, high in zip(least.loss, got.loss, strict=True))
 
 
-def test_one_example_is_known_by_heart() -> None:
-    """TRN-13: with one example the floor is 0; where it would cost too much there is none."""
+def test_single_example_has_irreducible_loss_0() -> None:
+    """TRN-13: with one example it is 0; where it would cost too much it is None."""
     objective, times = parts("cosine", "eps")
-    least = floor(objective, examples(1), times, 3, torch.Generator())
+    least = irreducible_loss(objective, examples(1), times, 3, torch.Generator())
     assert least is not None
     assert least.loss == pytest.approx([0.0] * 3, abs=1e-20)
     assert least.error == pytest.approx([0.0] * 3, abs=1e-20)
     vast = Examples(np.broadcast_to(np.float32(0), (1, 10**9)), np.zeros(10**6, dtype=np.int64), -1.0, 1.0)
-    assert floor(objective, vast, times, 3, torch.Generator()) is None
+    assert irreducible_loss(objective, vast, times, 3, torch.Generator()) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,18 +114,18 @@ def test_positions_cover_the_times(kind: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["importance", "second_moment", "stratified"])
-def test_losses_of_the_optimum_are_at_the_floor(sampler: str, tmp_path: Path) -> None:
-    """TRN-13: however times are drawn, what is told of the exact optimum is its floor, by four standard errors of both.
+def test_logged_loss_of_the_optimum_is_irreducible(sampler: str, tmp_path: Path) -> None:
+    """TRN-13: the logged loss of the optimum is the irreducible one within four standard errors, however t is drawn.
 
     The mean over the draws, unweighted, is off by over five where the density has a slope.
     """
-    noise = build.process(config.Process())
-    objective = build.objective(config.Goal(prediction="x_0"), noise)
-    drawn = config.Times(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]  # one of its names
+    noise = build.process(config.ProcessConfig())
+    objective = build.objective(config.ObjectiveConfig(prediction="x_0"), noise)
+    drawn = config.TimesConfig(sampler=sampler, masses=tuple(1.0 + i for i in range(16)), cells=16, history=10)  # type: ignore[arg-type]  # one of its names
     times, few, buckets = build.times(drawn, noise, torch.float64), examples(), 1
     known = few.take(slice(None)).double()
     optimum, generator = Optimum(objective, known), torch.Generator().manual_seed(0)
-    least = floor(objective, few, times, buckets, torch.Generator().manual_seed(1))
+    least = irreducible_loss(objective, few, times, buckets, torch.Generator().manual_seed(1))
     monitor = Monitor(tmp_path, World(device=torch.device("cpu")), buckets, least, 1.0)
     plain: list[Tensor] = []
     for _ in range(10):
@@ -133,10 +135,10 @@ def test_losses_of_the_optimum_are_at_the_floor(sampler: str, tmp_path: Path) ->
         position = times.position(t)
         if isinstance(times.sampler, SecondMoment):
             times.sampler.update(position, loss)
-        monitor.note(Seen(position, loss, weight, 0.0))
+        monitor.record(StepStats(position, loss, weight, 0.0))
         plain.append(loss)
     row = monitor.summary(10, 0.0)
-    columns = [row[f"bucket_{name}"] for name in ("loss", "loss_error", "floor", "floor_error")]
+    columns = [row[f"bucket_{name}"] for name in ("loss", "loss_error", "irreducible", "irreducible_error")]
     for loss_, error, low, low_error in zip(*columns, strict=True):
         assert 0.0 < error < 0.1 * loss_
         assert abs(loss_ - low) < 4.0 * hypot(error, low_error)
@@ -144,10 +146,10 @@ def test_losses_of_the_optimum_are_at_the_floor(sampler: str, tmp_path: Path) ->
         assert abs(float(torch.cat(plain).mean()) - row["bucket_loss"][0]) > 5.0 * row["bucket_loss_error"][0]
 
 
-def test_error_of_the_floor_is_its_scatter() -> None:
-    """TRN-13: over 40 draws of the floor its deviation is at most the error that it tells, and over a half of it."""
+def test_standard_error_is_the_scatter_over_draws() -> None:
+    """TRN-13: over 40 draws the deviation is at most the reported error, and over a half of it."""
     objective, times = parts("linear", "x_0")
-    drawn = [floor(objective, examples(), times, 2, torch.Generator().manual_seed(i)) for i in range(40)]
+    drawn = [irreducible_loss(objective, examples(), times, 2, torch.Generator().manual_seed(i)) for i in range(40)]
     for bucket in range(2):
         told = np.mean([means.error[bucket] for means in drawn if means])
         # A deviation of 40 draws is off by a ninth, one in ten thousand by 45%.

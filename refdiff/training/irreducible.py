@@ -3,8 +3,8 @@
     x_0_hat(x_t, t) = sum_i p_i x_i,    p_i proportional to exp(-|x_t - alpha x_i|^2 / 2 sigma^2)
 
 No denoiser has a smaller mean loss on these examples. The mean over x_0, t and eps is a Monte Carlo estimate with a
-standard error. A mean loss more than four combined standard errors below this floor indicates a bug; a network that
-reaches it at small t has memorised its examples. A network that generalises lies between the floor and the loss on
+standard error. A mean loss more than four combined standard errors below it indicates a bug; a network that
+reaches it at small t has memorised its examples. A network that generalises lies between it and the loss on
 held-out examples.
 """
 
@@ -25,15 +25,15 @@ from refdiff.times import TimeSampler
 from refdiff.training.data import Examples
 
 DRAWS = 256
-"""Number of draws of x_0, t and eps in each part of time."""
+"""Number of draws of x_0, t and eps in each bucket, an equal part of time."""
 WORK = 4e11
-"""Largest number of multiplications for which the floor is computed."""
+"""Largest number of multiplications for which it is computed."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Means:
-    """Mean losses in equal parts of time."""
+class BucketLosses:
+    """Mean loss in each bucket of time."""
 
     loss: list[float]
     error: list[float]
@@ -55,22 +55,22 @@ class Optimum:
         known, seen = self.examples.flatten(1), x_t.flatten(1)
         # |x_t|^2 is the same for all examples and cancels in the softmax.
         near = q.alpha[:, None] * (seen @ known.T) - 0.5 * q.alpha[:, None] ** 2 * known.square().sum(1)
-        share = torch.softmax(near / q.sigma[:, None] ** 2, dim=1)
-        x_0_hat = (share @ known).reshape(x_t.shape)
+        posterior = torch.softmax(near / q.sigma[:, None] ** 2, dim=1)
+        x_0_hat = (posterior @ known).reshape(x_t.shape)
         return convert(self.objective.process, x_0_hat, x_t, t, source="x_0", to=self.objective.prediction)
 
 
-def floor(
+def irreducible_loss(
     objective: Objective, examples: Examples, times: TimeSampler, buckets: int, generator: Generator
-) -> Means | None:
+) -> BucketLosses | None:
     """Return the irreducible loss in equal parts of time, estimated with DRAWS draws each; None if too costly."""
     if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
         return None
     optimum = Optimum(objective, examples.take(slice(None)).double())
-    return losses(objective, optimum, examples, times, buckets, generator, dtype=torch.float64)
+    return mean_losses(objective, optimum, examples, times, buckets, generator, dtype=torch.float64)
 
 
-def losses(
+def mean_losses(
     objective: Objective,
     denoiser: Denoiser,
     examples: Examples,
@@ -79,13 +79,13 @@ def losses(
     generator: Generator,
     *,
     dtype: torch.dtype | None = None,
-) -> Means:
+) -> BucketLosses:
     """Return the mean loss of a denoiser in equal parts of time, with DRAWS draws of x_0, t and eps each.
 
     dtype: of the data, by default that of the denoiser's parameters; the loss is computed on their device.
     """
     like = next(denoiser.parameters()) if isinstance(denoiser, nn.Module) else torch.zeros(0)
-    means = Means([], [])
+    means = BucketLosses([], [])
     for bucket in range(buckets):
         rows = torch.randint(len(examples), (DRAWS,), generator=generator)
         inside = (torch.arange(DRAWS, dtype=torch.float64) + torch.rand(DRAWS, generator=generator)) / DRAWS

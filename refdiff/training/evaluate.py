@@ -1,0 +1,84 @@
+"""Evaluation of the averaged weights on held-out examples: sample quality and loss (TRN-13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refdiff.training import generate, quality
+from refdiff.training.data import Examples
+from refdiff.training.irreducible import mean_losses
+from refdiff.training.monitor import Row
+from refdiff.training.randomness import generator
+from refdiff.training.step import Loop
+
+COMPARED = 10_000
+"""Largest number of training examples among which the nearest one to a sample is sought."""
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Evaluator:
+    """Evaluates the averaged weights of a training loop; draws no random number that training uses."""
+
+    loop: Loop
+    held_out: Examples
+    features: nn.Module | None = None
+    """Feature extractor of the Frechet distance; by default raw pixels."""
+    _baseline: float | None = None
+
+    def samples(self, count: int) -> Tensor:
+        """Return `count` samples of the averaged weights, (count, *event) in [-1, 1]."""
+        loop, how = self.loop, self.loop.config.monitor
+        return generate.samples(
+            loop.state.ema.module, loop.objective, loop.state.times, loop.data.event, count,
+            seed=loop.config.seed, sampler=how.sampler, steps=how.sampling_steps,
+        )  # fmt: skip
+
+    def sample_quality(self) -> Row:
+        """Return the Frechet distance of samples to held-out examples, and distances to the nearest training example.
+
+        The baseline is the Frechet distance of as many training examples as samples.
+        """
+        count = self.loop.config.monitor.eval_samples
+        held_out, made, known = self.held_out.take(slice(None)), self.samples(count).float(), self._training_examples()
+        if self._baseline is None:
+            self._baseline = quality.frechet(known[:count], held_out, self.features)
+        distance = quality.frechet(made, held_out, self.features)
+        return {
+            "kind": "evaluation",
+            "step": self.loop.state.step,
+            "frechet": distance,
+            "baseline": self._baseline,
+            "ratio": distance / self._baseline if self._baseline > 0.0 else None,
+            "nearest_quartiles": _quartiles(quality.nearest(made, known)),
+            "nearest_quartiles_held_out": _quartiles(quality.nearest(held_out, known)),
+        }
+
+    def held_out_loss(self) -> Row:
+        """Return the loss on held-out examples in equal parts of time."""
+        loop = self.loop
+        drawn = generator(loop.config.seed, "irreducible")
+        found = mean_losses(
+            loop.objective, loop.state.ema.module, self.held_out, loop.state.times, loop.config.monitor.buckets, drawn
+        )
+        return {
+            "kind": "held_out",
+            "step": loop.state.step,
+            "bucket_loss": found.loss,
+            "bucket_loss_error": found.error,
+        }
+
+    def _training_examples(self) -> Tensor:
+        # A random subset: neighbouring rows of a file may be similar, which would bias the baseline.
+        loop = self.loop
+        drawn = torch.randperm(len(loop.data), generator=generator(loop.config.seed, "split", 1))
+        return loop.data.take(drawn[:COMPARED].numpy())
+
+
+def _quartiles(distances: Tensor) -> list[float]:
+    return [float(q) for q in np.quantile(distances.double().numpy(), [0.0, 0.25, 0.5, 0.75])]
