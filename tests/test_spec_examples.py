@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refdiff.chain import DiscreteChain
 from refdiff.conformance.clauses import spec_folder
+from refdiff.ema import average_weights
 from refdiff.loss import Objective
 from refdiff.marginal import posterior
 from refdiff.nn.unet import Architecture, UNet
