@@ -37,7 +37,7 @@ def test_program(tmp_path: Path) -> None:
     """A program in another language is judged by its command line."""
     done = run(tmp_path, "--refdiff-target-exec", f"node '{SCRIPT}' variance", "--refdiff-chapter", "CON,MAR")
     assert done.returncode == 1
-    assert "javascript: MAR-2: sigma at" in done.stdout
+    assert "javascript: MAR-2 fail: sigma at" in done.stdout
 
 
 @pytest.mark.parametrize("option", ["--refdiff-in-process", "--refdiff-memory=8GiB"])

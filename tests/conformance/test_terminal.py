@@ -201,3 +201,13 @@ def test_hint_of_a_call_that_raised_is_left_out() -> None:
 
     assert "hint: use the root" in shown("CON-2")
     assert "hint" not in shown("CON-5")
+
+
+def test_hint_of_what_follows_from_another_failure_is_left_out() -> None:
+    """A wrong sigma makes sigma inaccurate, and expm1 would not mend it."""
+    wrong = Result(process="P", status="fail", failures=("f",))
+    made = [clause("MAR-2"), clause("MAR-10", "SHOULD", hint="use expm1")]
+    alone = report(made, outcome("MAR-2", "pass"), outcome("MAR-10", "fail", wrong))
+    both = report(made, outcome("MAR-2", "fail", wrong), outcome("MAR-10", "fail", wrong))
+    assert "hint: use expm1" in "\n".join(terminal.problems(alone))
+    assert "hint" not in "\n".join(terminal.problems(both))
