@@ -28,7 +28,8 @@ from refdiff.tensors import Times, Values, within
 class RateSchedule(ABC):
     """A schedule in continuous time, given by its rate beta(t) >= 0 on [0, 1].
 
-    The public methods are elementwise, accept any shape and any float dtype, and raise DomainError outside [0, 1].
+    The public methods are elementwise: they take times of any shape and any float dtype, return values of that shape
+    and dtype, and raise DomainError outside [0, 1].
     """
 
     __slots__ = ()
@@ -69,7 +70,18 @@ class RateSchedule(ABC):
 
     @final
     def log_decay(self, *, t: Times, s: Times) -> Values:
-        """Return log(alpha_bar_t / alpha_bar_s) for 0 <= s <= t <= 1, s < 1, of one shape and dtype (SCH-3)."""
+        """Return log(alpha_bar_t / alpha_bar_s), minus the integral of beta over [s, t] (SCH-3).
+
+        Args:
+            t: Later times in [s, 1], any shape, floating.
+            s: Earlier times in [0, 1), shaped as t and of its dtype.
+
+        Returns:
+            Logarithms, shaped as t and of its dtype.
+
+        Raises:
+            DomainError: A time is outside its range, or shapes or dtypes differ (MAR-6).
+        """
         if s.shape != t.shape or s.dtype != t.dtype or not t.is_floating_point():
             got = f"s {s.dtype} {tuple(s.shape)}, t {t.dtype} {tuple(t.shape)}"
             raise DomainError("MAR-6", "floating-point s and t of one shape and dtype", got)
@@ -118,7 +130,17 @@ class RateSchedule(ABC):
 
     @final
     def time_of_log_snr(self, log_snr: Values) -> Values:
-        """Return the t at which the schedule has this log-SNR, any shape (SCH-10). Raises below log_snr(1)."""
+        """Return the t at which the schedule has this log-SNR, the inverse of `log_snr` (SCH-10).
+
+        Args:
+            log_snr: Values from log_snr(1) to +inf, any shape, floating.
+
+        Returns:
+            Times in [0, 1], shaped as log_snr and of its dtype.
+
+        Raises:
+            DomainError: A value is below log_snr(1).
+        """
         if not log_snr.is_floating_point():
             raise DomainError("SCH-10", "floating-point log_snr", log_snr.dtype)
         # log_snr(1), rounded to the dtype of the argument, is inside the domain and must give t = 1.
