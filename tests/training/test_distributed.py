@@ -1,4 +1,4 @@
-"""World size, passes and shards decide nothing but the order of sums."""
+"""World size, gradient accumulation and shards change only the order of sums."""
 
 from __future__ import annotations
 

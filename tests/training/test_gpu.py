@@ -94,7 +94,7 @@ def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine:
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_checkpoint_resumes_on_another_device(data: str, tmp_path: Path, first: str, then: str) -> None:
-    """TRN-11: `machine.device = "auto"` takes up on one device what another saved, its weights to the bit."""
+    """TRN-11: `runtime.device = "auto"` takes up on one device what another saved, its weights to the bit."""
     started = runs.config(data, steps=5, runtime=RuntimeConfig(device="auto"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: first == "cuda")

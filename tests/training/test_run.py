@@ -158,7 +158,7 @@ def test_resume_uses_the_newest_valid_checkpoint(data: str, tmp_path: Path) -> N
 
 
 def test_monitoring_does_not_change_the_weights(data: str, tmp_path: Path) -> None:
-    """TRN-13: with pictures, judgements, rows and saves at every step the weights are the same to the bit."""
+    """TRN-13: with pictures, evaluations, metrics and checkpoints at every step the weights are the same to the bit."""
     watched = MonitorConfig(
         log_every=1, picture_every=2, eval_every=3, save_every=1, eval_samples=8, picture_samples=4, sampling_steps=4
     )
@@ -171,7 +171,7 @@ def test_monitoring_does_not_change_the_weights(data: str, tmp_path: Path) -> No
 
 
 def test_logged_loss_is_the_mean_over_all_examples(data: str, tmp_path: Path) -> None:
-    """TRN-13: the loss of a row is the mean over every example since the last, whatever the passes."""
+    """TRN-13: the loss of a row is the mean over every example since the last, whatever the gradient accumulation."""
     watched = replace(runs.QUIET, log_every=2, buckets=3)
     one = runs.run(runs.config(data, steps=4, monitor=watched), tmp_path / "one").rows
     four = runs.run(
