@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def subject() -> None:
+def case() -> None:
     """Stand for the process under judgement: the plugin calls a check itself, once for each process."""
 
 

@@ -28,7 +28,7 @@ REFUSALS: Refusals = (NotImplementedError,)
 
 
 @final
-class Misbehaviour(RefdiffError):
+class ContractViolation(RefdiffError):
     """A target violated a rule of the contract."""
 
     def __init__(self, clause: str, cause: str, *, fatal: bool = False) -> None:
@@ -77,14 +77,14 @@ def hidden(refusal: BaseException, refusals: Refusals, ambient: BaseException | 
 def guarded(
     what: str, seconds: float | None, call: Callable[[], Any], clause: str = "CON-5", refusals: Refusals = REFUSALS
 ) -> Any:
-    """Return call(), or raise Misbehaviour under `clause` if it raises or outlasts the limit; None is no limit.
+    """Return call(), or raise ContractViolation under `clause` if it raises or outlasts the limit; None is no limit.
 
     Unsupported and KeyboardInterrupt pass through. Warnings and NumPy's floating-point errors are the
     target's affair, whatever the filters of the session are.
     """
     started = time.monotonic()
     ambient = sys.exc_info()[1]
-    late = Misbehaviour("CON-5", f"{what} did not return within {seconds or 0.0:g} s", fatal=True)
+    late = ContractViolation("CON-5", f"{what} did not return within {seconds or 0.0:g} s", fatal=True)
     try:
         limit = nullcontext() if seconds is None else deadline(seconds)
         with limit, warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -95,7 +95,7 @@ def guarded(
     except Unsupported as refusal:
         reason = one_line(refusal).removeprefix("Unsupported: ")
         if error := hidden(refusal, refusals, ambient):
-            raise Misbehaviour(
+            raise ContractViolation(
                 "CON-5",
                 f"{what} raised Unsupported while it handled {one_line(error)}; a refusal hides no exception, but one "
                 f"it is raised `from`, of the claim's refusals ({', '.join(kind.__name__ for kind in refusals)})",
@@ -105,9 +105,9 @@ def guarded(
         raise late from None
     except BaseException as error:  # noqa: BLE001  # SystemExit and pytest's own outcomes are BaseExceptions too
         if isinstance(error, ValueError) and str(error) in _READ_ONLY:
-            raise Misbehaviour("CON-3", f"{what} writes to its input ({one_line(error)})") from None
+            raise ContractViolation("CON-3", f"{what} writes to its input ({one_line(error)})") from None
         hint = "; for a call that is not served, raise Unsupported" if isinstance(error, NotImplementedError) else ""
-        raise Misbehaviour(clause, f"{what} raised {one_line(error)}{hint}") from None
+        raise ContractViolation(clause, f"{what} raised {one_line(error)}{hint}") from None
     if seconds is not None and time.monotonic() - started > seconds + 1.0:
         raise late  # It swallowed the alarm, and came back in its own time.
     return result
@@ -128,7 +128,7 @@ class Callee(ABC):
     def ask(self, what: str, method: str, arguments: Sequence[object], seconds: float | None) -> Any:
         """Return what the method returns, its arguments being left as they were.
 
-        what: the call, in messages. Raises Unsupported, Misbehaviour (CON-1, CON-3, CON-5).
+        what: the call, in messages. Raises Unsupported, ContractViolation (CON-1, CON-3, CON-5).
         """
 
 
@@ -149,12 +149,12 @@ class Local(Callee):
         """Call the method on locked copies, and see that it returns in time and leaves them alone."""
         function = self._method(method)
         if not callable(function):
-            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
+            raise ContractViolation("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         sent = [_locked(x) if isinstance(x, np.ndarray) else x for x in arguments]
         result = guarded(what, seconds, lambda: _settled(method, function(*sent)), refusals=self.refusals)
         for position, (before, after) in enumerate(zip(arguments, sent, strict=True), start=1):
             if isinstance(before, np.ndarray) and before.tobytes() != np.asarray(after).tobytes():
-                raise Misbehaviour("CON-3", f"{what} changed its argument number {position} in place")
+                raise ContractViolation("CON-3", f"{what} changed its argument number {position} in place")
         return result
 
     def _method(self, method: str) -> Any:
@@ -163,7 +163,7 @@ class Local(Callee):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # a property may do anything
-            raise Misbehaviour("CON-5", f"reading {method} raised {one_line(error)}") from None
+            raise ContractViolation("CON-5", f"reading {method} raised {one_line(error)}") from None
 
 
 @final

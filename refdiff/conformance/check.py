@@ -52,7 +52,7 @@ def evidence(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P
 def check(
     clause: str, *needs: Capability, on: tuple[type, ...] = (Linear, Cosine, Chain, Own), compares: bool = True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Declare a test function `(subject)` as a check of one clause, run on each process of these kinds."""
+    """Declare a test function `(case)` as a check of one clause, run on each process of these kinds."""
     return pytest.mark.refdiff_check(Check(clause, needs, on, compares))
 
 

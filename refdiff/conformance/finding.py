@@ -9,13 +9,13 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import Check
-from refdiff.conformance.guard import Call, Misbehaviour, NotClaimed, one_line
+from refdiff.conformance.guard import Call, ContractViolation, NotClaimed, one_line
 from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.reproducer import expecting, reproducer, saying
-from refdiff.conformance.subject import Subject
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
 """By method: calls served, calls refused."""
@@ -36,80 +36,80 @@ class Finding:
     built: bool = True
 
 
-def find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Finding:
+def find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
     """Run a check on one process."""
-    before = dict(subject.built.calls)
-    found = _find(check, subject, body)
+    before = dict(case.built.calls)
+    found = _find(check, case, body)
     calls = {
         method: (served - before.get(method, (0, 0))[0], refused - before.get(method, (0, 0))[1])
-        for method, (served, refused) in subject.built.calls.items()
+        for method, (served, refused) in case.built.calls.items()
     }
     return replace(found, calls={method: counts for method, counts in calls.items() if any(counts)})
 
 
-def _find(check: Check, subject: Subject, body: Callable[[Subject], None]) -> Finding:
-    subject.built.last = Call()  # A reproducer never shows the call of an earlier check.
+def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
+    case.built.last = Call()  # A reproducer never shows the call of an earlier check.
     status: Status = "pass"
     why = trace = ""
     broken: tuple[tuple[str, str, str], ...] = ()
     try:
         # What a target returns may be infinite or NaN, and `expect` says so: arithmetic on it warns nobody.
         with np.errstate(all="ignore"):
-            body(subject)
-    except Misbehaviour as failure:
-        call = _shown(subject, failure) if subject.built.last.method else ""
+            body(case)
+    except ContractViolation as failure:
+        call = _shown(case, failure) if case.built.last.method else ""
         status, broken = "fail", ((failure.clause, str(failure), call),)
     except Unsupported as refusal:
-        if not (subject.inner or subject.built.is_chain or _violated(subject)):
+        if not (case.inner or case.built.is_chain or _violated(case)):
             # It may serve all but the ends: the rest is judged, and the refusal is shown.
-            inner = _find(check, replace(subject, inner=True, worst=None, refusals=[]), body)
+            inner = _find(check, replace(case, inner=True, worst=None, refusals=[]), body)
             refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
             return replace(inner, result=replace(inner.result, refusals=refusals))
         status, why = "unsupported", str(refusal)
-        subject.refusals.append(why)
+        case.refusals.append(why)
     except NotClaimed as absent:
         status, why = "not_claimed", str(absent)
     except Exception as error:  # noqa: BLE001  # a fault of the suite is no verdict on the target, and never silent
         status, why = "suite_error", f"the suite itself failed, with {one_line(error)}"
         trace = "".join(traceback.format_exception(error))
     else:
-        if subject.worst is None and check.compares:
+        if case.worst is None and check.compares:
             # A check that compared nothing is no evidence, whatever it returned.
-            status = "unsupported" if subject.refusals else "not_claimed"
-            why = "; ".join(subject.refusals) or "nothing lies in the domain of the clause in this dtype"
+            status = "unsupported" if case.refusals else "not_claimed"
+            why = "; ".join(case.refusals) or "nothing lies in the domain of the clause in this dtype"
     failures = tuple(f"{sentence} ({clause})" for clause, sentence, _ in broken)
     if status == "suite_error":
         failures = (*failures, why)
-    if subject.worst is not None and _violated(subject):
-        status, failures = "fail", (*failures, subject.worst.sentence())
+    if case.worst is not None and _violated(case):
+        status, failures = "fail", (*failures, case.worst.sentence())
     result = Result(
-        process=repr(subject.process),
+        process=repr(case.process),
         status=status,
         failures=failures,
-        refusals=tuple(dict.fromkeys(subject.refusals)),
+        refusals=tuple(dict.fromkeys(case.refusals)),
         traceback=trace,
         broken=tuple(clause for clause, _, _ in broken),
     )
-    worst = subject.worst and replace(subject.worst, reproducer=expecting(subject.worst.reproducer, subject.worst))
+    worst = case.worst and replace(case.worst, reproducer=expecting(case.worst.reproducer, case.worst))
     return Finding(result=result, worst=worst, why=why, broken=broken)
 
 
-def _shown(subject: Subject, failure: Misbehaviour) -> str:
+def _shown(case: Case, failure: ContractViolation) -> str:
     """Return code that shows how the last call broke a rule."""
-    code = reproducer(subject.origin, subject.member, subject.built.last, None, failure.clause)
+    code = reproducer(case.origin, case.member, case.built.last, None, failure.clause)
     return saying(code, f"{failure.clause}: {failure}")
 
 
-def _violated(subject: Subject) -> bool:
-    return subject.worst is not None and subject.worst.ratio > 1.0
+def _violated(case: Case) -> bool:
+    return case.worst is not None and case.worst.ratio > 1.0
 
 
-def unbuilt(check: Check, member: Member, failure: Misbehaviour | Unsupported) -> Finding:
+def unbuilt(check: Check, member: Member, failure: ContractViolation | Unsupported) -> Finding:
     """Return the finding on a process that could not be built: it fails CON-1, and not every clause."""
     sentence = str(failure)
     if isinstance(failure, Unsupported):
         sentence = f"expected every claimed process to be built, got Unsupported: {failure}"
-    clause = failure.clause if isinstance(failure, Misbehaviour) else "CON-1"
+    clause = failure.clause if isinstance(failure, ContractViolation) else "CON-1"
     if check.clause == "CON-1":
         failures = (f"{sentence} ({clause})",)
         result = Result(process=repr(member.process), status="fail", failures=failures, broken=(clause,))

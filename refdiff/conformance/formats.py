@@ -24,7 +24,7 @@ class Format:
     """Significant bits, the hidden one included."""
     smallest_exponent: int
     """Exponent of the smallest normal number: 2**smallest_exponent."""
-    carrier: np.dtype[np.floating[Any]]
+    storage: np.dtype[np.floating[Any]]
     """The NumPy dtype in which its values travel."""
 
     @property
@@ -54,26 +54,26 @@ class Format:
         return np.asarray(np.ldexp(1.0, np.frexp(magnitude)[1] - self.bits), dtype=np.float64)
 
     def rounded(self, values: npt.ArrayLike) -> Array:
-        """Return the nearest values of the format, ties to even, in the carrier dtype."""
+        """Return the nearest values of the format, ties to even, in the storage dtype."""
         wide = np.asarray(values, dtype=np.float64)
         if self.name != "bfloat16":
             with np.errstate(over="ignore"):
-                return wide.astype(self.carrier)
+                return wide.astype(self.storage)
         step = self.ulp(wide)
         with np.errstate(over="ignore"):
-            return (np.rint(wide / step) * step).astype(self.carrier)
+            return (np.rint(wide / step) * step).astype(self.storage)
 
     def holds(self, values: Array) -> bool:
         """Say whether every value is one of the format, NaN and infinities included."""
-        if self.name != "bfloat16" and values.dtype == self.carrier:
+        if self.name != "bfloat16" and values.dtype == self.storage:
             return True
         return bool(np.array_equal(self.rounded(values), values, equal_nan=True))
 
 
 FORMATS: Mapping[DType, Format] = {
-    "float16": Format(name="float16", bits=11, smallest_exponent=-14, carrier=np.dtype(np.float16)),
-    "bfloat16": Format(name="bfloat16", bits=8, smallest_exponent=-126, carrier=np.dtype(np.float32)),
-    "float32": Format(name="float32", bits=24, smallest_exponent=-126, carrier=np.dtype(np.float32)),
-    "float64": Format(name="float64", bits=53, smallest_exponent=-1022, carrier=np.dtype(np.float64)),
+    "float16": Format(name="float16", bits=11, smallest_exponent=-14, storage=np.dtype(np.float16)),
+    "bfloat16": Format(name="bfloat16", bits=8, smallest_exponent=-126, storage=np.dtype(np.float32)),
+    "float32": Format(name="float32", bits=24, smallest_exponent=-126, storage=np.dtype(np.float32)),
+    "float64": Format(name="float64", bits=53, smallest_exponent=-1022, storage=np.dtype(np.float64)),
 }
 """By the name that a claim gives."""

@@ -8,8 +8,8 @@ from typing import Any, final, get_args
 import numpy as np
 
 from refdiff.conformance.calls import Callee as Callee
+from refdiff.conformance.calls import ContractViolation as ContractViolation
 from refdiff.conformance.calls import Local, Trained, described
-from refdiff.conformance.calls import Misbehaviour as Misbehaviour
 from refdiff.conformance.calls import guarded as guarded
 from refdiff.conformance.calls import one_line as one_line
 from refdiff.conformance.formats import Format
@@ -73,18 +73,20 @@ class Built:
         """Return the quantities that the target has at t, each shaped as t."""
         result = self.call("coefficients", t)
         if not isinstance(result, dict):
-            raise Misbehaviour("CON-2", f"expected coefficients to return a mapping, got {described(result)}")
+            raise ContractViolation("CON-2", f"expected coefficients to return a mapping, got {described(result)}")
         if not result:
-            raise Misbehaviour("CON-2", "expected at least one coefficient, as the claim lists 'schedule', got none")
+            raise ContractViolation(
+                "CON-2", "expected at least one coefficient, as the claim lists 'schedule', got none"
+            )
         if (names := frozenset(map(str, result))) != (self._names or names):
-            raise Misbehaviour("CON-2", f"coefficients has {sorted(names)}, and had {sorted(self._names)} before")
+            raise ContractViolation("CON-2", f"coefficients has {sorted(names)}, and had {sorted(self._names)} before")
         self._names = names
         if unknown := [name for name in result if name not in get_args(Quantity)]:
-            raise Misbehaviour(
+            raise ContractViolation(
                 "CON-2", f"coefficients has {unknown[0]!r}, which is none of {', '.join(get_args(Quantity))}"
             )
         if self.is_chain and "beta" in result:
-            raise Misbehaviour("CON-2", "expected no 'beta' for a chain, which has no rate, got one")
+            raise ContractViolation("CON-2", "expected no 'beta' for a chain, which has no rate, got one")
         return {name: self._array(f"coefficients[{name!r}]", value, t.shape) for name, value in result.items()}
 
     def quantity(self, name: Quantity, t: Times) -> Array:
@@ -106,7 +108,7 @@ class Built:
         """Return the mean, shaped as x_0, and the variance, shaped as t, of q(x_s | x_t, x_0)."""
         result = self.call("posterior", x_t, x_0, t, s)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"expected posterior to return (mean, variance), got {described(result)}")
+            raise ContractViolation("CON-2", f"expected posterior to return (mean, variance), got {described(result)}")
         return (
             self._array("posterior mean", result[0], x_0.shape),
             self._array("posterior variance", result[1], t.shape),
@@ -135,13 +137,13 @@ class Built:
         """Return n times, or indices, and n weights."""
         result = self.call("times", n, seed)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise Misbehaviour("CON-2", f"expected times to return (t, weight), got {described(result)}")
+            raise ContractViolation("CON-2", f"expected times to return (t, weight), got {described(result)}")
         if not self.is_chain:
             return self._array("times", result[0], (n,)), self._array("weight", result[1], (n,))
         k = result[0]
         if not isinstance(k, np.ndarray) or k.shape != (n,) or k.dtype != np.int64:
             got = f"{k.dtype} {k.shape}" if isinstance(k, np.ndarray) else described(k)
-            raise Misbehaviour("CON-2", f"expected times of a chain as int64 {(n,)}, got {got}")
+            raise ContractViolation("CON-2", f"expected times of a chain as int64 {(n,)}, got {got}")
         return k.copy(), self._array("weight", result[1], (n,))
 
     def density(self, t: Times) -> Array:
@@ -167,7 +169,9 @@ class Built:
             elif callable(made):
                 self._fitted[key] = Local(Trained(made), self.refusals)
             else:
-                raise Misbehaviour("CON-2", f"expected fit to return a function of (x_t, t), got {described(made)}")
+                raise ContractViolation(
+                    "CON-2", f"expected fit to return a function of (x_t, t), got {described(made)}"
+                )
         self.last = Call("fit", (data, seed, seconds))
         trained = self._fitted[key]
 
@@ -182,7 +186,7 @@ class Built:
         return self._callee.has(method)
 
     def call(self, method: str, *arguments: object, more: float = 0.0) -> Any:
-        """Call a method on copies of the arguments. Raises Misbehaviour on a timeout or if it changes them.
+        """Call a method on copies of the arguments. Raises ContractViolation on a timeout or if it changes them.
 
         more: seconds beyond the limit of any call.
         """
@@ -194,7 +198,7 @@ class Built:
         except Unsupported:
             self.calls[method] = (served, refused + 1)
             raise
-        except Misbehaviour:
+        except ContractViolation:
             self.calls[method] = (served + 1, refused)  # It answered, though not as the contract has it.
             raise
         self.calls[method] = (served + 1, refused)
@@ -203,21 +207,23 @@ class Built:
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
         """Make the call, unless the same call hung or ended the process before."""
         if what in self._hung:
-            raise Misbehaviour("CON-5", f"{self._hung[what]}{AGAIN}")
+            raise ContractViolation("CON-5", f"{self._hung[what]}{AGAIN}")
         try:
             return callee.ask(what, method, arguments, seconds)
-        except Misbehaviour as error:
+        except ContractViolation as error:
             if error.fatal:
                 self._hung[what] = str(error)
             raise
 
     def _array(self, what: str, value: object, shape: tuple[int, ...]) -> Array:
         if not isinstance(value, np.ndarray):
-            raise Misbehaviour("CON-2", f"expected {what} as a numpy.ndarray of shape {shape}, got {described(value)}")
+            raise ContractViolation(
+                "CON-2", f"expected {what} as a numpy.ndarray of shape {shape}, got {described(value)}"
+            )
         if value.shape != shape:
-            raise Misbehaviour("CON-2", f"expected {what} of shape {shape}, got {value.shape}")
-        if value.dtype != self.format.carrier:
-            raise Misbehaviour("CON-2", f"expected {what} of dtype {self.format.carrier}, got {value.dtype}")
+            raise ContractViolation("CON-2", f"expected {what} of shape {shape}, got {value.shape}")
+        if value.dtype != self.format.storage:
+            raise ContractViolation("CON-2", f"expected {what} of dtype {self.format.storage}, got {value.dtype}")
         if not self.format.holds(value):
-            raise Misbehaviour("CON-2", f"expected {what} with values of {self.format.name}, got others")
+            raise ContractViolation("CON-2", f"expected {what} with values of {self.format.name}, got others")
         return np.array(value, subok=False)

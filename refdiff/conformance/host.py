@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, final
 
 from refdiff.conformance import protocol
-from refdiff.conformance.calls import Local, Misbehaviour, Trained, guarded, one_line
+from refdiff.conformance.calls import ContractViolation, Local, Trained, guarded, one_line
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import load
 from refdiff.conformance.protocol import Handle, Message
@@ -82,7 +82,7 @@ class Host:
             return {"result": self._build(request) if request["do"] == "build" else self._call(request)}
         except Unsupported as refusal:
             return {"unsupported": str(refusal)}
-        except Misbehaviour as failure:
+        except ContractViolation as failure:
             return {"error": {"clause": failure.clause, "message": str(failure)}}
         except KeyboardInterrupt as error:
             # No key of ours: the target raised it.
@@ -141,8 +141,8 @@ def serve(spec: str, folder: str | None = None) -> None:
     try:
         target, claim = load(spec, None, Path(folder) if folder else None)
         pipe.send({"protocol": protocol.VERSION, "claim": protocol.encode_claim(claim)})
-    except (Misbehaviour, ConfigError) as failure:
-        clause = failure.clause if isinstance(failure, Misbehaviour) else "CON-1"
+    except (ContractViolation, ConfigError) as failure:
+        clause = failure.clause if isinstance(failure, ContractViolation) else "CON-1"
         pipe.send({"protocol": protocol.VERSION, "error": {"clause": clause, "message": str(failure)}})
     except KeyboardInterrupt as error:
         message = f"loading {spec} raised {one_line(error)}"

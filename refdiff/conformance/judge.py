@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, final
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import Check
 from refdiff.conformance.finding import find, fold, unbuilt
-from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
+from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status
 from refdiff.conformance.remote import Launch, Remote
-from refdiff.conformance.subject import Subject
 
-Body: TypeAlias = Callable[[Subject], None]
+Body: TypeAlias = Callable[[Case], None]
 
 
 @final
@@ -42,10 +42,10 @@ class Judge:
     """Claim of the target, read once; None if it did not load."""
     origin: str
     settings: Settings
-    load_failure: Misbehaviour | None = None
+    load_failure: ContractViolation | None = None
     in_process: bool = True
     """Whether the target runs in this process, and not in one of its own."""
-    _built: dict[Member, Built | Misbehaviour | Unsupported] = field(default_factory=dict)
+    _built: dict[Member, Built | ContractViolation | Unsupported] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -70,7 +70,7 @@ class Judge:
                 made = load(target, chosen.seconds, folder)
             else:
                 made = checked(target, chosen.seconds)
-        except Misbehaviour as failure:
+        except ContractViolation as failure:
             return Judge(None, None, origin, chosen, failure, in_process=launch is None)
         return Judge(*made, origin, chosen, in_process=launch is None)
 
@@ -91,11 +91,11 @@ class Judge:
             reason = f"the claim lists no {' and no '.join(absent)}"
             return [Outcome(clause=check.clause, check=name, status="not_claimed", reason=reason)]
         findings = []
-        for subject in self.subjects(check, name):
-            if isinstance(subject, Subject):
-                findings.append(find(check, subject, body))
+        for case in self.cases(check, name):
+            if isinstance(case, Case):
+                findings.append(find(check, case, body))
             else:
-                findings.append(unbuilt(check, *subject))
+                findings.append(unbuilt(check, *case))
         return fold(check, name, findings)
 
     @property
@@ -103,7 +103,7 @@ class Judge:
         """The processes to judge."""
         return tuple(members(self.claim, self.settings.seed)) if self.claim is not None else ()
 
-    def subjects(self, check: Check, name: str) -> Iterable[Subject | tuple[Member, Misbehaviour | Unsupported]]:
+    def cases(self, check: Check, name: str) -> Iterable[Case | tuple[Member, ContractViolation | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
         assert self.claim is not None
         kinds: set[type] = set()
@@ -117,7 +117,7 @@ class Judge:
             if not isinstance(built, Built):
                 yield member, built
                 continue
-            yield Subject(
+            yield Case(
                 member=member,
                 built=built,
                 origin=self.origin,
@@ -139,12 +139,12 @@ class Judge:
             return built
         raise built
 
-    def _build(self, member: Member) -> Built | Misbehaviour | Unsupported:
+    def _build(self, member: Member) -> Built | ContractViolation | Unsupported:
         if member not in self._built:
             assert self.target is not None
             assert self.claim is not None
             try:
                 self._built[member] = build(self.target, self.claim, member.process, self.settings.seconds)
-            except (Misbehaviour, Unsupported) as failure:
+            except (ContractViolation, Unsupported) as failure:
                 self._built[member] = failure
         return self._built[member]

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.conformance.guard import Built, Misbehaviour, guarded
+from refdiff.conformance.guard import Built, ContractViolation, guarded
 from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported
 from refdiff.conformance.remote import IMPORT, Remote
 from refdiff.errors import ConfigError
@@ -30,7 +30,7 @@ def load(spec: str, seconds: float | None, folder: Path | None = None) -> tuple[
     """Import the module, call the factory, and check the claim.
 
     folder: put on sys.path first, as `python -m pytest` would do. Raises ConfigError if `spec` is no
-    `package.module:factory`, Misbehaviour (CON-1, CON-5) if anything else goes wrong.
+    `package.module:factory`, ContractViolation (CON-1, CON-5) if anything else goes wrong.
     """
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
@@ -41,30 +41,30 @@ def load(spec: str, seconds: float | None, folder: Path | None = None) -> tuple[
     module = guarded(f"importing {module_name}", seconds, lambda: import_module(module_name), "CON-1")
     factory = getattr(module, attribute, None)
     if factory is None:
-        raise Misbehaviour("CON-1", f"{module_name} has no attribute {attribute!r}")
+        raise ContractViolation("CON-1", f"{module_name} has no attribute {attribute!r}")
     if not callable(factory):
-        raise Misbehaviour(
+        raise ContractViolation(
             "CON-1", f"expected {spec} to be a function that returns a target, got {type(factory).__name__}"
         )
     try:
         made = guarded(f"{spec}()", seconds, factory, "CON-1")
     except Unsupported as refusal:
-        raise Misbehaviour("CON-1", f"{spec}() raised Unsupported: {refusal}") from None
+        raise ContractViolation("CON-1", f"{spec}() raised Unsupported: {refusal}") from None
     return checked(made, seconds)
 
 
 def checked(target: Any, seconds: float | None) -> tuple[Target, Claim]:
-    """Return the object as a target with its claim, read once, or raise Misbehaviour (CON-1)."""
+    """Return the object as a target with its claim, read once, or raise ContractViolation (CON-1)."""
     claim = guarded("reading the claim", seconds, lambda: getattr(target, "claim", None), "CON-1")
     if not isinstance(claim, Claim):
-        raise Misbehaviour("CON-1", f"expected the target's claim as refdiff's Claim, got {type(claim).__name__}")
+        raise ContractViolation("CON-1", f"expected the target's claim as refdiff's Claim, got {type(claim).__name__}")
     if not callable(getattr(target, "build", None)):
-        raise Misbehaviour("CON-1", "the target has no method build")
+        raise ContractViolation("CON-1", "the target has no method build")
     return target, claim
 
 
 def build(target: Target, claim: Claim, process: Process, seconds: float) -> Built:
-    """Build one process behind the guard. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
+    """Build one process behind the guard. Raises Unsupported, ContractViolation (CON-1, CON-5)."""
     what = f"build({process!r})"
     if isinstance(target, Remote):
         made: object = target.built(process, what)

@@ -198,5 +198,5 @@ class _Built:
         return tensor.to(_TORCH[self.dtype]) if tensor.is_floating_point() else tensor
 
     def _array(self, tensor: Tensor) -> Array:
-        rounded: Array = tensor.to(_TORCH[self.dtype]).double().numpy().astype(FORMATS[self.dtype].carrier)
+        rounded: Array = tensor.to(_TORCH[self.dtype]).double().numpy().astype(FORMATS[self.dtype].storage)
         return rounded

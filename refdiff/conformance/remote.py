@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from refdiff.conformance import protocol
-from refdiff.conformance.calls import Callee, Misbehaviour, described, one_line, printable
+from refdiff.conformance.calls import Callee, ContractViolation, described, one_line, printable
 from refdiff.conformance.child import LEASH, Child, Lost, leash, leashed
 from refdiff.conformance.interface import Claim, Process, Unsupported
 from refdiff.conformance.protocol import Handle, Malformed, Message
@@ -81,7 +81,7 @@ class Remote:
     """A target in another process. Lost, it is started again at the next call, and what it built is built again."""
 
     def __init__(self, launch: Launch, spec: str = "", *, seconds: float = 20.0, folder: Path | None = None) -> None:
-        """Start it and read its claim. Raises ConfigError, Misbehaviour (CON-1)."""
+        """Start it and read its claim. Raises ConfigError, ContractViolation (CON-1)."""
         self.seconds = seconds
         """Limit on one call."""
         self._argv, self._memory = launch.argv(spec, folder), launch.memory or _generous()
@@ -96,7 +96,7 @@ class Remote:
         self.claim = self._start(f"loading {self._name}")
 
     def build(self, process: Process, /) -> RemoteObject:
-        """Return what the target builds. Raises Unsupported, Misbehaviour (CON-1, CON-5)."""
+        """Return what the target builds. Raises Unsupported, ContractViolation (CON-1, CON-5)."""
         return self.built(process, f"build({process!r})")
 
     def built(self, process: Process, what: str) -> RemoteObject:
@@ -105,23 +105,23 @@ class Remote:
         return RemoteObject(self, lambda: self.ask(request, what, self.seconds))
 
     def running(self, what: str) -> Child:
-        """Return the process, started again if it was lost. Raises Misbehaviour."""
+        """Return the process, started again if it was lost. Raises ContractViolation."""
         if self._gone:
-            raise Misbehaviour("CON-5", f"{what} is not asked: {self._gone}", fatal=True)
+            raise ContractViolation("CON-5", f"{what} is not asked: {self._gone}", fatal=True)
         if self._child is None or not self._child.alive:
             try:
                 claim = self._start(f"loading {self._name} again")
-            except Misbehaviour as failure:
+            except ContractViolation as failure:
                 self._gone = str(failure)
                 raise
             if claim != self.claim:
                 self._gone = f"{self._name}, started again, claims something else"
-                raise Misbehaviour("CON-1", self._gone, fatal=True)
+                raise ContractViolation("CON-1", self._gone, fatal=True)
         assert self._child is not None
         return self._child
 
     def ask(self, request: Message, what: str, seconds: float, lent: Sequence[Any] = ()) -> Any:
-        """Return what the target answers to a request. Raises Unsupported, Misbehaviour.
+        """Return what the target answers to a request. Raises Unsupported, ContractViolation.
 
         lent: the functions that it may call meanwhile, by handle.
         """
@@ -136,11 +136,11 @@ class Remote:
                 child.send(protocol.pack(_called_back(answer, lent)))
             return _result(answer, self._number)
         except Lost as lost:
-            raise Misbehaviour("CON-5", f"{what} {lost}", fatal=True) from None
+            raise ContractViolation("CON-5", f"{what} {lost}", fatal=True) from None
         except (Malformed, RecursionError) as error:
             cause = child.lost(f"wrote {_quoted(line)} where an answer is due: {error}")
-            raise Misbehaviour("CON-5", f"{what} {cause}", fatal=True) from None
-        except (Unsupported, Misbehaviour):
+            raise ContractViolation("CON-5", f"{what} {cause}", fatal=True) from None
+        except (Unsupported, ContractViolation):
             raise
         except BaseException:
             child.stop()  # Interrupted between a request and its answer.
@@ -160,11 +160,11 @@ class Remote:
             line = self._child.receive(self._child.limit(max(self.seconds, IMPORT)))
             return _claim(protocol.unpack(line))
         except Lost as lost:
-            raise Misbehaviour("CON-1", f"{what} {lost}", fatal=True) from None
+            raise ContractViolation("CON-1", f"{what} {lost}", fatal=True) from None
         except (Malformed, RecursionError) as error:
             assert self._child is not None
             cause = self._child.lost(f"wrote {_quoted(line)} where its claim is due: {error}")
-            raise Misbehaviour("CON-1", f"{what} {cause}", fatal=True) from None
+            raise ContractViolation("CON-1", f"{what} {cause}", fatal=True) from None
         except BaseException:
             self.close()
             raise
@@ -197,7 +197,7 @@ class RemoteObject(Callee):
     def ask(self, what: str, method: str, arguments: Sequence[object], seconds: float | None) -> Any:
         """Call the method in the other process, which keeps the rules of the contract itself."""
         if not self.has(method):
-            raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
+            raise ContractViolation("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
         limit = self._target.seconds if seconds is None else seconds
         lent = [x for x in arguments if callable(x)]
         encoded = [protocol.encode(x, lent.index) for x in arguments]
@@ -215,7 +215,7 @@ class RemoteObject(Callee):
     def _made(self) -> tuple[Handle, int]:
         handle = self._make()
         if not isinstance(handle, Handle):
-            raise Misbehaviour("CON-1", f"expected build to return an object, got {described(handle)}")
+            raise ContractViolation("CON-1", f"expected build to return an object, got {described(handle)}")
         return handle, self._target.run
 
 
@@ -226,7 +226,7 @@ def _again(target: Remote, made: Handle, make: Callable[[], Any]) -> RemoteObjec
 
 
 def _claim(hello: Message) -> Claim:
-    """Return what a target says of itself. Raises Malformed, Misbehaviour (CON-1)."""
+    """Return what a target says of itself. Raises Malformed, ContractViolation (CON-1)."""
     if hello.get("protocol") != protocol.VERSION:
         raise Malformed(f"expected version {protocol.VERSION} of the protocol, got {hello.get('protocol')!r:.40}")
     if "error" in hello:
@@ -234,11 +234,11 @@ def _claim(hello: Message) -> Claim:
     try:
         return protocol.decode_claim(hello.get("claim"))
     except ConfigError as error:
-        raise Misbehaviour("CON-1", printable(str(error))) from None
+        raise ContractViolation("CON-1", printable(str(error))) from None
 
 
 def _result(answer: Message, number: int) -> Any:
-    """Return the result that an answer brings. Raises Malformed, Unsupported, Misbehaviour."""
+    """Return the result that an answer brings. Raises Malformed, Unsupported, ContractViolation."""
     if type(answer.get("id")) is not int or answer["id"] != number or len(answer) != 2:
         raise Malformed(f"not the answer to request {number}")
     if "result" in answer:
@@ -254,7 +254,7 @@ def _error(error: Any, clause: str) -> RefdiffError:
         return Malformed("an error has a message, and may have a clause")
     if error.get("clause", clause) not in _CLAUSES:
         return Malformed(f"the clause of an error is one of {', '.join(_CLAUSES)}")
-    return Misbehaviour(error.get("clause", clause), printable(error["message"], 1000))
+    return ContractViolation(error.get("clause", clause), printable(error["message"], 1000))
 
 
 def _called_back(request: Message, lent: Sequence[Any]) -> Message:

@@ -35,7 +35,7 @@ def test_constants(name: DType) -> None:
 def test_ulp_is_spacing(name: DType, data: st.DataObject) -> None:
     """An ulp is NumPy's spacing, subnormals included."""
     fmt = FORMATS[name]
-    x = fmt.carrier.type(data.draw(st.floats(allow_nan=False, allow_infinity=False, width=16)))
+    x = fmt.storage.type(data.draw(st.floats(allow_nan=False, allow_infinity=False, width=16)))
     assert float(fmt.ulp(float(x))) == float(np.spacing(np.abs(x)))
 
 

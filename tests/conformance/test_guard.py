@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.conformance.guard import Built, Misbehaviour, guarded, one_line
+from refdiff.conformance.guard import Built, ContractViolation, guarded, one_line
 from refdiff.conformance.interface import Claim, Linear, Process, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from validation.checks.suite import checks
@@ -100,7 +100,7 @@ def test_a_hung_method_is_not_called_again() -> None:
     built = Built(made, FORMATS["float32"], 0.1, is_chain=False)
     x = np.zeros((1, 1), np.float32)
     for _ in range(3):
-        with pytest.raises(Misbehaviour, match=r"did not return within 0\.1 s"):
+        with pytest.raises(ContractViolation, match=r"did not return within 0\.1 s"):
             built.perturb(x, x, x[0])
     assert made.calls == 1
 
@@ -133,11 +133,13 @@ def _while_handling(error: Exception, *, chained: bool = False, hidden: bool = F
 @pytest.mark.parametrize("how", [{}, {"chained": True}, {"hidden": True}], ids=["plain", "from", "from None"])
 def test_refusal_that_hides_an_exception_is_a_failure(how: dict[str, bool]) -> None:
     """CON-5: a blanket `except Exception: raise Unsupported` is the exception that it hides."""
-    with pytest.raises(Misbehaviour, match="raised Unsupported while it handled IndexError: out of range") as failure:
+    with pytest.raises(
+        ContractViolation, match="raised Unsupported while it handled IndexError: out of range"
+    ) as failure:
         guarded("refuse", 1.0, lambda: _while_handling(IndexError("out of range"), **how))
     assert failure.value.clause == "CON-5"
     # Also behind another refusal.
-    with pytest.raises(Misbehaviour, match="IndexError"):
+    with pytest.raises(ContractViolation, match="IndexError"):
         guarded("refuse", 1.0, lambda: _again(lambda: _while_handling(IndexError("out of range"), **how)))
 
 
@@ -153,9 +155,9 @@ def test_refusal_by_the_library_passes_through() -> None:
     for error in (NotImplementedError("not built"), NotImplementedError()):
         with pytest.raises(Unsupported, match="no such thing here"):
             guarded("refuse", 1.0, partial(_while_handling, error, chained=True))
-    with pytest.raises(Misbehaviour, match="while it handled NotImplementedError"):
+    with pytest.raises(ContractViolation, match="while it handled NotImplementedError"):
         guarded("refuse", 1.0, lambda: _while_handling(NotImplementedError(), hidden=True))
-    with pytest.raises(Misbehaviour, match="while it handled _Refusal"):
+    with pytest.raises(ContractViolation, match="while it handled _Refusal"):
         guarded("refuse", 1.0, lambda: _while_handling(_Refusal(), chained=True))
     with pytest.raises(Unsupported):
         guarded("refuse", 1.0, lambda: _while_handling(_Refusal(), chained=True), refusals=(_Refusal,))
@@ -226,7 +228,7 @@ def test_coefficients_are_named_by_the_contract() -> None:
             return {"beta": t.astype(np.float32)}
 
     k = np.arange(1, 3)
-    with pytest.raises(Misbehaviour, match="'beta' for a chain"):
+    with pytest.raises(ContractViolation, match="'beta' for a chain"):
         Built(Made(), FORMATS["float32"], 1.0, is_chain=True).coefficients(k)
     assert set(Built(Made(), FORMATS["float32"], 1.0, is_chain=False).coefficients(k)) == {"beta"}
 
@@ -240,5 +242,5 @@ def test_bfloat16_travels_as_float32_that_it_holds() -> None:
 
     built = Built(Made(), FORMATS["bfloat16"], 1.0, is_chain=False)
     one = np.ones((1, 1), np.float32)
-    with pytest.raises(Misbehaviour, match="values of bfloat16"):
+    with pytest.raises(ContractViolation, match="values of bfloat16"):
         built.perturb(one, one, one[0])

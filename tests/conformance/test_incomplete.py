@@ -84,7 +84,7 @@ CONFTESTS = {
         "    for item in items: item.add_marker(pytest.mark.skip(reason='not today'))\n"
     ),
     "skips in a fixture": "import pytest\n@pytest.fixture(autouse=True)\ndef theirs():\n    pytest.skip('no GPU')\n",
-    "replaces": ("def pytest_collection_modifyitems(items):\n    for item in items: item.obj = lambda subject: None\n"),
+    "replaces": ("def pytest_collection_modifyitems(items):\n    for item in items: item.obj = lambda case: None\n"),
     "takes the call": (
         "import pytest\nclass Late:\n    @pytest.hookimpl(tryfirst=True)\n"
         "    def pytest_pyfunc_call(self, pyfuncitem):\n        return True\n"

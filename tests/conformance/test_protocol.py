@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
 
 from refdiff.conformance import protocol
-from refdiff.conformance.calls import Misbehaviour, Stranger
+from refdiff.conformance.calls import ContractViolation, Stranger
 from refdiff.conformance.child import Child, Limit
 from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own
 from refdiff.conformance.judge import Judge, Settings
@@ -243,7 +243,7 @@ def test_malformed_answer_is_a_finding(answer: str, tmp_path: Path) -> None:
         f"print({answer!r}, flush=True)\nsys.stdin.read()\n"
     )
     target = Remote(Launch(command=f"{sys.executable} {script}"))
-    with pytest.raises(Misbehaviour, match=r"^build\(.* wrote '.*' where an answer is due: ") as failure:
+    with pytest.raises(ContractViolation, match=r"^build\(.* wrote '.*' where an answer is due: ") as failure:
         target.build(LINEAR)
     assert failure.value.clause == "CON-5"
     assert ANSWERS[answer] in str(failure.value)

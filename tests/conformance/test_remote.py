@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from refdiff.conformance import remote
-from refdiff.conformance.calls import Misbehaviour
+from refdiff.conformance.calls import ContractViolation
 from refdiff.conformance.interface import Cosine, Linear
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.outcome import Outcome
@@ -126,7 +126,7 @@ def test_death_between_calls_is_found() -> None:
     built = target.build(LINEAR)
     built.ask("perturb", "perturb", (X, X, T), 5.0)
     time.sleep(1.0)
-    with pytest.raises(Misbehaviour, match="coefficients ended the target's process, with exit status 3"):
+    with pytest.raises(ContractViolation, match="coefficients ended the target's process, with exit status 3"):
         built.ask("coefficients", "coefficients", (T,), 5.0)
     assert set(built.ask("coefficients", "coefficients", (T,), 5.0)) >= {"alpha", "sigma"}
     target.close()
@@ -193,7 +193,7 @@ def test_the_process_ends_with_the_judge(tmp_path: Path) -> None:
     before, fds = children(), len(list(Path("/proc/self/fd").iterdir()))
     target = Remote(Launch(), f"{HOSTILE}:is_killed")
     for _ in range(3):
-        with pytest.raises(Misbehaviour):
+        with pytest.raises(ContractViolation):
             target.build(LINEAR).perturb(X, X, T)
     target.close()
     assert children() == before
@@ -256,14 +256,14 @@ def test_denoisers_cross_both_ways() -> None:
     assert isinstance(trained, RemoteObject)
     assert trained.ask("the denoiser of fit", "denoiser", (X, T), 5.0).tobytes() == (X + X.sum()).tobytes()
     # In a new process it is trained again.
-    with pytest.raises(Misbehaviour):
+    with pytest.raises(ContractViolation):
         built.step(X, X, T, T, X, "ddim")
     assert trained.ask("the denoiser of fit", "denoiser", (X, T), 5.0).tobytes() == (X + X.sum()).tobytes()
 
     def broken(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError("in the suite")
 
-    with pytest.raises(Misbehaviour, match="loss raised CallbackFailed: ZeroDivisionError: in the suite"):
+    with pytest.raises(ContractViolation, match="loss raised CallbackFailed: ZeroDivisionError: in the suite"):
         built.loss(broken, "eps", X, X, T, "uniform")
     target.close()
 

@@ -7,12 +7,12 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.guard import Call
 from refdiff.conformance.interface import Linear
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.loading import Member
 from refdiff.conformance.reproducer import Predicts, reproducer
-from refdiff.conformance.subject import Subject
 from validation.checks.suite import checks
 
 
@@ -102,9 +102,9 @@ def test_average_is_judged_once_a_kind() -> None:
     seen = []
     (check,) = {c[0] for c in checks() if c[1].__name__ == "test_recursion"}
 
-    def once(subject: Subject) -> None:
-        subject.once_a_kind()
-        seen.append(type(subject.process).__name__)
+    def once(case: Case) -> None:
+        case.once_a_kind()
+        seen.append(type(case.process).__name__)
 
     (outcome,) = Judge.of("refdiff.conformance.reference:target").run(check, once)
     assert seen == ["Linear", "Cosine", "Chain"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built
@@ -27,7 +28,6 @@ from refdiff.conformance.interface import (
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.loading import Member
 from refdiff.conformance.reference import Reference, target
-from refdiff.conformance.subject import Subject
 from tests.meta.test_judge import failing, judged
 from validation.checks.suite import checks
 
@@ -169,7 +169,7 @@ def test_a_check_that_crashes_is_a_suite_error() -> None:
     """A fault of the suite is told as such, with its traceback: neither a failure of the target nor a pass."""
     (check,) = {check for check, _ in checks() if check.clause == "SCH-1"}
 
-    def crash(subject: Subject) -> None:
+    def crash(case: Case) -> None:
         raise ZeroDivisionError("oh")
 
     (outcome,) = Judge.of(target()).run(check, crash)
@@ -178,9 +178,9 @@ def test_a_check_that_crashes_is_a_suite_error() -> None:
     assert all('raise ZeroDivisionError("oh")' in result.traceback for result in outcome.results)
 
 
-def subject() -> Subject:
-    """Return a subject that calls nothing."""
-    return Subject(
+def case() -> Case:
+    """Return a case that calls nothing."""
+    return Case(
         member=Member(process=Own(label="x"), expression="x"),
         built=Built(None, FORMATS["float32"], 1.0, is_chain=False),
         origin="",
@@ -213,7 +213,7 @@ def subject() -> Subject:
 )
 def test_expect(got: list[float], want: list[float], bound: list[float], *, fails: bool) -> None:
     """A violation of a bound is found, whatever other processes are claimed."""
-    made = subject()
+    made = case()
     made.expect("q", got, Expected(want, bound), at={"t": np.zeros(len(got))})
     assert made.worst is not None
     assert (made.worst.ratio > 1.0) == fails

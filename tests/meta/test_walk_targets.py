@@ -63,16 +63,16 @@ class Variational:
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Return x_t."""
         a, s = self._scales(t, x_0)
-        return np.asarray(a * x_0 + s * eps).astype(FORMATS[self.dtype].carrier)
+        return np.asarray(a * x_0 + s * eps).astype(FORMATS[self.dtype].storage)
 
     def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: str) -> Array:
         """Return x_s."""
         (a_t, d_t), (a_s, d_s) = self._scales(t, x_t), self._scales(s, x_t)
         if rule == "ddim":
-            return np.asarray(a_s * (x_t - d_t * eps_hat) / a_t + d_s * eps_hat).astype(FORMATS[self.dtype].carrier)
+            return np.asarray(a_s * (x_t - d_t * eps_hat) / a_t + d_s * eps_hat).astype(FORMATS[self.dtype].storage)
         c = -np.expm1(np.log(d_s**2 / a_s**2) - np.log(d_t**2 / a_t**2))
         mean = a_s / a_t * (x_t - c * d_t * eps_hat)
-        return np.asarray(mean + self.noise * d_s * np.sqrt(c) * noise).astype(FORMATS[self.dtype].carrier)
+        return np.asarray(mean + self.noise * d_s * np.sqrt(c) * noise).astype(FORMATS[self.dtype].storage)
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         """Return mean and variance."""

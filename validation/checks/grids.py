@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Own, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.tiers import exact
 from ..oracles.certified import Floats
@@ -22,24 +22,24 @@ LARGEST = 2**21
 """Largest size of one array of data; for large events fewer times are used."""
 
 
-def span(subject: Subject) -> tuple[float, float]:
+def span(case: Case) -> tuple[float, float]:
     """Return the smallest and largest time to evaluate: numbers of the format in [t_min, t_max] of the claim.
 
     If the target refuses the ends, their neighbours inside. Raises NotClaimed if the format has no such time.
     """
-    fmt, claim = subject.format, subject.claim
+    fmt, claim = case.format, case.claim
     low, high = float(fmt.rounded(claim.t_min)), float(fmt.rounded(claim.t_max))
     low, high = low if low >= claim.t_min else _above(low, fmt), high if high <= claim.t_max else _below(high, fmt)
-    if subject.inner:
+    if case.inner:
         low, high = _above(low, fmt), _below(high, fmt)
     if low > high:
         raise NotClaimed(f"{fmt.name} has no number between the claimed t_min={claim.t_min} and t_max={claim.t_max}")
     return low, high
 
 
-def serves(subject: Subject, t: float) -> bool:
+def serves(case: Case, t: float) -> bool:
     """Return whether the target accepts this time of a continuous process."""
-    low, high = span(subject)
+    low, high = span(case)
     return low <= t <= high
 
 
@@ -53,18 +53,18 @@ def _below(x: float, fmt: Format) -> float:
     return near if float(fmt.rounded(near)) == near else x - float(fmt.ulp(x))
 
 
-def times(subject: Subject, count: int = 96, event: tuple[int, ...] = ()) -> Times:
+def times(case: Case, count: int = 96, event: tuple[int, ...] = ()) -> Times:
     """Return times that the target's format holds, or every index of a chain, in no order.
 
     Continuous: both ends of the claimed range, their neighbours, the smallest numbers, powers of two down to them,
     and `count` times stratified over the range and as many over its logarithm, drawn by the seed. Of a large
     event some of them, the ends included.
     """
-    rng = subject.rng()
-    if isinstance(subject.process, Chain):
-        steps = len(subject.process.betas)
+    rng = case.rng()
+    if isinstance(case.process, Chain):
+        steps = len(case.process.betas)
         return _few(rng.permutation(np.arange(1, steps + 1, dtype=np.int64)), (1, steps), event)
-    fmt, (low, high) = subject.format, span(subject)
+    fmt, (low, high) = case.format, span(case)
     lowest = fmt.smallest_exponent - fmt.bits + 1
     start, width = np.log2(max(low, fmt.smallest)), high - low
     ends = [low, _above(low, fmt), _above(_above(low, fmt), fmt), fmt.smallest_normal, high]
@@ -90,68 +90,68 @@ def _few(t: Times, ends: tuple[float, float], event: tuple[int, ...]) -> Times:
 def within_format(values: np.ndarray[Any, Any], fmt: Format, low: float = 0.0, high: float = 1.0) -> Array:
     """Return the distinct roundings of those values that lie in [low, high], and of those beside it none, sorted."""
     rounded = np.unique(fmt.rounded(np.clip(values, 0.0, 1.0)))
-    return rounded[(rounded >= low) & (rounded <= high)].astype(fmt.carrier)
+    return rounded[(rounded >= low) & (rounded <= high)].astype(fmt.storage)
 
 
-def at_shares(subject: Subject, shares: Sequence[float] | Floats) -> Times:
+def at_shares(case: Case, shares: Sequence[float] | Floats) -> Times:
     """Return times at these shares of the claimed range, in [0, 1], rounded to the format."""
-    low, high = span(subject)
+    low, high = span(case)
     wide = low + np.asarray(shares, dtype=np.float64) * (high - low)
-    return np.clip(subject.format.rounded(wide), low, high).astype(subject.format.carrier)
+    return np.clip(case.format.rounded(wide), low, high).astype(case.format.storage)
 
 
-def middle(subject: Subject, shares: Sequence[float] | Floats) -> Times:
+def middle(case: Case, shares: Sequence[float] | Floats) -> Times:
     """Return times, or indices, at these shares of the stretch where alpha_bar falls from 0.9 to 0.1.
 
     If alpha_bar does not fall so far, or faster than the format resolves, the nearest times are used; for a library's
     own process, times over its whole claimed range.
     """
     share = np.asarray(shares, dtype=np.float64)
-    if isinstance(subject.process, Chain):
-        k = np.arange(1, len(subject.process.betas) + 1)
-        falls = exact(subject.process, "alpha_bar", k).value
+    if isinstance(case.process, Chain):
+        k = np.arange(1, len(case.process.betas) + 1)
+        falls = exact(case.process, "alpha_bar", k).value
         first, last = (int(np.argmax(falls <= x)) if (falls <= x).any() else len(k) - 1 for x in (0.9, 0.1))
         return np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64).clip(1, len(k))
-    if isinstance(subject.process, Own):
-        return at_shares(subject, share)
-    fmt, (low, high), process = subject.format, span(subject), subject.process
+    if isinstance(case.process, Own):
+        return at_shares(case, share)
+    fmt, (low, high), process = case.format, span(case), case.process
     exponents = (np.log2(max(low, fmt.smallest)), np.log2(high))
     start, end = (
         _reaching(lambda t: -float(exact(process, "alpha_bar", t).value[0]), -x, exponents) for x in (0.9, 0.1)
     )
     if not low <= start < end:
         start, end = max(low, high / 2.0), high
-    return np.clip(fmt.rounded(start + share * (end - start)), low, high).astype(fmt.carrier)
+    return np.clip(fmt.rounded(start + share * (end - start)), low, high).astype(fmt.storage)
 
 
-def dyadic_nodes(subject: Subject, intervals: int = 64) -> Floats:
+def dyadic_nodes(case: Case, intervals: int = 64) -> Floats:
     """Return i h, the nodes of equal intervals: as far as 1/2 apart, in the claimed range, each exact in the format.
 
     Raises NotClaimed if the range has no room for them.
     """
-    low, high = span(subject)
+    low, high = span(case)
     for exponent in range(int(np.log2(2 * intervals)), 64):
         h = 2.0**-exponent
         first = int(np.ceil(low / h))
         last = first + intervals
-        if last > 2**subject.format.bits:
+        if last > 2**case.format.bits:
             break
         if last * h <= high:
             return np.asarray(np.arange(first, last + 1) * h, dtype=np.float64)
-    raise NotClaimed(f"the claimed range has no {intervals} equal intervals that {subject.format.name} holds")
+    raise NotClaimed(f"the claimed range has no {intervals} equal intervals that {case.format.name} holds")
 
 
-def edges(subject: Subject) -> Times:
+def edges(case: Case) -> Times:
     """Return the times at which log alpha_bar passes the smallest normal numbers of the format, eight an octave.
 
     They show code that flushes small numbers to 0, for any seed. Empty for a chain, whose indices are all checked, and
     for a process without known values.
     """
-    if isinstance(subject.process, (Chain, Own)):
-        return times(subject)[:0]
-    fmt, (low, high) = subject.format, span(subject)
+    if isinstance(case.process, (Chain, Own)):
+        return times(case)[:0]
+    fmt, (low, high) = case.format, span(case)
     wanted = 2.0 ** (fmt.smallest_exponent + np.arange(33) / 8.0)
-    process, exponents = subject.process, (np.log2(max(low, fmt.smallest)), np.log2(high))
+    process, exponents = case.process, (np.log2(max(low, fmt.smallest)), np.log2(high))
     found = [_reaching(lambda t: -float(exact(process, "log_alpha_bar", t).value[0]), x, exponents) for x in wanted]
     return within_format(np.array(found), fmt, low, high)
 
@@ -165,40 +165,40 @@ def _reaching(decay: Callable[[Floats], float], wanted: float, exponents: tuple[
     return float(2.0**high)
 
 
-def drawn_times(subject: Subject, least: int = 1, most: int = 8) -> SearchStrategy[Times]:
+def drawn_times(case: Case, least: int = 1, most: int = 8) -> SearchStrategy[Times]:
     """Return a strategy of (n,) times, least <= n <= most: floats of the format in the claimed range, or indices."""
-    if isinstance(subject.process, Chain):
-        one = st.integers(1, len(subject.process.betas))
+    if isinstance(case.process, Chain):
+        one = st.integers(1, len(case.process.betas))
         return st.lists(one, min_size=least, max_size=most).map(lambda ks: np.array(ks, dtype=np.int64))
-    fmt, (low, high) = subject.format, span(subject)
+    fmt, (low, high) = case.format, span(case)
     number = st.floats(low, high, width=64 if fmt.name == "float64" else 32)
     return st.lists(number, min_size=least, max_size=most).map(lambda ts: fmt.rounded(np.array(ts)))
 
 
-def event_of(subject: Subject, default: tuple[int, ...]) -> tuple[int, ...]:
+def event_of(case: Case, default: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of event to ask for: the default if the target serves it, else the first that it claims."""
-    return events_of(subject, (default,))[0]
+    return events_of(case, (default,))[0]
 
 
-def events_of(subject: Subject, defaults: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+def events_of(case: Case, defaults: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     """Return the defaults that the target serves, or, if it serves none of them, the shapes that it claims."""
-    claimed = subject.claim.events
+    claimed = case.claim.events
     if claimed is None:
         return tuple(defaults)
     return tuple(event for event in defaults if event in claimed) or claimed
 
 
-def drawn_events(subject: Subject, default: SearchStrategy[tuple[int, ...]]) -> SearchStrategy[tuple[int, ...]]:
+def drawn_events(case: Case, default: SearchStrategy[tuple[int, ...]]) -> SearchStrategy[tuple[int, ...]]:
     """Return a strategy of shapes of events: those that are claimed, or the default."""
-    return default if subject.claim.events is None else st.sampled_from(subject.claim.events)
+    return default if case.claim.events is None else st.sampled_from(case.claim.events)
 
 
-def drawn_data(subject: Subject, t: Times, event: tuple[int, ...], key: int) -> Array:
+def drawn_data(case: Case, t: Times, event: tuple[int, ...], key: int) -> Array:
     """Return normal data of shape (len(t), *event) in the target's format, fixed by `key`.
 
     The scale is 1, and 32 for one example in four, to detect a library that clips.
     """
-    return subject.format.rounded(_drawn(subject.seed, key, (len(t), *event)))
+    return case.format.rounded(_drawn(case.seed, key, (len(t), *event)))
 
 
 @lru_cache(maxsize=8)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.comparison import Expected
-from refdiff.conformance.guard import Misbehaviour, NotClaimed
+from refdiff.conformance.guard import ContractViolation, NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, Own, Times, Weighting
 from refdiff.conformance.reproducer import Predicts
-from refdiff.conformance.subject import Subject
 
 from ..expected.losses import Batch, Kind, Known, mean
 from ..expected.tiers import delta, exact
@@ -22,56 +22,58 @@ BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
 """Quantities that determine the decay of alpha_bar."""
 
 
-def known_scales(subject: Subject, t: Times, weight: Weighting) -> Known:
+def known_scales(case: Case, t: Times, weight: Weighting) -> Known:
     """Return the scales at the times t. Raises NotClaimed where the likelihood weight needs an unknown rate."""
     if weight != "likelihood":
-        return Known(scales(subject, t), np.zeros(len(t)), np.zeros(len(t)))
-    if not isinstance(subject.process, (Linear, Cosine)):
+        return Known(scales(case, t), np.zeros(len(t)), np.zeros(len(t)))
+    if not isinstance(case.process, (Linear, Cosine)):
         raise NotClaimed("the likelihood weight is judged where the rate is known")
-    beta = exact(subject.process, "beta", t).value
-    return Known(scales(subject, t), beta, delta(subject.process, "beta", t, subject.format))
+    beta = exact(case.process, "beta", t).value
+    return Known(scales(case, t), beta, delta(case.process, "beta", t, case.format))
 
 
-def call(subject: Subject, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
+def call(case: Case, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
     """Call the target's loss with a denoiser that returns a given prediction."""
     denoiser = Predicts(batch.predicted)
-    return call_with(subject, kind, batch, denoiser, denoiser.asked), denoiser
+    return call_with(case, kind, batch, denoiser, denoiser.asked), denoiser
 
 
-def call_with(
-    subject: Subject, kind: Kind, batch: Batch, denoiser: Denoiser, calls: Sequence[tuple[Array, Any]]
-) -> Array:
+def call_with(case: Case, kind: Kind, batch: Batch, denoiser: Denoiser, calls: Sequence[tuple[Array, Any]]) -> Array:
     """Call the target's loss with a denoiser, which must be called once, with an x_t and a t for each example."""
-    got = subject.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
+    got = case.built.loss(denoiser, kind[0], batch.x_0, batch.eps, batch.t, kind[1])
     if len(calls) != 1 or calls[0][0].shape != batch.x_0.shape:
         shapes = ", ".join(str(x.shape) for x, _ in calls) or "no call"
-        raise Misbehaviour("CON-2", f"expected loss to call the denoiser once, x_t {batch.x_0.shape}, got {shapes}")
+        raise ContractViolation(
+            "CON-2", f"expected loss to call the denoiser once, x_t {batch.x_0.shape}, got {shapes}"
+        )
     if np.shape(calls[0][1]) != batch.t.shape:
         shape = np.shape(calls[0][1])
-        raise Misbehaviour("CON-2", f"expected loss to call the denoiser with t of shape {batch.t.shape}, got {shape}")
+        raise ContractViolation(
+            "CON-2", f"expected loss to call the denoiser with t of shape {batch.t.shape}, got {shape}"
+        )
     return got
 
 
-def reduced(subject: Subject, found: Expected, size: int) -> Expected:
+def reduced(case: Case, found: Expected, size: int) -> Expected:
     """Return the losses of a batch with the reduction that the target claims; size: of one example."""
-    if subject.built.reduction == "none":
+    if case.built.reduction == "none":
         return found
-    share = 1.0 / (len(found.value) * (size if subject.built.reduction == "all_mean" else 1))
-    return mean(found, share, subject.format)
+    share = 1.0 / (len(found.value) * (size if case.built.reduction == "all_mean" else 1))
+    return mean(found, share, case.format)
 
 
-def time_tolerance(subject: Subject, t: Times) -> Floats:
+def time_tolerance(case: Case, t: Times) -> Floats:
     """Return the tolerance of the time passed to the denoiser (LOS-1).
 
     A network may take time in its own units, a t + b, or as a noise level, which an adapter converts back. Two
     roundings each way give 4u (t + b/a), with b/a at most 1/128; from a noise level, t is as accurate as alpha_bar.
     """
-    if isinstance(subject.process, Chain):
+    if isinstance(case.process, Chain):
         return np.zeros(len(t))
-    wide, u = t.astype(np.float64), subject.format.u
+    wide, u = t.astype(np.float64), case.format.u
     by_scaling = 4.0 * u * (wide + 2.0**-7)
-    if isinstance(subject.process, Own):
+    if isinstance(case.process, Own):
         return by_scaling
-    beta, alpha_bar = (exact(subject.process, name, t).value for name in BY_LEVEL)
-    by_level = delta(subject.process, "alpha_bar", t, subject.format) / (beta * alpha_bar)
+    beta, alpha_bar = (exact(case.process, name, t).value for name in BY_LEVEL)
+    by_level = delta(case.process, "alpha_bar", t, case.format) / (beta * alpha_bar)
     return np.asarray(by_scaling + np.where(np.isfinite(by_level), by_level, 1.0))

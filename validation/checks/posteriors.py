@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.interface import Own, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.posteriors import Tolerances, tolerances_of
 from ..expected.tiers import delta, of_variance
@@ -15,20 +15,20 @@ from .inferred import uncertainty
 
 
 def tolerances(
-    subject: Subject,
+    case: Case,
     s: Times,
     t: Times,
     alphas: tuple[Floats, Floats],
     variances: tuple[Floats, Floats],
-    of: Callable[[Subject, Times], Floats] = uncertainty,
+    of: Callable[[Case, Times], Floats] = uncertainty,
 ) -> Tolerances:
     """Return MAR-7's tolerances for scales alpha and sigma^2 at s and at t, known or read from the target.
 
     of: tolerance of alpha_bar.
     """
-    uncertain = (of(subject, s), of(subject, t))
-    found = tolerances_of(s < t, alphas, variances, uncertain, subject.format)
+    uncertain = (of(case, s), of(case, t))
+    found = tolerances_of(s < t, alphas, variances, uncertain, case.format)
     # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
-    known = not isinstance(subject.process, Own)
-    d_alpha = delta(subject.process, "alpha", t, subject.format) if known else of_variance(alphas[1], uncertain[1])
+    known = not isinstance(case.process, Own)
+    d_alpha = delta(case.process, "alpha", t, case.format) if known else of_variance(alphas[1], uncertain[1])
     return replace(found, domain=found.domain & (alphas[1] > 0.0) & (8.0 * d_alpha <= alphas[1]))

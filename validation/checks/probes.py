@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.interface import Array, Chain, Times
-from refdiff.conformance.subject import Subject
 
 from ..oracles.certified import Floats
 from .grids import drawn_data, event_of
@@ -29,20 +29,20 @@ def probe(t: Times, s: Times, *data: Array) -> tuple[Times, Times, tuple[Array, 
     return t[rows], s[rows], stacked
 
 
-def step_inputs(subject: Subject, s: Times, t: Times) -> tuple[Times, Times, tuple[Array, Array, Array]]:
+def step_inputs(case: Case, s: Times, t: Times) -> tuple[Times, Times, tuple[Array, Array, Array]]:
     """Return t, s, and x_t, eps_hat and noise, together and alone; events as claimed, or of two numbers."""
-    event = event_of(subject, (2,))
-    kept = affordable(subject, len(t), event, 4)
+    event = event_of(case, (2,))
+    kept = affordable(case, len(t), event, 4)
     s, t = s[kept], t[kept]
-    x_t, eps_hat, noise = (drawn_data(subject, t, event, key) for key in (1, 2, 3))
+    x_t, eps_hat, noise = (drawn_data(case, t, event, key) for key in (1, 2, 3))
     t, s, (x_t, eps_hat, noise) = probe(t, s, x_t, eps_hat, noise)
     return t, s, (x_t, eps_hat, noise)
 
 
-def affordable(subject: Subject, count: int, event: tuple[int, ...], copies: int) -> npt.NDArray[np.intp]:
+def affordable(case: Case, count: int, event: tuple[int, ...], copies: int) -> npt.NDArray[np.intp]:
     """Return which of so many times to ask for: all, unless the events are large."""
     most = max(MOST // (int(np.prod(event)) * copies), 8)
-    return np.arange(count) if count <= most else np.sort(subject.rng().permutation(count)[:most])
+    return np.arange(count) if count <= most else np.sort(case.rng().permutation(count)[:most])
 
 
 def every(condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -50,22 +50,22 @@ def every(condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(condition.reshape(len(condition), -1).all(axis=1))
 
 
-def earlier(subject: Subject, t: Times, share: Floats | float) -> Times:
+def earlier(case: Case, t: Times, share: Floats | float) -> Times:
     """Return the times at that share of the way from the first that is served to each t; a chain may go to 0."""
-    if isinstance(subject.process, Chain):
+    if isinstance(case.process, Chain):
         return np.asarray(np.floor(t * np.asarray(share)), dtype=np.int64)
-    least = first_served(subject)
-    found = subject.format.rounded(least + (t.astype(np.float64) - least) * share)
-    return np.asarray(np.maximum(found, least), dtype=subject.format.carrier)
+    least = first_served(case)
+    found = case.format.rounded(least + (t.astype(np.float64) - least) * share)
+    return np.asarray(np.maximum(found, least), dtype=case.format.storage)
 
 
-def first_served(subject: Subject) -> float:
+def first_served(case: Case) -> float:
     """Return the least time of a schedule that is served, a number of the target's format."""
-    least = float(subject.format.rounded(np.array([subject.claim.t_min]))[0])
-    return least + float(subject.format.ulp(least)) if least < subject.claim.t_min else least
+    least = float(case.format.rounded(np.array([case.claim.t_min]))[0])
+    return least + float(case.format.ulp(least)) if least < case.claim.t_min else least
 
 
-def last_served(subject: Subject) -> float:
+def last_served(case: Case) -> float:
     """Return the largest time of a schedule that is served, a number of the target's format."""
-    most = float(subject.format.rounded(np.array([subject.claim.t_max]))[0])
-    return most - float(subject.format.ulp(most)) if most > subject.claim.t_max else most
+    most = float(case.format.rounded(np.array([case.claim.t_max]))[0])
+    return most - float(case.format.ulp(most)) if most > case.claim.t_max else most

@@ -5,52 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from refdiff.conformance.guard import Misbehaviour, NotClaimed
+from refdiff.conformance.case import Case
+from refdiff.conformance.guard import ContractViolation, NotClaimed
 from refdiff.conformance.interface import Chain, Unsupported
-from refdiff.conformance.subject import Subject
 
 Kind = TypeVar("Kind")
 
 
-def served(subject: Subject, kinds: Sequence[Kind], body: Callable[[Kind], None], *, again: bool = False) -> None:
+def served(case: Case, kinds: Sequence[Kind], body: Callable[[Kind], None], *, again: bool = False) -> None:
     """Run `body` on each kind, also after one that is refused, not claimed, or violates a rule.
 
     again: the body chooses its times, so that a kind that is refused is tried without the ends of time. Raises
-    Unsupported, or NotClaimed, only if no kind was served; raises the first Misbehaviour, after the last kind.
+    Unsupported, or NotClaimed, only if no kind was served; raises the first ContractViolation, after the last kind.
     """
     refusals: list[str] = []
     absent: list[str] = []
-    broken: list[Misbehaviour] = []
+    broken: list[ContractViolation] = []
     for kind in kinds:
         try:
-            refusals += _tried(subject, kind, body, again=again)
+            refusals += _tried(case, kind, body, again=again)
         except Unsupported as refusal:
             refusals.append(f"{label(kind)}: {refusal}")
             absent.append(label(kind))
         except NotClaimed as lack:
             absent.append(f"{label(kind)}: {lack}")
-        except Misbehaviour as failure:
+        except ContractViolation as failure:
             broken.append(failure)
     if broken:
         raise broken[0]
     if len(absent) == len(kinds):
         raise Unsupported("; ".join(refusals)) if refusals else NotClaimed("; ".join(absent))
     # Under a law, once for each example that is refused.
-    subject.refusals += [refusal for refusal in refusals if refusal not in subject.refusals]
+    case.refusals += [refusal for refusal in refusals if refusal not in case.refusals]
 
 
-def _tried(subject: Subject, kind: Kind, body: Callable[[Kind], None], *, again: bool) -> list[str]:
+def _tried(case: Case, kind: Kind, body: Callable[[Kind], None], *, again: bool) -> list[str]:
     """Run `body` on one kind, and return what was refused on the way."""
     try:
         body(kind)
     except Unsupported as refusal:
-        if not again or subject.inner or isinstance(subject.process, Chain):
+        if not again or case.inner or isinstance(case.process, Chain):
             raise
-        subject.inner = True
+        case.inner = True
         try:
             body(kind)
         finally:
-            subject.inner = False
+            case.inner = False
         return [f"{label(kind)}, at the ends of time: {refusal}"]
     return []
 

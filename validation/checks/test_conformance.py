@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, get_args
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
-from refdiff.conformance.guard import Misbehaviour
+from refdiff.conformance.guard import ContractViolation
 from refdiff.conformance.interface import (
     METHODS,
     Array,
@@ -18,7 +19,6 @@ from refdiff.conformance.interface import (
     Weighting,
 )
 from refdiff.conformance.reproducer import Predicts
-from refdiff.conformance.subject import Subject
 
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
 from .grids import event_of, middle
@@ -27,20 +27,20 @@ from .serving import label
 Kind = TypeVar("Kind")
 
 
-def _sample(subject: Subject) -> tuple[Times, Times, Array, Array]:
+def _sample(case: Case) -> tuple[Times, Times, Array, Array]:
     """Return five times, an earlier one for each, and data and noise for them."""
-    rng, fmt = subject.rng(), subject.format
+    rng, fmt = case.rng(), case.format
     share = rng.uniform(0.25, 0.75, size=5)
-    t = middle(subject, share)
-    before: Times = t - 1 if isinstance(subject.process, Chain) else middle(subject, share / 2.0)
-    event = event_of(subject, (2,))
+    t = middle(case, share)
+    before: Times = t - 1 if isinstance(case.process, Chain) else middle(case, share / 2.0)
+    event = event_of(case, (2,))
     return t, before, fmt.rounded(rng.standard_normal((5, *event))), fmt.rounded(rng.standard_normal((5, *event)))
 
 
-def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
+def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
     """Return one call for each capability that this suite can exercise, by the name of its method."""
-    t, s, x, y = _sample(subject)
-    built = subject.built
+    t, s, x, y = _sample(case)
+    built = case.built
     # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
     pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
     kinds = [(prediction, weight) for weight in get_args(Weighting) for prediction in get_args(Parameterization)]
@@ -51,11 +51,11 @@ def _calls(subject: Subject) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "convert": lambda: _first(pairs, lambda pair: built.convert(x, y, t, *pair)),
         "sde": lambda: (built.drift(x, t), built.diffusion(t)),
         "loss": lambda: _first(kinds, lambda kind: built.loss(Predicts(y), kind[0], x, y, t, kind[1])),
-        "times": lambda: _untyped(*built.times(5, subject.seed)),
+        "times": lambda: _untyped(*built.times(5, case.seed)),
         "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
         "posterior": lambda: built.posterior(x, y, t, s),
     }
-    return {name: call for name, call in known.items() if name in subject.capabilities}
+    return {name: call for name, call in known.items() if name in case.capabilities}
 
 
 def _first(kinds: Sequence[Kind], call: Callable[[Kind], Array]) -> tuple[Array, ...]:
@@ -74,13 +74,13 @@ def _untyped(*arrays: Any) -> tuple[Array, ...]:
     return arrays
 
 
-def _keeps(subject: Subject, *rules: str) -> None:
+def _keeps(case: Case, *rules: str) -> None:
     """Exercise every capability, and raise only what breaks one of these rules, or that no call was served."""
-    calls, refusals = _calls(subject), []
+    calls, refusals = _calls(case), []
     for call in calls.values():
         try:
             call()
-        except Misbehaviour as failure:
+        except ContractViolation as failure:
             if failure.clause in rules:
                 raise
         except Unsupported as refusal:
@@ -90,39 +90,41 @@ def _keeps(subject: Subject, *rules: str) -> None:
 
 
 @check("CON-1", compares=False)
-def test_methods_are_there(subject: Subject) -> None:
+def test_methods_are_there(case: Case) -> None:
     """CON-1: what `build` returns has the methods of every claimed capability."""
-    for capability in sorted(subject.capabilities):
+    for capability in sorted(case.capabilities):
         for method in METHODS[capability]:
-            if not subject.built.has(method):
-                raise Misbehaviour("CON-1", f"the claim lists {method!r}, but build() returned an object without it")
+            if not case.built.has(method):
+                raise ContractViolation(
+                    "CON-1", f"the claim lists {method!r}, but build() returned an object without it"
+                )
 
 
 @check("CON-2", compares=False)
-def test_shapes_and_dtypes(subject: Subject) -> None:
+def test_shapes_and_dtypes(case: Case) -> None:
     """CON-2: results have the dtype claimed and the shape that the call defines."""
-    _keeps(subject, "CON-2")
+    _keeps(case, "CON-2")
 
 
 @check("CON-3", compares=False)
-def test_inputs_untouched(subject: Subject) -> None:
+def test_inputs_untouched(case: Case) -> None:
     """CON-3: a call leaves its inputs as they were."""
-    _keeps(subject, "CON-3")
+    _keeps(case, "CON-3")
 
 
 @check("CON-4", compares=False)
-def test_same_call_same_result(subject: Subject) -> None:
+def test_same_call_same_result(case: Case) -> None:
     """CON-4: the same call gives the same result, to the bit."""
-    for name, call in _calls(subject).items():
+    for name, call in _calls(case).items():
         try:
             first, second = call(), call()
-        except (Misbehaviour, Unsupported):
+        except (ContractViolation, Unsupported):
             continue
         if [x.tobytes() for x in first] != [x.tobytes() for x in second]:
-            raise Misbehaviour("CON-4", f"{METHODS[name][0]} gives another result when called again")  # type: ignore[index]  # the keys of _calls are capabilities
+            raise ContractViolation("CON-4", f"{METHODS[name][0]} gives another result when called again")  # type: ignore[index]  # the keys of _calls are capabilities
 
 
 @check("CON-5", compares=False)
-def test_calls_return(subject: Subject) -> None:
+def test_calls_return(case: Case) -> None:
     """CON-5: a call on valid input returns in time and does not raise."""
-    _keeps(subject, "CON-5")
+    _keeps(case, "CON-5")

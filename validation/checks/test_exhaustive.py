@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Cosine, Linear, Process
-from refdiff.conformance.subject import Subject
 
 from ..expected.tiers import in_rho_domain
 from ..oracles import exhaustive
@@ -23,35 +23,35 @@ STEP = 1e-4
 
 
 @check("MAR-10", "schedule", on=(Linear, Cosine))
-def test_relative_accuracy_at_every_time(subject: Subject) -> None:
+def test_relative_accuracy_at_every_time(case: Case) -> None:
     """MAR-10: alpha and sigma at every 16-bit time, or float32 time in [2^-17, 1].
 
     Of the float32 times every one for the default schedules in a full run, else one in 4096. The
     oracle is binary64 arithmetic, proven to 2^-48 relative: nothing beside half a float32's ulp.
     """
-    names = [name for name in ("alpha", "sigma") if name in subject.built.coefficients(at_shares(subject, [0.5]))]
+    names = [name for name in ("alpha", "sigma") if name in case.built.coefficients(at_shares(case, [0.5]))]
     if not names:
         raise NotClaimed("coefficients has neither alpha nor sigma")
-    low, high = span(subject)
-    for every in _times(subject):
+    low, high = span(case)
+    for every in _times(case):
         t = every[(every >= low) & (every <= high)]
         if len(t) == 0:
             continue
-        found = subject.built.coefficients(t)
+        found = case.built.coefficients(t)
         for name in names:
-            want, conditioning = _wanted(subject, name, t.astype(np.float64))
-            bound = 4.0 * subject.format.ulp(want) * (1.0 + np.where(want > 0.0, conditioning / want, 0.0))
-            subject.expect(name, found[name], Expected(want, np.where(want > 0.0, bound, 0.0)), at={"t": t})
+            want, conditioning = _wanted(case, name, t.astype(np.float64))
+            bound = 4.0 * case.format.ulp(want) * (1.0 + np.where(want > 0.0, conditioning / want, 0.0))
+            case.expect(name, found[name], Expected(want, np.where(want > 0.0, bound, 0.0)), at={"t": t})
 
 
-def _times(subject: Subject) -> Iterator[Array]:
+def _times(case: Case) -> Iterator[Array]:
     """Yield chunks of times; none for float64, which no one exhausts."""
-    name, one = subject.format.name, 1
+    name, one = case.format.name, 1
     if name == "float64":
         return
     if name == "float16":
         every = np.arange(0x3C00 + one, dtype=np.uint16).view(np.float16)
-        yield every[in_rho_domain(subject.process, every, subject.format)]
+        yield every[in_rho_domain(case.process, every, case.format)]
         return
     if name == "bfloat16":
         # The upper half of a float32; below 2^-60 nothing new happens.
@@ -59,15 +59,15 @@ def _times(subject: Subject) -> Iterator[Array]:
         yield (patterns << 16).view(np.float32)
         return
     first, last = (int(np.float32(x).view(np.uint32)) for x in (2.0**-17, 1.0))
-    stride = 1 if subject.full and subject.process in DEFAULTS else 4096
+    stride = 1 if case.full and case.process in DEFAULTS else 4096
     for start in range(first, last + 1, CHUNK * stride):
         patterns = np.arange(start, min(start + CHUNK * stride, last + 1), stride, dtype=np.uint32)
         yield patterns.view(np.float32)
 
 
-def _wanted(subject: Subject, name: str, t: Floats) -> tuple[Floats, Floats]:
+def _wanted(case: Case, name: str, t: Floats) -> tuple[Floats, Floats]:
     """Return the exact value and its conditioning, the latter by differences."""
-    formula, parameters = _formula(subject.process, name)
+    formula, parameters = _formula(case.process, name)
     high, low = 1.0 + STEP, 1.0 - STEP
     # Backwards from t: beyond 1 there is no schedule.
     moved = np.abs(formula(*parameters, t) - formula(*parameters, t * low)) / STEP

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.interface import Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.tiers import KNOWN, exact, in_rho_domain
 from ..oracles.certified import Quantity
@@ -18,50 +18,48 @@ QUANTITIES: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigm
 
 
 @check("NUM-3", "schedule")
-def test_never_nan(subject: Subject) -> None:
+def test_never_nan(case: Case) -> None:
     """NUM-3: no t gives NaN, in any quantity."""
 
     def body(t: Times) -> None:
-        for name, got in subject.built.coefficients(t).items():
-            subject.expect(f"{name} is a number", np.where(np.isnan(got), np.nan, 0.0), Expected(0.0, 0.0), at={"t": t})
+        for name, got in case.built.coefficients(t).items():
+            case.expect(f"{name} is a number", np.where(np.isnan(got), np.nan, 0.0), Expected(0.0, 0.0), at={"t": t})
 
-    t = times(subject)
+    t = times(case)
     body(t)
-    subject.law(body, t=drawn_times(subject))
+    case.law(body, t=drawn_times(case))
 
 
 @check("NUM-3", "perturb")
-def test_perturb_is_finite(subject: Subject) -> None:
+def test_perturb_is_finite(case: Case) -> None:
     """NUM-3: alpha and sigma, as `perturb` has them, are finite at every t."""
-    t = times(subject)
-    for name, got in zip(("alpha", "sigma"), unit_scales(subject, t), strict=True):
-        subject.expect(f"{name} is finite", np.where(np.isfinite(got), 0.0, got), Expected(0.0, 0.0), at={"t": t})
+    t = times(case)
+    for name, got in zip(("alpha", "sigma"), unit_scales(case, t), strict=True):
+        case.expect(f"{name} is finite", np.where(np.isfinite(got), 0.0, got), Expected(0.0, 0.0), at={"t": t})
 
 
 @check("NUM-3", "schedule", on=KNOWN)
-def test_finite_where_it_can_tell(subject: Subject) -> None:
+def test_finite_where_it_can_tell(case: Case) -> None:
     """NUM-3: what is finite, and stays so within its MUST bound, is finite."""
-    t = times(subject)
-    unknown = uncertainty(subject, t)
-    tells = (exact(subject.process, "variance", t).value > unknown) & (
-        exact(subject.process, "alpha_bar", t).value > unknown
-    )
-    _finite(subject, t, tells)
+    t = times(case)
+    unknown = uncertainty(case, t)
+    tells = (exact(case.process, "variance", t).value > unknown) & (exact(case.process, "alpha_bar", t).value > unknown)
+    _finite(case, t, tells)
 
 
 @check("NUM-5", "schedule", on=KNOWN)
-def test_finite_where_exact_value_is(subject: Subject) -> None:
+def test_finite_where_exact_value_is(case: Case) -> None:
     """NUM-5: what is a finite number of the dtype is finite."""
-    t = np.concatenate([times(subject), edges(subject)])
-    _finite(subject, t, in_rho_domain(subject.process, t, subject.format))
+    t = np.concatenate([times(case), edges(case)])
+    _finite(case, t, in_rho_domain(case.process, t, case.format))
 
 
-def _finite(subject: Subject, t: Times, domain: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
-    found = subject.built.coefficients(t)
+def _finite(case: Case, t: Times, domain: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+    found = case.built.coefficients(t)
     for name in QUANTITIES:
         if name not in found:
             continue
-        got, want = found[name], exact(subject.process, name, t).value
-        finite = domain & (np.abs(want) <= subject.format.largest)
+        got, want = found[name], exact(case.process, name, t).value
+        finite = domain & (np.abs(want) <= case.format.largest)
         shown = np.where(finite & ~np.isfinite(got), got, want)
-        subject.expect(f"{name} is finite", shown, Expected(want, np.where(finite, 0.0, np.inf)), at={"t": t})
+        case.expect(f"{name} is finite", shown, Expected(want, np.where(finite, 0.0, np.inf)), at={"t": t})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.posteriors import posterior, scales_of
 from ..expected.tiers import KNOWN
@@ -21,83 +21,81 @@ from .serving import served
 
 
 @check("MAR-7", "posterior", on=KNOWN)
-def test_posterior(subject: Subject) -> None:
+def test_posterior(case: Case) -> None:
     """MAR-7: mean and variance of q(x_s | x_t, x_0), for steps of any length."""
-    t = times(subject)
-    strided = earlier(subject, t, subject.rng().random(len(t)))
-    if not isinstance(subject.process, Chain):
-        _compare(subject, strided, t)
+    t = times(case)
+    strided = earlier(case, t, case.rng().random(len(t)))
+    if not isinstance(case.process, Chain):
+        _compare(case, strided, t)
         return
     # Apart: a library may serve adjacent steps only.
-    served(
-        subject, ("adjacent", "strided"), lambda kind: _compare(subject, t - 1 if kind == "adjacent" else strided, t)
-    )
+    served(case, ("adjacent", "strided"), lambda kind: _compare(case, t - 1 if kind == "adjacent" else strided, t))
 
 
-def _compare(subject: Subject, s: Times, t: Times) -> None:
-    limits = tolerances(subject, s, t, *scales_of(subject.process, s, t))
+def _compare(case: Case, s: Times, t: Times) -> None:
+    limits = tolerances(case, s, t, *scales_of(case.process, s, t))
     s, t = s[limits.domain], t[limits.domain]
-    event = event_of(subject, (2,))
-    kept = affordable(subject, len(t), event, 3)
+    event = event_of(case, (2,))
+    kept = affordable(case, len(t), event, 3)
     if len(kept) == 0:
         return
     s, t = s[kept], t[kept]
-    t, s, (x_0, x_t) = probe(t, s, *(drawn_data(subject, t, event, key) for key in (1, 2)))
-    limits = tolerances(subject, s, t, *scales_of(subject.process, s, t))
-    mean, variance = posterior(subject.process, s, t, x_0, x_t, limits)
-    got = subject.built.posterior(x_t, x_0, t, s)
-    subject.expect("posterior variance", got[1], variance, at={"t": t, "s": s})
-    subject.expect("posterior mean", got[0], mean, at={"t": t, "s": s})
+    t, s, (x_0, x_t) = probe(t, s, *(drawn_data(case, t, event, key) for key in (1, 2)))
+    limits = tolerances(case, s, t, *scales_of(case.process, s, t))
+    mean, variance = posterior(case.process, s, t, x_0, x_t, limits)
+    got = case.built.posterior(x_t, x_0, t, s)
+    case.expect("posterior variance", got[1], variance, at={"t": t, "s": s})
+    case.expect("posterior mean", got[0], mean, at={"t": t, "s": s})
 
 
 @check("MAR-8", "posterior", "perturb")
-def test_posterior_undoes_the_marginal(subject: Subject) -> None:
+def test_posterior_undoes_the_marginal(case: Case) -> None:
     """MAR-8: x_t from the marginal and x_s from the posterior give x_s from the marginal."""
-    adjacent = isinstance(subject.process, Chain)
-    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+    adjacent = isinstance(case.process, Chain)
+    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step has the posterior at s = 0 alone")
-    served(subject, ("adjacent", "strided") if adjacent else ("strided",), lambda kind: _undoes(subject, kind))
+    served(case, ("adjacent", "strided") if adjacent else ("strided",), lambda kind: _undoes(case, kind))
 
 
-def _undoes(subject: Subject, kind: str) -> None:
+def _undoes(case: Case, kind: str) -> None:
     def body(t: Times, fraction: float) -> None:
-        s: Times = t - 1 if kind == "adjacent" else earlier(subject, t, fraction)
+        s: Times = t - 1 if kind == "adjacent" else earlier(case, t, fraction)
         # k = 0 is the data itself, which `perturb` is not asked for.
-        kept = (t > s) & (s >= (1 if isinstance(subject.process, Chain) else 0))
+        kept = (t > s) & (s >= (1 if isinstance(case.process, Chain) else 0))
         if not kept.all():
             return
-        alpha_s, sigma_s = unit_scales(subject, s)
-        alpha_t, sigma_t = unit_scales(subject, t)
-        limits = tolerances(subject, s, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
+        alpha_s, sigma_s = unit_scales(case, s)
+        alpha_t, sigma_t = unit_scales(case, t)
+        limits = tolerances(case, s, t, (alpha_s, alpha_t), (sigma_s**2, sigma_t**2))
         if not limits.domain.all():
             return
-        one = np.ones((len(t), *event_of(subject, (1,))), dtype=subject.format.carrier)
-        on_x_0, variance = subject.built.posterior(np.zeros_like(one), one, t, s)
-        on_x_t, again = subject.built.posterior(one, np.zeros_like(one), t, s)
+        one = np.ones((len(t), *event_of(case, (1,))), dtype=case.format.storage)
+        on_x_0, variance = case.built.posterior(np.zeros_like(one), one, t, s)
+        on_x_t, again = case.built.posterior(one, np.zeros_like(one), t, s)
         a, b = (x.reshape(len(t), -1)[:, 0].astype(np.float64) for x in (on_x_0, on_x_t))
         at = {"t": t, "s": s}
-        known, bound = [scales(subject, x) for x in (s, t)], limits.coefficient
+        known, bound = [scales(case, x) for x in (s, t)], limits.coefficient
         # A bound that grows with what the target says is none where that is infinite.
         d_mean = np.where(np.isfinite(b), known[0].d_alpha + np.abs(b) * known[1].d_alpha, 0.0)
-        subject.expect("A + B alpha_t against alpha_s", a + b * alpha_t, Expected(alpha_s, 2.0 * bound + d_mean), at=at)
+        case.expect("A + B alpha_t against alpha_s", a + b * alpha_t, Expected(alpha_s, 2.0 * bound + d_mean), at=at)
         power = b**2 * sigma_t**2 + variance.astype(np.float64)
-        d_power = limits.variance + 2.0 * uncertainty(subject, t) + 2.0 * uncertainty(subject, s)
+        d_power = limits.variance + 2.0 * uncertainty(case, t) + 2.0 * uncertainty(case, s)
         tolerance = np.where(np.isfinite(b), d_power + (2.0 * np.abs(b) + bound) * sigma_t**2 * bound, 0.0)
-        subject.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, Expected(sigma_s**2, tolerance), at=at)
+        case.expect("B^2 sigma_t^2 + variance against sigma_s^2", power, Expected(sigma_s**2, tolerance), at=at)
         first = variance.astype(np.float64)
-        subject.expect("variance, whatever x is", again, Expected(first, 2.0 * limits.variance), at=at)
+        case.expect("variance, whatever x is", again, Expected(first, 2.0 * limits.variance), at=at)
 
-    subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
+    case.law(body, t=drawn_times(case, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
 
 
 @check("DIS-4", "posterior", on=(Chain,))
-def test_every_index(subject: Subject) -> None:
+def test_every_index(case: Case) -> None:
     """DIS-4: at every k, the posterior of the adjacent step, and of one that strides over a tenth of the chain."""
-    assert isinstance(subject.process, Chain)
-    steps = len(subject.process.betas)
+    assert isinstance(case.process, Chain)
+    steps = len(case.process.betas)
     k, stride = np.arange(2, steps + 1), max(steps // 10, 2)
     if steps < 2:
         raise NotClaimed("a chain of one step has the posterior at s = 0 alone")
     strided = np.arange(stride + 1, steps + 1)
     pairs = {"adjacent": (k - 1, k)} | ({"strided": (strided - stride, strided)} if len(strided) else {})
-    served(subject, tuple(pairs), lambda kind: _compare(subject, *pairs[kind]))
+    served(case, tuple(pairs), lambda kind: _compare(case, *pairs[kind]))

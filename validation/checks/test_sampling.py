@@ -9,11 +9,11 @@ from typing import Any, final
 import numpy as np
 from hypothesis import strategies as st
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Rule, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.posteriors import Tolerances, scales_of
 from ..expected.steps import ROUNDINGS, Inputs, Sum, ancestral, step
@@ -29,141 +29,141 @@ SILENT = 2.0**-30
 """Deviation of noise, in the last step, that counts as none (SMP-6)."""
 
 
-def _strides(subject: Subject) -> Mapping[str, tuple[Times, Times]]:
+def _strides(case: Case) -> Mapping[str, tuple[Times, Times]]:
     """Return pairs (s, t) to step between; apart, as a library may serve one kind of stride only."""
-    t = times(subject, count=48)
-    if not isinstance(subject.process, Chain):
-        s = earlier(subject, t, subject.rng().random(len(t)))
+    t = times(case, count=48)
+    if not isinstance(case.process, Chain):
+        s = earlier(case, t, case.rng().random(len(t)))
         return {"any stride": (s[s < t], t[s < t])}
-    stride = max(len(subject.process.betas) // 10, 2)
+    stride = max(len(case.process.betas) // 10, 2)
     far = t[t >= stride]
     found = {"adjacent": (t - 1, t)}
     return found | ({f"stride {stride}": (far - stride, far)} if len(far) else {})
 
 
-def _judge(subject: Subject, rule: Sum, s: Times, t: Times) -> None:
+def _judge(case: Case, rule: Sum, s: Times, t: Times) -> None:
     """Compare a step with a sum of terms, where no divisor is near 0 and nothing leaves the range of the format."""
-    t, s, inputs = step_inputs(subject, s, t)
+    t, s, inputs = step_inputs(case, s, t)
     if len(t):
-        expected = step(rule, Inputs.of(*inputs, s, t), subject.process, s, t, subject.format)
-        _compare(subject, rule, s, t, inputs, expected)
+        expected = step(rule, Inputs.of(*inputs, s, t), case.process, s, t, case.format)
+        _compare(case, rule, s, t, inputs, expected)
 
 
 def _compare(
-    subject: Subject, rule: Rule, s: Times, t: Times, inputs: tuple[Array, Array, Array], expected: Expected
+    case: Case, rule: Rule, s: Times, t: Times, inputs: tuple[Array, Array, Array], expected: Expected
 ) -> None:
     """Step from the examples that lie in the domain."""
     rows = every(expected.domain)
     if rows.any():
         x_t, eps_hat, noise = (y[rows] for y in inputs)
-        got = subject.built.step(x_t, eps_hat, t[rows], s[rows], noise, rule)
-        subject.expect(f"{rule} step", got, expected.rows(rows), at={"t": t[rows], "s": s[rows]})
+        got = case.built.step(x_t, eps_hat, t[rows], s[rows], noise, rule)
+        case.expect(f"{rule} step", got, expected.rows(rows), at={"t": t[rows], "s": s[rows]})
 
 
-def _euler(subject: Subject, rule: Sum) -> None:
+def _euler(case: Case, rule: Sum) -> None:
     """Judge em or ode by steps of any stride, and by steps to the first time that is served: there too it is itself."""
-    ((s, t),) = _strides(subject).values()
-    first = np.full_like(t, first_served(subject))
+    ((s, t),) = _strides(case).values()
+    first = np.full_like(t, first_served(case))
     pairs = {"any stride": (s, t), "to the first time": (first[first < t], t[first < t])}
-    served(subject, tuple(pairs), lambda kind: _judge(subject, rule, *pairs[kind]))
+    served(case, tuple(pairs), lambda kind: _judge(case, rule, *pairs[kind]))
 
 
 @check("SMP-1", "step", on=(Linear, Cosine))
-def test_euler_maruyama(subject: Subject) -> None:
+def test_euler_maruyama(case: Case) -> None:
     """SMP-1: em is one Euler-Maruyama step of the reverse SDE."""
-    _euler(subject, "em")
+    _euler(case, "em")
 
 
 @check("SMP-4", "step", on=(Linear, Cosine))
-def test_flow(subject: Subject) -> None:
+def test_flow(case: Case) -> None:
     """SMP-4: ode is one Euler step of the probability flow."""
-    _euler(subject, "ode")
+    _euler(case, "ode")
 
 
 @check("SMP-3", "step", on=KNOWN)
-def test_ddim(subject: Subject) -> None:
+def test_ddim(case: Case) -> None:
     """SMP-3: ddim is alpha_s x_0_hat + sigma_s eps_hat, for steps of any length."""
-    pairs = _strides(subject)
-    served(subject, tuple(pairs), lambda kind: _judge(subject, "ddim", *pairs[kind]))
+    pairs = _strides(case)
+    served(case, tuple(pairs), lambda kind: _judge(case, "ddim", *pairs[kind]))
 
 
 @check("SMP-2", "step", on=KNOWN)
-def test_ancestral(subject: Subject) -> None:
+def test_ancestral(case: Case) -> None:
     """SMP-2: ddpm is a draw of the posterior at x_0_hat, for steps of any length."""
-    pairs = _strides(subject)
-    served(subject, tuple(pairs), lambda kind: _ancestral(subject, *pairs[kind], with_noise=True))
+    pairs = _strides(case)
+    served(case, tuple(pairs), lambda kind: _ancestral(case, *pairs[kind], with_noise=True))
 
 
 @check("SMP-6", "step", on=KNOWN)
-def test_last_step(subject: Subject) -> None:
+def test_last_step(case: Case) -> None:
     """SMP-6: the step to s = 0 returns x_0_hat, and adds no noise."""
-    _goes_to_the_data(subject)
-    t = times(subject, count=16)
+    _goes_to_the_data(case)
+    t = times(case, count=16)
     # Of a chain, its first step: the one that every library serves.
-    t = np.array([1]) if isinstance(subject.process, Chain) else t[t > 0.0]
+    t = np.array([1]) if isinstance(case.process, Chain) else t[t > 0.0]
     zero = np.zeros_like(t)
 
     def one(rule: str) -> None:
         if rule == "ddpm":
-            _ancestral(subject, zero, t, with_noise=False)
+            _ancestral(case, zero, t, with_noise=False)
         else:
-            _judge(subject, "ddim", zero, t)
+            _judge(case, "ddim", zero, t)
 
-    served(subject, ("ddpm", "ddim"), one)
+    served(case, ("ddpm", "ddim"), one)
 
 
-def _goes_to_the_data(subject: Subject) -> None:
+def _goes_to_the_data(case: Case) -> None:
     """Raise NotClaimed unless the process is served at t = 0 and is the data there."""
-    chain = isinstance(subject.process, Chain)
-    if not chain and (subject.claim.t_min > 0.0 or subject.inner):
+    chain = isinstance(case.process, Chain)
+    if not chain and (case.claim.t_min > 0.0 or case.inner):
         raise NotClaimed("the claim begins after t = 0: no step is the last")
-    if isinstance(subject.process, Own) and subject.process.sigma_min > 0.0:
+    if isinstance(case.process, Own) and case.process.sigma_min > 0.0:
         raise NotClaimed("the process has noise at t = 0: its last step does not return the data")
 
 
 @check("SMP-6", "step", "perturb")
-def test_last_step_adds_no_noise(subject: Subject) -> None:
+def test_last_step_adds_no_noise(case: Case) -> None:
     """SMP-6: the step to s = 0 is the same for any noise."""
-    _goes_to_the_data(subject)
-    event = event_of(subject, (2,))
+    _goes_to_the_data(case)
+    event = event_of(case, (2,))
 
     def one(rule: Any) -> None:
         def body(t: Times, key: int) -> None:
-            t = np.ones_like(t) if isinstance(subject.process, Chain) else t[t > 0.0]
+            t = np.ones_like(t) if isinstance(case.process, Chain) else t[t > 0.0]
             if len(t) == 0:
                 return
-            q = scales(subject, t)
+            q = scales(case, t)
             # What is returned is a division by alpha, by way of one by sigma^2, each known to one part in eight.
             if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma)).all():
                 return
-            x_t, eps_hat, noise = (drawn_data(subject, t, event, key + i) for i in range(3))
+            x_t, eps_hat, noise = (drawn_data(case, t, event, key + i) for i in range(3))
             zero = np.zeros_like(t)
-            want = subject.built.step(x_t, eps_hat, t, zero, np.zeros_like(noise), rule).astype(np.float64)
-            got = subject.built.step(x_t, eps_hat, t, zero, noise, rule)
-            bound = ROUNDINGS * subject.format.u * np.abs(want) + SILENT * np.abs(noise.astype(np.float64))
-            subject.expect(f"{rule} step to s = 0, with noise against without", got, Expected(want, bound), at={"t": t})
+            want = case.built.step(x_t, eps_hat, t, zero, np.zeros_like(noise), rule).astype(np.float64)
+            got = case.built.step(x_t, eps_hat, t, zero, noise, rule)
+            bound = ROUNDINGS * case.format.u * np.abs(want) + SILENT * np.abs(noise.astype(np.float64))
+            case.expect(f"{rule} step to s = 0, with noise against without", got, Expected(want, bound), at={"t": t})
 
-        subject.law(body, t=drawn_times(subject, most=3), key=st.integers(0, 2**16))
+        case.law(body, t=drawn_times(case, most=3), key=st.integers(0, 2**16))
 
-    served(subject, ("ddpm", "ddim"), one)
+    served(case, ("ddpm", "ddim"), one)
 
 
-def _ancestral(subject: Subject, s: Times, t: Times, *, with_noise: bool) -> None:
+def _ancestral(case: Case, s: Times, t: Times, *, with_noise: bool) -> None:
     """Compare ddpm with the posterior at x_0_hat; without noise, what is left of it is below SILENT."""
-    t, s, inputs = step_inputs(subject, s, t)
+    t, s, inputs = step_inputs(case, s, t)
     if len(t):
-        limits = tolerances(subject, s, t, *scales_of(subject.process, s, t))
+        limits = tolerances(case, s, t, *scales_of(case.process, s, t))
         given, silent = Inputs.of(*inputs, s, t), None if with_noise else SILENT
-        expected = ancestral(given, inputs[:2], subject.process, s, t, limits, subject.format, silent=silent)
-        _compare(subject, "ddpm", s, t, inputs, expected)
+        expected = ancestral(given, inputs[:2], case.process, s, t, limits, case.format, silent=silent)
+        _compare(case, "ddpm", s, t, inputs, expected)
 
 
 @check("SMP-5", "step")
-def test_steps_land_on_the_marginal(subject: Subject) -> None:
+def test_steps_land_on_the_marginal(case: Case) -> None:
     """SMP-5: with the true eps, ddim and ddpm go from the target's own marginal at t to that at s."""
-    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step steps to the data alone")
-    served(subject, ("ddim", "ddpm"), lambda rule: _lands(subject, rule))
+    served(case, ("ddim", "ddpm"), lambda rule: _lands(case, rule))
 
 
 @final
@@ -184,56 +184,56 @@ class _Way:
         return {"t": self.t, "s": self.s}
 
 
-def _lands(subject: Subject, rule: Any) -> None:
+def _lands(case: Case, rule: Any) -> None:
     def body(t: Times, fraction: float) -> None:
-        chain = isinstance(subject.process, Chain)
+        chain = isinstance(case.process, Chain)
         # Adjacent, as every library serves; the stride of a chain is judged by SMP-2 and SMP-3.
-        s: Times = t - 1 if chain else earlier(subject, t, fraction)
+        s: Times = t - 1 if chain else earlier(case, t, fraction)
         if not ((s < t) & (s >= (1 if chain else 0))).all():
             return
-        at_s, at_t = (scales(subject, x) for x in (s, t))
+        at_s, at_t = (scales(case, x) for x in (s, t))
         if not ((8.0 * at_t.d_alpha <= at_t.alpha) & (at_t.alpha > 0.0)).all():
             return
-        (a_s, s_s), (a_t, s_t) = unit_scales(subject, s), unit_scales(subject, t)
-        limits = tolerances(subject, s, t, (a_s, a_t), (s_s**2, s_t**2))
+        (a_s, s_s), (a_t, s_t) = unit_scales(case, s), unit_scales(case, t)
+        limits = tolerances(case, s, t, (a_s, a_t), (s_s**2, s_t**2))
         if limits.domain.all():
             way = _Way(s, t, (a_s, s_s), (a_t, s_t), at_s, at_t)
-            _lands_by_ddim(subject, way) if rule == "ddim" else _lands_by_ddpm(subject, way, limits)
+            _lands_by_ddim(case, way) if rule == "ddim" else _lands_by_ddpm(case, way, limits)
 
-    subject.law(body, t=drawn_times(subject, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
-
-
-def _lands_by_ddim(subject: Subject, way: _Way) -> None:
-    on_x_0, on_eps = (_stepped(subject, "ddim", way, name) for name in ("x_0", "eps"))
-    for_alpha, for_sigma = _errors_of_step(way, subject.format.u)
-    subject.expect("ddim of alpha_t against alpha_s", on_x_0, Expected(way.own_s[0], for_alpha), at=way.at)
-    subject.expect("ddim of sigma_t against sigma_s", on_eps, Expected(way.own_s[1], for_sigma), at=way.at)
+    case.law(body, t=drawn_times(case, most=3), fraction=st.sampled_from([0.0, 0.25, 0.5, 0.75, 0.9375]))
 
 
-def _lands_by_ddpm(subject: Subject, way: _Way, limits: Tolerances) -> None:
-    (a_s, s_s), (a_t, s_t), at_s, u = way.own_s, way.own_t, way.at_s, subject.format.u
-    on_x_0, on_eps, on_noise = (_stepped(subject, "ddpm", way, name) for name in ("x_0", "eps", "noise"))
+def _lands_by_ddim(case: Case, way: _Way) -> None:
+    on_x_0, on_eps = (_stepped(case, "ddim", way, name) for name in ("x_0", "eps"))
+    for_alpha, for_sigma = _errors_of_step(way, case.format.u)
+    case.expect("ddim of alpha_t against alpha_s", on_x_0, Expected(way.own_s[0], for_alpha), at=way.at)
+    case.expect("ddim of sigma_t against sigma_s", on_eps, Expected(way.own_s[1], for_sigma), at=way.at)
+
+
+def _lands_by_ddpm(case: Case, way: _Way, limits: Tolerances) -> None:
+    (a_s, s_s), (a_t, s_t), at_s, u = way.own_s, way.own_t, way.at_s, case.format.u
+    on_x_0, on_eps, on_noise = (_stepped(case, "ddpm", way, name) for name in ("x_0", "eps", "noise"))
     for_alpha, for_sigma = _errors_of_step(way, u)
     tolerance_of_alpha = 4.0 * limits.coefficient + for_alpha
-    subject.expect("ddpm of alpha_t against alpha_s", on_x_0, Expected(a_s, tolerance_of_alpha), at=way.at)
+    case.expect("ddpm of alpha_t against alpha_s", on_x_0, Expected(a_s, tolerance_of_alpha), at=way.at)
     power, v_s = on_eps**2 + on_noise**2, s_s**2
     more = 2.0 * limits.variance + 8.0 * u * v_s + 2.0 * at_s.d_sigma * at_s.sigma + at_s.d_sigma**2
     tolerance = more + (2.0 * np.abs(on_eps) + tolerance_of_alpha + for_sigma) * (tolerance_of_alpha + for_sigma)
     # A tolerance that grows with what the target returns is none where that is infinite.
     expected = Expected(v_s, np.where(np.isfinite(power), tolerance, 0.0))
-    subject.expect("ddpm: variance by eps and by noise against sigma_s^2", power, expected, at=way.at)
-    if isinstance(subject.process, Own):
+    case.expect("ddpm: variance by eps and by noise against sigma_s^2", power, expected, at=way.at)
+    if isinstance(case.process, Own):
         # Of a process that is known, SMP-2 says so. Both sides know the scales as well as limits.variance has it.
         variance = v_s * (1.0 - (a_t / a_s) ** 2 * v_s / s_t**2)
         expected = Expected(variance, 2.0 * limits.variance + ROUNDINGS * u * v_s)
-        subject.expect("ddpm: variance by noise against the posterior's", on_noise**2, expected, at=way.at)
+        case.expect("ddpm: variance by noise against the posterior's", on_noise**2, expected, at=way.at)
 
 
-def _stepped(subject: Subject, rule: Rule, way: _Way, only: str) -> Floats:
+def _stepped(case: Case, rule: Rule, way: _Way, only: str) -> Floats:
     """Return x_s of a step from the marginal at t, where one of x_0, eps and the noise is 1 and the others are 0."""
-    one = np.ones((len(way.t), *event_of(subject, (1,))), dtype=subject.format.carrier)
+    one = np.ones((len(way.t), *event_of(case, (1,))), dtype=case.format.storage)
     x_0, eps, noise = (one if only == name else np.zeros_like(one) for name in ("x_0", "eps", "noise"))
-    x_s = subject.built.step(placed(subject, x_0, eps, way.t), eps, way.t, way.s, noise, rule)
+    x_s = case.built.step(placed(case, x_0, eps, way.t), eps, way.t, way.s, noise, rule)
     return np.asarray(x_s.reshape(len(way.t), -1)[:, 0].astype(np.float64))
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Times
-from refdiff.conformance.subject import Subject
 
 from ..oracles.certified import Floats
 from ..statistics.design import Design
@@ -80,77 +80,77 @@ REPEATS = Design(
 
 
 @check("TIM-1", "times")
-def test_range(subject: Subject) -> None:
+def test_range(case: Case) -> None:
     """TIM-1: n times inside the range, and n weights above 0 and finite, for every n."""
-    reach, free = range_of(subject), subject.claim.draws.weights == "free"
+    reach, free = range_of(case), case.claim.draws.weights == "free"
     for n in SIZES:
-        for seed in subject.rng().integers(2**31, size=4 if n > 1 else 16):
-            t, weight = subject.built.times(n, int(seed))
-            ends = inside(subject, reach.low, reach.high)
-            low, high = (1, len(subject.process.betas)) if isinstance(subject.process, Chain) else ends
-            subject.expect(f"times(n={n})", t, Expected(np.clip(t.astype(np.float64), low, high), 0.0), at={"t": t})
+        for seed in case.rng().integers(2**31, size=4 if n > 1 else 16):
+            t, weight = case.built.times(n, int(seed))
+            ends = inside(case, reach.low, reach.high)
+            low, high = (1, len(case.process.betas)) if isinstance(case.process, Chain) else ends
+            case.expect(f"times(n={n})", t, Expected(np.clip(t.astype(np.float64), low, high), 0.0), at={"t": t})
             right = ((weight > 0.0) | (free & (weight == 0.0))) & np.isfinite(weight)
-            subject.expect(
+            case.expect(
                 f"weight > 0 of times(n={n})", weight, Expected(np.where(right, weight, np.nan), 0.0), at={"t": t}
             )
 
 
 @by_design(LAW)
 @check("TIM-2", "times", on=(Linear, Cosine, Own))
-def test_weights_undo_the_density(subject: Subject) -> None:
+def test_weights_undo_the_density(case: Case) -> None:
     """TIM-2: the law of the times is the declared one, or what the weights imply, and the weights undo it."""
-    subject.once_a_kind()
-    drawn = draw(subject, LAW.n, MANY)
-    if not _finite(subject, drawn):
+    case.once_a_kind()
+    drawn = draw(case, LAW.n, MANY)
+    if not _finite(case, drawn):
         return
-    law = law_of(subject, drawn)
-    if subject.claim.draws.weights == "undo":
-        _undone(subject, drawn, law)
+    law = law_of(case, drawn)
+    if case.claim.draws.weights == "undo":
+        _undone(case, drawn, law)
     levels = even_levels()
-    outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, _coarseness(subject))
+    outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, _coarseness(case))
     what = f"Kolmogorov distance of the law of times ({outcome.n} calls of {MANY})"
-    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
+    case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @by_design(COUNTS)
 @check("TIM-2", "times", on=(Chain,))
-def test_indices_have_their_chances(subject: Subject) -> None:
+def test_indices_have_their_chances(case: Case) -> None:
     """TIM-2: every index has the chance that is declared, or that the weights imply, 1/N with weight 1."""
-    assert isinstance(subject.process, Chain)
-    steps = len(subject.process.betas)
+    assert isinstance(case.process, Chain)
+    steps = len(case.process.betas)
     if steps > 1:
-        _counted(subject, f"an index of 1..{steps}")
-    if subject.first and Chain in subject.claim.processes:
+        _counted(case, f"an index of 1..{steps}")
+    if case.first and Chain in case.claim.processes:
         for n in SHORT:
             other = Chain(betas=tuple(np.linspace(0.1, 0.3, n).tolist()))
-            member = replace(subject.member, process=other, expression=repr(other))
-            _counted(replace(subject, member=member, built=subject.others(other)), f"an index of 1..{n}", subject)
+            member = replace(case.member, process=other, expression=repr(other))
+            _counted(replace(case, member=member, built=case.others(other)), f"an index of 1..{n}", case)
     elif steps == 1:
         raise NotClaimed("a chain of one step has one time")
 
 
-def _counted(subject: Subject, what: str, at: Subject | None = None) -> None:
+def _counted(case: Case, what: str, at: Case | None = None) -> None:
     """Judge how often each index is drawn, and the law of all.
 
     Of each index, or group, the share X of a call has the mean P. No share of any is above R P: a bet against X/(R P),
     which is in [0, 1], of mean 1/R, sees an index that is half as likely in a chain of a thousand.
     """
-    assert isinstance(subject.process, Chain)
-    reported, steps = at or subject, len(subject.process.betas)
-    whole = at is None and subject.first
-    drawn = draw(subject, LAW.n if whole else COUNTS.n, MANY)
+    assert isinstance(case.process, Chain)
+    reported, steps = at or case, len(case.process.betas)
+    whole = at is None and case.first
+    drawn = draw(case, LAW.n if whole else COUNTS.n, MANY)
     if not _finite(reported, drawn):
         return
-    chance, d_chance = chances(subject, drawn)
+    chance, d_chance = chances(case, drawn)
     total = float(chance.sum())
-    if subject.claim.draws.weights == "undo" and subject.claim.draws.density == "uniform":
+    if case.claim.draws.weights == "undo" and case.claim.draws.density == "uniform":
         # An index that no call drew is rarer than 20 in all calls, but for one chain in 10^8.
         tolerance = 2e-3 + d_chance + 20.0 * float((chance == 0.0).sum()) / drawn.times.size
         reported.expect(f"sum of 1/(N weight), {what}", [total], Expected(1.0, tolerance), at=_first(drawn))
     if not (np.isfinite(chance).all() and total > 0.0):
         reported.expect(f"chances of {what}", [np.nan], Expected(1.0, 0.0), at=_first(drawn))
         return
-    if subject.claim.draws.weights == "undo" and subject.claim.draws.density == "declared":
+    if case.claim.draws.weights == "undo" and case.claim.draws.density == "declared":
         k = np.clip(drawn.times.ravel()[:MANY].astype(np.int64), 1, steps)
         undone = drawn.weights.ravel()[:MANY] * chance[k - 1] * (steps / total)
         reported.expect(
@@ -185,20 +185,16 @@ def _groups(steps: int) -> npt.NDArray[np.intp]:
     return np.unique(np.concatenate([np.arange(ENDS), middle, np.arange(steps - ENDS, steps)]))
 
 
-def _undone(subject: Subject, drawn: Drawn, law: Law) -> None:
+def _undone(case: Case, drawn: Drawn, law: Law) -> None:
     """Expect the weights to be the reciprocal of a density that integrates to 1 over the range."""
-    tolerance = LAW.bias + 40.0 / drawn.distinct + 4.0 * subject.format.u
-    low, high = mass_limits(subject, drawn, tolerance)
+    tolerance = LAW.bias + 40.0 / drawn.distinct + 4.0 * case.format.u
+    low, high = mass_limits(case, drawn, tolerance)
     ends = {"t": np.array([drawn.times.min()])}
-    subject.expect(
-        "integral of 1/weight over the range", [law.mass], Expected(np.clip(law.mass, low, high), 0.0), at=ends
-    )
-    if subject.claim.draws.density == "declared":
+    case.expect("integral of 1/weight over the range", [law.mass], Expected(np.clip(law.mass, low, high), 0.0), at=ends)
+    if case.claim.draws.density == "declared":
         t = drawn.times.ravel()[:MANY]
         product = drawn.weights.ravel()[:MANY] * law.density(t)
-        subject.expect(
-            "weight times declared density", product, Expected(1.0, 0.01 + 8.0 * subject.format.u), at={"t": t}
-        )
+        case.expect("weight times declared density", product, Expected(1.0, 0.01 + 8.0 * case.format.u), at={"t": t})
 
 
 def _shares(places: Floats, levels: Floats) -> Floats:
@@ -208,15 +204,15 @@ def _shares(places: Floats, levels: Floats) -> Floats:
     return np.asarray(counts / places.shape[1])
 
 
-def _finite(subject: Subject, drawn: Drawn) -> bool:
+def _finite(case: Case, drawn: Drawn) -> bool:
     if not drawn.finite:
-        subject.expect("times and weights", [np.nan], Expected(0.0, 0.0), at={"t": np.zeros(1)})
+        case.expect("times and weights", [np.nan], Expected(0.0, 0.0), at={"t": np.zeros(1)})
     return drawn.finite
 
 
-def _coarseness(subject: Subject) -> float:
+def _coarseness(case: Case) -> float:
     """Return how far rounded times, or a generator with as few bits, move a distribution function."""
-    return 2.0 * subject.format.u if subject.format.bits < 24 else 0.0
+    return 2.0 * case.format.u if case.format.bits < 24 else 0.0
 
 
 def _first(drawn: Drawn) -> dict[str, Floats]:
@@ -225,45 +221,45 @@ def _first(drawn: Drawn) -> dict[str, Floats]:
 
 @by_design(SMALL)
 @check("TIM-2", "times")
-def test_weights_undo_the_density_of_small_batches(subject: Subject) -> None:
+def test_weights_undo_the_density_of_small_batches(case: Case) -> None:
     """TIM-2: E[w f(t)] is the mean of f in calls of one time and of two: weights are of times, not of batches."""
-    subject.once_a_kind()
-    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+    case.once_a_kind()
+    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step has one time")
     for places in (1, 2):
-        drawn = draw(subject, SMALL.n, places)
-        if not _finite(subject, drawn):
+        drawn = draw(case, SMALL.n, places)
+        if not _finite(case, drawn):
             return
-        found = weighted(subject, drawn, LEVELS)
-        outcome = SMALL.judge_weighted(found.values, found.means, _coarseness(subject))
+        found = weighted(case, drawn, LEVELS)
+        outcome = SMALL.judge_weighted(found.values, found.means, _coarseness(case))
         what = f"excess of E[w f(t)] over the mean of f, the worst step f ({outcome.n} calls of {places})"
-        subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
+        case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @by_design(ORDER)
 @check("TIM-4", "times")
-def test_place_says_nothing(subject: Subject) -> None:
+def test_place_says_nothing(case: Case) -> None:
     """TIM-4: the first time of a batch has the law of all."""
-    drawn = draw(subject, ORDER.n, PLACES)
-    if not _finite(subject, drawn):
+    drawn = draw(case, ORDER.n, PLACES)
+    if not _finite(case, drawn):
         return
-    if isinstance(subject.process, Chain):
-        chance, _ = chances(subject, drawn)
+    if isinstance(case.process, Chain):
+        chance, _ = chances(case, drawn)
         below = np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
         # Spread evenly over its share, an index is a continuous number.
         k = np.clip(drawn.times[:, 0].astype(np.int64), 1, len(chance))
-        places = below[k - 1] + subject.rng().random(len(k)) * (below[k] - below[k - 1])
+        places = below[k - 1] + case.rng().random(len(k)) * (below[k] - below[k - 1])
     else:
-        places = law_of(subject, drawn).cdf(drawn.times[:, 0])
+        places = law_of(case, drawn).cdf(drawn.times[:, 0])
     outcome = ORDER.judge(places)
     what = f"Kolmogorov distance of F(t) at the first place from uniform ({outcome.n} calls)"
-    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
+    case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
 @check("TIM-5", "times")
-def test_seeds(subject: Subject) -> None:
+def test_seeds(case: Case) -> None:
     """TIM-5: another seed gives other times."""
-    pairs = [subject.built.times(1, subject.seed + i) for i in range(SEEDS)]
+    pairs = [case.built.times(1, case.seed + i) for i in range(SEEDS)]
     t = np.concatenate([pair[0] for pair in pairs])
     weight = np.concatenate([pair[1] for pair in pairs]).astype(np.float64)
     for name, one, other in (
@@ -271,18 +267,18 @@ def test_seeds(subject: Subject) -> None:
         ("after an odd one", t[1:-1:2], t[2::2]),
         (f"and that {SEEDS // 2} further on", t[: SEEDS // 2], t[SEEDS // 2 :]),
     ):
-        chance = _agreement(subject, weight[: len(one)]) ** len(one)
+        chance = _agreement(case, weight[: len(one)]) ** len(one)
         same = np.array_equal(one, other) and chance < IMPOSSIBLE
-        subject.expect(f"times agree for every seed {name}", [float(same)], Expected(0.0, 0.0), at={"t": _one(t)})
+        case.expect(f"times agree for every seed {name}", [float(same)], Expected(0.0, 0.0), at={"t": _one(t)})
 
 
-def _agreement(subject: Subject, weight: Floats) -> float:
+def _agreement(case: Case, weight: Floats) -> float:
     """Return a bound on the chance that two draws agree: of a chain, that of its likeliest index."""
-    if not isinstance(subject.process, Chain):
-        return 2.0 ** (3 - subject.format.bits)
-    steps, draws = len(subject.process.betas), subject.claim.draws
+    if not isinstance(case.process, Chain):
+        return 2.0 ** (3 - case.format.bits)
+    steps, draws = len(case.process.betas), case.claim.draws
     if draws.density == "declared":
-        chance = subject.built.density(np.arange(1, steps + 1)).astype(np.float64)
+        chance = case.built.density(np.arange(1, steps + 1)).astype(np.float64)
         return float(chance.max() / chance.sum()) if chance.sum() > 0.0 else 1.0
     if draws.weights == "free":
         return 1.0 / steps
@@ -295,15 +291,15 @@ def _one(t: Times) -> Times:
 
 @by_design(REPEATS)
 @check("TIM-7", "times", on=(Linear, Cosine, Own))
-def test_times_do_not_repeat(subject: Subject) -> None:
+def test_times_do_not_repeat(case: Case) -> None:
     """TIM-7: times of a schedule repeat no more often than the format makes them."""
-    drawn = draw(subject, REPEATS.n, 1)
-    if not _finite(subject, drawn):
+    drawn = draw(case, REPEATS.n, 1)
+    if not _finite(case, drawn):
         return
     t = drawn.times[:, 0]
-    peak = float(law_of(subject, drawn).density(t).max()) if _bent(subject, drawn) else 1.0
+    peak = float(law_of(case, drawn).density(t).max()) if _bent(case, drawn) else 1.0
     # The mean over calls of how many came before, times the chance to meet a given one.
-    chance = 0.5 * len(t) * peak * 2.0 ** (2 - subject.format.bits)
+    chance = 0.5 * len(t) * peak * 2.0 ** (2 - case.format.bits)
     if not chance <= REPEATS.bias:
         raise NotClaimed("the format has too few times, or the density too high a peak, for repeats to tell")
     _, first = np.unique(t, return_index=True)
@@ -311,24 +307,22 @@ def test_times_do_not_repeat(subject: Subject) -> None:
     again[first] = False
     outcome = REPEATS.judge_rare(again)
     where = {"t": t[np.argmax(again)][None]}
-    subject.expect(
-        f"share of {outcome.n} times that repeat", [outcome.statistic], Expected(0.0, outcome.high), at=where
-    )
+    case.expect(f"share of {outcome.n} times that repeat", [outcome.statistic], Expected(0.0, outcome.high), at=where)
 
 
-def _bent(subject: Subject, drawn: Drawn) -> bool:
+def _bent(case: Case, drawn: Drawn) -> bool:
     """Say whether the law is not uniform."""
-    undone = subject.claim.draws.weights == "undo" and not (drawn.weights == drawn.weights.ravel()[0]).all()
-    return subject.claim.draws.density == "declared" or undone
+    undone = case.claim.draws.weights == "undo" and not (drawn.weights == drawn.weights.ravel()[0]).all()
+    return case.claim.draws.density == "declared" or undone
 
 
 @check("TIM-8", "times")
-def test_batch_has_more_than_one_time(subject: Subject) -> None:
+def test_batch_has_more_than_one_time(case: Case) -> None:
     """TIM-8: not every batch is one time over and over."""
-    drawn = draw(subject, 16, 64)
-    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+    drawn = draw(case, 16, 64)
+    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step has one time")
-    agree = _agreement(subject, drawn.weights.ravel()) ** (16 * 63) < IMPOSSIBLE
+    agree = _agreement(case, drawn.weights.ravel()) ** (16 * 63) < IMPOSSIBLE
     same = (drawn.times == drawn.times[:, :1]).all(axis=1)
     what = "all batches of 64 hold one time each"
-    subject.expect(what, [float(bool(same.all()) and agree)], Expected(0.0, 0.0), at=_first(drawn))
+    case.expect(what, [float(bool(same.all()) and agree)], Expected(0.0, 0.0), at=_first(drawn))

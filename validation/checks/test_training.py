@@ -8,11 +8,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Denoiser, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected import denoiser as optimum
 from ..expected.averages import movement_bound, recursion_bound
@@ -33,11 +33,11 @@ FLOW = 64
 """Steps of TRN-6's walk."""
 
 
-def _history(subject: Subject, rows: int) -> Array:
+def _history(case: Case, rows: int) -> Array:
     """Return (rows, 5) weights that wander, of scales from 1/64 to 16."""
-    rng = np.random.default_rng([subject.seed, rows])
+    rng = np.random.default_rng([case.seed, rows])
     steps = rng.standard_normal((rows, 5))
-    return subject.format.rounded((np.cumsum(0.3 * steps, axis=0) + steps) * 2.0 ** np.array([-6, -3, 0, 2, 4]))
+    return case.format.rounded((np.cumsum(0.3 * steps, axis=0) + steps) * 2.0 ** np.array([-6, -3, 0, 2, 4]))
 
 
 def _rows(count: int) -> dict[str, Any]:
@@ -45,40 +45,40 @@ def _rows(count: int) -> dict[str, Any]:
 
 
 @check("TRN-1", "ema")
-def test_recursion(subject: Subject) -> None:
+def test_recursion(case: Case) -> None:
     """TRN-1: row k is the average after the weights of row k, for decays of any memory."""
-    subject.once_a_kind()
+    case.once_a_kind()
     for decay in DECAYS:
         for rows in (1, SHORT) if decay < 0.99 else (SHORT, LONG):
-            history = _history(subject, rows)
-            got = subject.built.ema(decay, history)
+            history = _history(case, rows)
+            got = case.built.ema(decay, history)
             want, residual = averaged(decay, history)
-            bound = recursion_bound(decay, history, subject.format)
-            subject.expect(f"average at decay {decay}", got, Expected(want, bound, residual=residual), at=_rows(rows))
+            bound = recursion_bound(decay, history, case.format)
+            case.expect(f"average at decay {decay}", got, Expected(want, bound, residual=residual), at=_rows(rows))
 
 
 @check("TRN-2", "ema")
-def test_constant_weights(subject: Subject) -> None:
+def test_constant_weights(case: Case) -> None:
     """TRN-2: weights that do not change are their own average, to the bit."""
-    subject.once_a_kind()
+    case.once_a_kind()
     for decay in DECAYS:
-        history = np.repeat(_history(subject, SHORT)[-1:], LONG, axis=0)
-        got = subject.built.ema(decay, history)
-        subject.expect(f"average of constants at decay {decay}", got, Expected(history, 0.0), at=_rows(LONG))
+        history = np.repeat(_history(case, SHORT)[-1:], LONG, axis=0)
+        got = case.built.ema(decay, history)
+        case.expect(f"average of constants at decay {decay}", got, Expected(history, 0.0), at=_rows(LONG))
 
 
 @check("TRN-3", "ema")
-def test_average_moves(subject: Subject) -> None:
+def test_average_moves(case: Case) -> None:
     """TRN-3: after a jump the average goes its share of the way, in any dtype."""
-    subject.once_a_kind()
+    case.once_a_kind()
     start, end = (np.array(values) for values in MOVED)
     for decay, steps in ((0.99, 100), (0.999, 500), (0.9999, 1000)):
-        history = subject.format.rounded(np.concatenate([start[None], np.repeat(end[None], steps, axis=0)]))
-        got = subject.built.ema(decay, history)[-1]
+        history = case.format.rounded(np.concatenate([start[None], np.repeat(end[None], steps, axis=0)]))
+        got = case.built.ema(decay, history)[-1]
         kept = decay**steps
-        bound = movement_bound(decay, steps, start, end, subject.format)
+        bound = movement_bound(decay, steps, start, end, case.format)
         what = f"average {steps} steps after a jump at decay {decay}"
-        subject.expect(what, got, Expected(kept * start + (1.0 - kept) * end, bound), at={"start": start, "end": end})
+        case.expect(what, got, Expected(kept * start + (1.0 - kept) * end, bound), at={"start": start, "end": end})
 
 
 @final
@@ -86,7 +86,7 @@ def test_average_moves(subject: Subject) -> None:
 class Trained:
     """A target's denoiser, and the times at which it is judged, rising."""
 
-    subject: Subject
+    case: Case
     denoiser: Denoiser
     times: Times
     alpha: Floats
@@ -98,7 +98,7 @@ class Trained:
 
         def predict(x: Floats) -> Floats:
             t = self.times[np.full(len(x), i, dtype=np.intp)]
-            x_t = self.subject.format.rounded(x).reshape(len(x), *self.event)
+            x_t = self.case.format.rounded(x).reshape(len(x), *self.event)
             return self.denoiser(x_t, t).reshape(len(x)).astype(np.float64)
 
         return predict
@@ -108,18 +108,18 @@ class Trained:
         return float(self.alpha[i]), float(self.variance[i])
 
 
-def _rising(subject: Subject, shares: Floats) -> Times:
+def _rising(case: Case, shares: Floats) -> Times:
     """Return the times, or indices, at these shares of the process."""
-    if isinstance(subject.process, Chain):
-        k = np.unique(np.round(shares * len(subject.process.betas)).astype(np.int64))
+    if isinstance(case.process, Chain):
+        k = np.unique(np.round(shares * len(case.process.betas)).astype(np.int64))
         return np.asarray(k[k >= 1])
-    low, high = first_served(subject), last_served(subject)
-    return np.asarray(np.unique(subject.format.rounded(low + (high - low) * shares)))
+    low, high = first_served(case), last_served(case)
+    return np.asarray(np.unique(case.format.rounded(low + (high - low) * shares)))
 
 
-def _event(subject: Subject) -> tuple[int, ...]:
+def _event(case: Case) -> tuple[int, ...]:
     """Return the shape of one number that the target serves as an example. Raises NotClaimed if it serves none."""
-    events = subject.claim.events
+    events = case.claim.events
     if events is None:
         return (1,)
     if single := [event for event in events if int(np.prod(event)) == 1]:
@@ -127,47 +127,47 @@ def _event(subject: Subject) -> tuple[int, ...]:
     raise NotClaimed("the data is one number an example, and the claim has events of more")
 
 
-def _trained(subject: Subject, shares: Floats) -> Trained:
+def _trained(case: Case, shares: Floats) -> Trained:
     """Fit, once for all checks of a process. Raises NotClaimed where the process has too little noise to judge at."""
-    subject.once_a_kind()
-    event, times = _event(subject), _rising(subject, shares)
-    alpha, variance = (exact(subject.process, name, times).value for name in ("alpha", "variance"))
+    case.once_a_kind()
+    event, times = _event(case), _rising(case, shares)
+    alpha, variance = (exact(case.process, name, times).value for name in ("alpha", "variance"))
     noisy: npt.NDArray[np.bool_] = np.asarray(variance >= optimum.LEAST)
     if noisy.sum() < len(shares) // 2:
         raise NotClaimed(f"the process has sigma^2 below {optimum.LEAST} at most times, or few steps")
-    drawn = optimum.DATA.draw(EXAMPLES, np.random.default_rng([subject.seed, EXAMPLES]))
-    data = subject.format.rounded(drawn).reshape(EXAMPLES, *event)
-    denoiser = subject.built.fit(data, subject.seed, SECONDS)
-    return Trained(subject, denoiser, times[noisy], alpha[noisy], variance[noisy], event)
+    drawn = optimum.DATA.draw(EXAMPLES, np.random.default_rng([case.seed, EXAMPLES]))
+    data = case.format.rounded(drawn).reshape(EXAMPLES, *event)
+    denoiser = case.built.fit(data, case.seed, SECONDS)
+    return Trained(case, denoiser, times[noisy], alpha[noisy], variance[noisy], event)
 
 
 @check("TRN-4", "fit", on=KNOWN)
-def test_least_loss_is_reached(subject: Subject) -> None:
+def test_least_loss_is_reached(case: Case) -> None:
     """TRN-4: the loss of the trained denoiser, over pairs and times, is the least there is, within its margin."""
-    trained = _trained(subject, optimum.SHARES)
+    trained = _trained(case, optimum.SHARES)
     every = range(len(trained.times))
     got = np.mean([optimum.loss(trained.at(i), *trained.scales(i)) for i in every])
     want = np.mean([optimum.least(*trained.scales(i)) for i in every])
     what = f"loss of the denoiser, mean over {len(trained.times)} times"
-    subject.expect(what, [got], Expected(want, optimum.LOSS), at={"t": trained.times[:1]})
+    case.expect(what, [got], Expected(want, optimum.LOSS), at={"t": trained.times[:1]})
 
 
 @check("TRN-5", "fit", on=KNOWN)
-def test_score_is_learned(subject: Subject) -> None:
+def test_score_is_learned(case: Case) -> None:
     """TRN-5: at each time, sigma^2 times the mean square of the error of the score."""
-    trained = _trained(subject, optimum.SHARES)
+    trained = _trained(case, optimum.SHARES)
     got = [optimum.score_error(trained.at(i), *trained.scales(i)) for i in range(len(trained.times))]
-    subject.expect("sigma^2 E (s_hat - s)^2", got, Expected(0.0, optimum.SCORE), at={"t": trained.times})
+    case.expect("sigma^2 E (s_hat - s)^2", got, Expected(0.0, optimum.SCORE), at={"t": trained.times})
 
 
 @check("TRN-6", "fit", on=KNOWN)
-def test_samples_have_the_law_of_the_data(subject: Subject) -> None:
+def test_samples_have_the_law_of_the_data(case: Case) -> None:
     """TRN-6: walked down the flow with the trained denoiser, the law near t = 1 becomes that near the data."""
-    if subject.format.bits < 24:
+    if case.format.bits < 24:
         raise NotClaimed("a walk in half precision is moved by rounding")
-    trained = _trained(subject, np.linspace(0.1, 0.95, FLOW + 1))
+    trained = _trained(case, np.linspace(0.1, 0.95, FLOW + 1))
     falling = range(len(trained.times) - 1, -1, -1)
     predicts, scales = [trained.at(i) for i in falling], [trained.scales(i) for i in falling]
     got = optimum.flow_distance(predicts, scales)
     what = f"Kolmogorov distance after {len(scales) - 1} steps of the flow"
-    subject.expect(what, [got], Expected(0.0, optimum.LAW), at={"t": trained.times[:1]})
+    case.expect(what, [got], Expected(0.0, optimum.LAW), at={"t": trained.times[:1]})

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Times
-from refdiff.conformance.subject import Subject
 
 from ..expected.tiers import Scales, of_variance
 from ..oracles import walk
@@ -43,23 +43,23 @@ NOISE = 0.05
 """Largest sum of the steps' bounds, each propagated to the end by the ratio of alphas."""
 
 
-def _grid(subject: Subject) -> list[Times]:
+def _grid(case: Case) -> list[Times]:
     """Return the times of the walk, falling, each of shape (1,)."""
     shares = np.arange(PARTS - 1, 0, -1) / PARTS
-    if not isinstance(subject.process, Chain):
-        low, high = first_served(subject), last_served(subject)
-        return [subject.format.rounded(np.array([low + share * (high - low)])) for share in shares]
-    steps = len(subject.process.betas)
+    if not isinstance(case.process, Chain):
+        low, high = first_served(case), last_served(case)
+        return [case.format.rounded(np.array([low + share * (high - low)])) for share in shares]
+    steps = len(case.process.betas)
     indices = sorted({max(round(share * steps), 1) for share in shares.tolist()}, reverse=True)
     return [np.array([k]) for k in indices]
 
 
-def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
+def _walkable(case: Case) -> tuple[list[Times], Floats, Floats]:
     """Return the times at which steps are known well enough to walk, with alpha and sigma. Raises NotClaimed."""
-    if subject.format.bits < 24:
+    if case.format.bits < 24:
         raise NotClaimed("a walk in half precision is moved by rounding more than the test allows")
-    times = _grid(subject)
-    found: list[Scales] = [scales(subject, t) for t in times]
+    times = _grid(case)
+    found: list[Scales] = [scales(case, t) for t in times]
     kept = [bool((8.0 * q.d_alpha[0] <= q.alpha[0]) and (8.0 * q.d_sigma[0] <= q.sigma[0])) for q in found]
     times = [t for t, keep in zip(times, kept, strict=True) if keep]
     found = [q for q, keep in zip(found, kept, strict=True) if keep]
@@ -70,7 +70,7 @@ def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
     )
     whole: npt.NDArray[Any] = np.concatenate(times)
     t, s = whole[:-1], whole[1:]
-    limits = tolerances(subject, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2), rounding)
+    limits = tolerances(case, s, t, (alphas[1:], alphas[:-1]), (sigmas[1:] ** 2, sigmas[:-1] ** 2), rounding)
     spread = np.sqrt([variance for _, variance in walk.ancestral(TWO, alphas, sigmas)])
     # Of numbers of size 2, and a draw of noise; a difference at one time is the less at the next, by alpha_t/alpha_s.
     moved = (4.0 * limits.coefficient + of_variance(spread, limits.variance)) * alphas[1:] / alphas[-1]
@@ -81,29 +81,29 @@ def _walkable(subject: Subject) -> tuple[list[Times], Floats, Floats]:
 
 @by_design(LAW)
 @check("SMP-7", "step", "perturb")
-def test_walk(subject: Subject) -> None:
+def test_walk(case: Case) -> None:
     """SMP-7: from the law of a mixture near t = 1, ddpm steps with the exact eps* lead to the law of their kernels."""
-    if isinstance(subject.process, Chain) and len(subject.process.betas) == 1:
+    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step has no walk")
-    times, alphas, sigmas = _walkable(subject)
-    want, rng = _law(tuple(alphas.tolist()), tuple(sigmas.tolist())), subject.rng()
+    times, alphas, sigmas = _walkable(case)
+    want, rng = _law(tuple(alphas.tolist()), tuple(sigmas.tolist())), case.rng()
     laws = [TWO.noised(a, s**2) for a, s in zip(alphas.tolist(), sigmas.tolist(), strict=True)]
-    shape = _shape(subject)
-    x: Array = subject.format.rounded(laws[0].draw(int(np.prod(shape)), rng).reshape(shape))
+    shape = _shape(case)
+    x: Array = case.format.rounded(laws[0].draw(int(np.prod(shape)), rng).reshape(shape))
     for (t, s), law, sigma in zip(itertools.pairwise(times), laws, sigmas.tolist(), strict=False):
         eps_hat = -sigma * law.score(x.astype(np.float64).ravel()).reshape(shape)
-        noise = subject.format.rounded(rng.standard_normal(shape))
+        noise = case.format.rounded(rng.standard_normal(shape))
         rows = np.zeros(len(x), dtype=np.intp)
         later, earlier = t[rows], s[rows]
-        x = subject.built.step(x, subject.format.rounded(eps_hat), later, earlier, noise, "ddpm")
+        x = case.built.step(x, case.format.rounded(eps_hat), later, earlier, noise, "ddpm")
     outcome = LAW.judge(want.cdf(x.astype(np.float64).ravel()))
     what = f"Kolmogorov distance after {len(times) - 1} ddpm steps ({outcome.n} draws)"
-    subject.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at={"t": times[-1]})
+    case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at={"t": times[-1]})
 
 
-def _shape(subject: Subject) -> tuple[int, ...]:
+def _shape(case: Case) -> tuple[int, ...]:
     """Return the shape of the draws: one example of all, or as many of the claimed event as make as many draws."""
-    event = event_of(subject, (LAW.n,))
+    event = event_of(case, (LAW.n,))
     return (-(-LAW.n // int(np.prod(event))), *event)
 
 

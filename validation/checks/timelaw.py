@@ -7,8 +7,8 @@ from typing import final
 
 import numpy as np
 
+from refdiff.conformance.case import Case
 from refdiff.conformance.interface import Chain
-from refdiff.conformance.subject import Subject
 
 from ..oracles.certified import Floats
 
@@ -34,9 +34,9 @@ class Range:
         return self.high - self.low
 
 
-def range_of(subject: Subject) -> Range:
+def range_of(case: Case) -> Range:
     """Return the range of a schedule's times: that of `draws`, else of the claim, if it narrows [0, 1]."""
-    claim = subject.claim
+    claim = case.claim
     low, high = claim.draws.t_min, claim.draws.t_max
     return Range(
         claim.t_min if low is None else low,
@@ -65,10 +65,10 @@ class Drawn:
         return len(np.unique(self.times))
 
 
-def draw(subject: Subject, calls: int, places: int) -> Drawn:
+def draw(case: Case, calls: int, places: int) -> Drawn:
     """Call with as many seeds."""
-    seeds = subject.rng().integers(2**31, size=calls)
-    pairs = [subject.built.times(places, int(seed)) for seed in seeds]
+    seeds = case.rng().integers(2**31, size=calls)
+    pairs = [case.built.times(places, int(seed)) for seed in seeds]
     return Drawn(*(np.stack([pair[i] for pair in pairs]).astype(np.float64) for i in (0, 1)))
 
 
@@ -93,12 +93,12 @@ class Law:
         return np.asarray(slopes[cell] * (self.edges[-1] - self.edges[0]))
 
 
-def law_of(subject: Subject, drawn: Drawn) -> Law:
+def law_of(case: Case, drawn: Drawn) -> Law:
     """Return the distribution that times of a schedule should have: as declared, or as implied by the weights.
 
     A weight w at t implies a density of 1/((b - a) w) there; between known times the density is that of the nearest.
     """
-    reach, draws = range_of(subject), subject.claim.draws
+    reach, draws = range_of(case), case.claim.draws
     low = reach.low if reach.low_declared else float(drawn.times.min())
     high = reach.high if reach.high_declared else float(drawn.times.max())
     weight = float(drawn.weights.flat[0]) if draws.weights == "undo" else 1.0
@@ -110,7 +110,7 @@ def law_of(subject: Subject, drawn: Drawn) -> Law:
     edges = _cells(flat, low, high)
     mass = float((np.diff(edges) * implied).sum())
     if draws.density == "declared":
-        flat, implied = _declared(subject, flat, low, high)
+        flat, implied = _declared(case, flat, low, high)
         edges = _cells(flat, low, high)
     return _accumulated(edges, implied, mass)
 
@@ -127,46 +127,46 @@ def _accumulated(edges: Floats, density: Floats, mass: float) -> Law:
     return Law(edges, below / below[-1], mass)
 
 
-def _declared(subject: Subject, drawn: Floats, low: float, high: float) -> tuple[Floats, Floats]:
+def _declared(case: Case, drawn: Floats, low: float, high: float) -> tuple[Floats, Floats]:
     """Return points of the range, some of those drawn among them, and the declared density there."""
     some = drawn[np.unique(np.linspace(0, len(drawn) - 1, POINTS).astype(int))]
     even = low + (high - low) * (np.arange(POINTS) + 0.5) / POINTS
     # A density may have its peak at either end.
     near = (high - low) * 2.0 ** -np.linspace(1.0, 24.0, POINTS // 8)
     points = np.concatenate([some, even, low + near, high - near])
-    points = subject.format.rounded(points[(points > low) & (points < high)])
-    t = np.unique(np.clip(points, *inside(subject, low, high)))
-    density = subject.built.density(t).astype(np.float64)
+    points = case.format.rounded(points[(points > low) & (points < high)])
+    t = np.unique(np.clip(points, *inside(case, low, high)))
+    density = case.built.density(t).astype(np.float64)
     # At an end it may be infinite, as that of the sine law is.
     kept = np.isfinite(density)
     return t[kept].astype(np.float64), density[kept]
 
 
-def inside(subject: Subject, low: float, high: float) -> tuple[float, float]:
+def inside(case: Case, low: float, high: float) -> tuple[float, float]:
     """Return the ends of a range in the target's format, allowing for rounding in either direction."""
-    ends = subject.format.rounded(np.array([low, high])).astype(np.float64)
+    ends = case.format.rounded(np.array([low, high])).astype(np.float64)
     return min(low, float(ends[0])), max(high, float(ends[1]))
 
 
-def mass_limits(subject: Subject, drawn: Drawn, tolerance: float) -> tuple[float, float]:
+def mass_limits(case: Case, drawn: Drawn, tolerance: float) -> tuple[float, float]:
     """Return bounds on the integral of 1/weight over the range, which is its length, as far as it is known."""
-    reach = range_of(subject)
+    reach = range_of(case)
     first, last = float(drawn.times.min()), float(drawn.times.max())
     low = reach.low if reach.low_declared else min(first, reach.low + REACH * reach.width)
     high = reach.high if reach.high_declared else max(last, reach.high - REACH * reach.width)
     return (high - low) * (1.0 - tolerance), reach.width * (1.0 + tolerance)
 
 
-def chances(subject: Subject, drawn: Drawn) -> tuple[Floats, float]:
+def chances(case: Case, drawn: Drawn) -> tuple[Floats, float]:
     """Return P(k) for k = 1..N, up to a constant factor, and the tolerance of their sum.
 
     Declared; or 1/(N w), 0 where no k was drawn. Weights of one k may differ where the cells of a density are not those
     of the chain: then E[w | k] = 1/(N P(k)), known from as many calls as drew it.
     """
-    assert isinstance(subject.process, Chain)
-    steps, draws = len(subject.process.betas), subject.claim.draws
+    assert isinstance(case.process, Chain)
+    steps, draws = len(case.process.betas), case.claim.draws
     if draws.density == "declared":
-        return subject.built.density(np.arange(1, steps + 1)).astype(np.float64), 0.0
+        return case.built.density(np.arange(1, steps + 1)).astype(np.float64), 0.0
     if draws.weights == "free" or (drawn.weights == 1.0).all():
         return np.full(steps, 1.0 / steps), 0.0
     k = np.clip(drawn.times.ravel().astype(np.int64), 1, steps) - 1
@@ -192,16 +192,16 @@ class Weighted:
     """Upper bounds, where the range of the times is not declared."""
 
 
-def weighted(subject: Subject, drawn: Drawn, levels: int) -> Weighted:
+def weighted(case: Case, drawn: Drawn, levels: int) -> Weighted:
     """Return the weighted shares of each call up to `levels` levels, beyond them, and in total.
 
     Free weights count as 1, and a time as its place in the declared distribution.
     """
-    at, weights, low, high = _places(subject, drawn)
+    at, weights, low, high = _places(case, drawn)
     edges = np.arange(1, levels + 1) / (levels + 1)
-    if isinstance(subject.process, Chain):
+    if isinstance(case.process, Chain):
         # Where one index ends and the next begins: as many as there are levels, spread over the chain.
-        law = _below(subject, drawn)
+        law = _below(case, drawn)
         edges = law[np.unique(np.clip(np.round(edges * (len(law) - 1)), 1, len(law) - 2)).astype(int)]
     within = at[:, :, None] <= edges
     up_to, beyond = ((weights[:, :, None] * some).mean(axis=1) for some in (within, ~within))
@@ -210,30 +210,30 @@ def weighted(subject: Subject, drawn: Drawn, levels: int) -> Weighted:
     return Weighted(np.concatenate([up_to, beyond, whole], axis=1), np.minimum(np.concatenate(means), 1.0))
 
 
-def _below(subject: Subject, drawn: Drawn) -> Floats:
+def _below(case: Case, drawn: Drawn) -> Floats:
     """Return the law of the indices of a chain, at 0..N: the declared one of free weights, or the uniform one."""
-    assert isinstance(subject.process, Chain)
-    draws, steps = subject.claim.draws, len(subject.process.betas)
+    assert isinstance(case.process, Chain)
+    draws, steps = case.claim.draws, len(case.process.betas)
     if draws.weights == "undo" or draws.density == "uniform":
         return np.arange(steps + 1) / steps
-    chance, _ = chances(subject, drawn)
+    chance, _ = chances(case, drawn)
     return np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
 
 
-def _places(subject: Subject, drawn: Drawn) -> tuple[Floats, Floats, float, float]:
+def _places(case: Case, drawn: Drawn) -> tuple[Floats, Floats, float, float]:
     """Return places in [0, 1] and weights, (calls, places), and the latest start and the earliest end of the range.
 
     An index is in the middle of its share.
     """
-    draws = subject.claim.draws
+    draws = case.claim.draws
     free, one = draws.weights == "free", np.ones_like(drawn.weights)
-    if isinstance(subject.process, Chain):
-        below = _below(subject, drawn)
+    if isinstance(case.process, Chain):
+        below = _below(case, drawn)
         k = np.clip(drawn.times.astype(np.int64), 1, len(below) - 1)
         return 0.5 * (below[k - 1] + below[k]), one if free else drawn.weights, 0.0, 1.0
     if free:
-        return law_of(subject, drawn).cdf(drawn.times), one, 0.0, 1.0
-    reach = range_of(subject)
+        return law_of(case, drawn).cdf(drawn.times), one, 0.0, 1.0
+    reach = range_of(case)
     at = (drawn.times - reach.low) / reach.width
     low = 0.0 if reach.low_declared else min(max(float(at.min()), 0.0), REACH)
     high = 1.0 if reach.high_declared else max(min(float(at.max()), 1.0), 1.0 - REACH)

@@ -35,7 +35,7 @@ class Library:
     """Whether the batch is filled up to one of SIZES."""
 
     @property
-    def carrier(self) -> np.dtype[Any]:
+    def storage(self) -> np.dtype[Any]:
         """The NumPy dtype of what crosses."""
         return np.dtype(self.dtype)
 
@@ -45,7 +45,7 @@ class Library:
             return {name: self.out(x) for name, x in value.items()}
         if isinstance(value, tuple):
             return tuple(self.out(x) for x in value)
-        return np.asarray(value).astype(self.carrier)
+        return np.asarray(value).astype(self.storage)
 
     def call(self, function: Callable[..., Any], *arrays: np.ndarray[Any, Any]) -> Any:
         """Return function(xp, *arrays) in this library, batch for batch: arrays in, arrays out."""

@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from refdiff.conformance.comparison import Comparison, Expected, compare
 from refdiff.conformance.formats import Format
-from refdiff.conformance.guard import Built, Misbehaviour, NotClaimed
+from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
 from refdiff.conformance.interface import Capability, Claim, Process
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
@@ -33,7 +33,7 @@ _LAW = settings(
 
 
 @final
-class Violation(Exception):
+class Counterexample(Exception):
     """A law fails on the example at hand; Hypothesis looks for a simpler one."""
 
     def __init__(self, worst: Worst) -> None:
@@ -44,7 +44,7 @@ class Violation(Exception):
 
 @final
 @dataclass(slots=True, kw_only=True)
-class Subject:
+class Case:
     """One process of a target, under one check."""
 
     member: Member
@@ -109,7 +109,7 @@ class Subject:
             return
         worst = self._worst(quantity, comparison, at)
         if self._raising and worst.ratio > 1.0:
-            raise Violation(worst)
+            raise Counterexample(worst)
         if self.worst is None or worst.ratio > self.worst.ratio:
             self.worst = worst
 
@@ -141,25 +141,25 @@ class Subject:
     def law(self, body: Callable[..., None], /, **strategies: SearchStrategy[Any]) -> None:
         """Hold `body(**drawn)` against examples that Hypothesis draws, and record the simplest violation."""
         self._raising = True
-        broken: list[Misbehaviour] = []
+        broken: list[ContractViolation] = []
 
         def once(**drawn: Any) -> None:
             # A broken rule is reported as met: to look for a simpler example would break it a hundred times.
             if not broken:
                 try:
                     body(**drawn)
-                except Misbehaviour as failure:
+                except ContractViolation as failure:
                     broken.append(failure)
 
         run = hypothesis.seed(self.seed)(_LAW(hypothesis.given(**strategies)(once)))
         try:
             run()
-        except Violation as violation:
+        except Counterexample as violation:
             if self.worst is None or violation.worst.ratio > self.worst.ratio:
                 self.worst = violation.worst
         except FlakyFailure:
             cause = f"{self.built.last.method} gives another result when called again"
-            broken.append(Misbehaviour("CON-4", cause))
+            broken.append(ContractViolation("CON-4", cause))
         finally:
             self._raising = False
         if broken:
