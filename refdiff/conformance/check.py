@@ -6,10 +6,8 @@ Both mark a pytest function with the clauses it speaks about; the plugin, the tr
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
 
 import pytest
@@ -54,14 +52,3 @@ def check(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a test function `(case)` as a check of one clause, run on each process of these kinds."""
     return pytest.mark.refdiff_check(Check(clause, needs, on, compares))
-
-
-def declared(path: Path) -> dict[str, set[str]]:
-    """Return the kinds of evidence by clause that a test file declares, read from its text: nothing is imported."""
-    found: dict[str, set[str]] = {}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "evidence":
-            (kind,) = (ast.literal_eval(keyword.value) for keyword in node.keywords)
-            for clause in node.args:
-                found.setdefault(ast.literal_eval(clause), set()).add(kind)
-    return found

@@ -70,6 +70,13 @@ def entry(check: Check, name: str, module: str) -> dict[str, object]:
 
 
 @cache
+def evidence() -> Mapping[str, tuple[str, ...]]:
+    """Return the kinds of evidence by clause id, from spec/evidence.json: cited where the evidence is not run."""
+    rows = json.loads((spec_folder() / "evidence.json").read_text(encoding="utf-8"))
+    return {clause: tuple(kinds) for clause, kinds in rows.items()}
+
+
+@cache
 def plan() -> tuple[Planned, ...]:
     """Return every check of the suite, in the order of the file."""
     rows = json.loads((spec_folder() / "checks.json").read_text(encoding="utf-8"))

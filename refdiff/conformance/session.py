@@ -58,8 +58,6 @@ class Session:
     outcomes: list[Outcome] = field(default_factory=list)
     why: dict[tuple[str, str], str] = field(default_factory=dict)
     """By clause and check: what became of a test that has no outcome."""
-    declared: dict[str, set[str]] = field(default_factory=dict)
-    """Kinds of evidence by clause id: what tests that were left out say they show."""
     shown: dict[str, set[str]] = field(default_factory=dict)
     """The same, of tests that ran and passed."""
     broken: list[str] = field(default_factory=list)
@@ -118,10 +116,6 @@ class Session:
             return None
         if self.choice.is_default or collection_path.suffix != ".py":
             return None
-        from refdiff.conformance.check import declared
-
-        for clause, kinds in declared(collection_path).items():
-            self.declared.setdefault(clause, set()).update(kinds)
         return True
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -268,7 +262,6 @@ class Session:
             "target": self._target(),
             "active": self.active,
             "evidence_only": self.evidence_only,
-            "declared": {clause: sorted(kinds) for clause, kinds in self.declared.items()},
             "why": [[*key, why] for key, why in self.why.items()],
         }
 
@@ -277,8 +270,6 @@ class Session:
         for sent in self.workers:
             self.active |= sent["active"]
             self.evidence_only |= sent["evidence_only"]
-            for clause, kinds in sent["declared"].items():
-                self.declared.setdefault(clause, set()).update(kinds)
             for clause, check, why in sent["why"]:
                 self.why.setdefault((clause, check), why)
 
@@ -296,7 +287,7 @@ class Session:
     def _assembled(self, stopped: str) -> Report:
         """Return the report on what has run so far; stopped: why the rest has not."""
         from refdiff.conformance.clauses import clauses
-        from refdiff.conformance.plan import missing
+        from refdiff.conformance.plan import evidence, missing
         from refdiff.conformance.report import assemble, environment
 
         loaded = [sent["target"] for sent in self.workers if sent["target"]["dtype"]]
@@ -313,7 +304,7 @@ class Session:
                 evidence_run=self.choice.is_default,
                 in_process=self.choice.launch() is None,
             ),
-            evidence=self.shown if self.choice.is_default else self.declared,
+            evidence=self.shown if self.choice.is_default else evidence(),
             broken_evidence=self.broken,
             known=self.known,
             required=self.choice.required,

@@ -9,21 +9,16 @@ from pathlib import Path
 import pytest
 
 from refdiff.conformance import clauses as module
-from refdiff.conformance.check import declared
 from refdiff.conformance.clauses import clauses, lock, spec_folder
+from refdiff.conformance.plan import evidence
 from refdiff.errors import ConfigError
 from validation.checks.suite import checks
+from validation.evidence.listing import listed
 
-EVIDENCE = Path(__file__).parents[2] / "validation" / "evidence"
 
-
-def shown() -> dict[str, set[str]]:
-    """Return the kinds of evidence by clause that the suite declares."""
-    found: dict[str, set[str]] = {}
-    for path in EVIDENCE.glob("test_*.py"):
-        for clause, kinds in declared(path).items():
-            found.setdefault(clause, set()).update(kinds)
-    return found
+def test_evidence_is_listed() -> None:
+    """spec/evidence.json is up to date: else run `python -m validation.evidence.listing > spec/evidence.json`."""
+    assert (spec_folder() / "evidence.json").read_text(encoding="utf-8") == listed()
 
 
 def test_clauses_are_read() -> None:
@@ -99,14 +94,14 @@ def test_every_must_has_evidence(clause: str) -> None:
     """Two kinds of evidence or more, unless the clause is a convention and says so."""
     if clauses()[clause].evidence_note:
         assert clauses()[clause].evidence_note.startswith("convention")
-        assert clause not in shown()
+        assert clause not in evidence()
     else:
-        assert len(shown().get(clause, ())) >= 2
+        assert len(evidence().get(clause, ())) >= 2
 
 
 def test_evidence_names_clauses() -> None:
     """Evidence for a clause that is none is evidence for nothing."""
-    assert set(shown()) <= set(clauses())
+    assert set(evidence()) <= set(clauses())
 
 
 @pytest.mark.parametrize("clause", clauses())
