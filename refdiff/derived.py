@@ -1,6 +1,7 @@
 """Quantities of a noise schedule in continuous time, derived from its rate beta(t).
 
-A subclass implements four private formulas (float64, without checks). Its log-decay then gives
+A subclass implements four private formulas, `_beta`, `_beta_slope`, `_decay` and `_inverse` (float64, without checks);
+the training guide has an example. Its log-decay, `_decay`, then gives
 
     log_alpha_bar = log_decay from 0 to t      alpha = exp(log_alpha_bar / 2)
     alpha_bar = exp(log_alpha_bar)             sigma = sqrt(-expm1(log_alpha_bar))
@@ -35,9 +36,9 @@ class RateSchedule(ABC):
     __slots__ = ()
 
     _BETA_CLAUSE: ClassVar[str]
-    """The clause that states beta."""
+    """The clause that states beta, named in errors."""
     _DECAY_CLAUSE: ClassVar[str]
-    """The clause that states alpha_bar and its logarithm."""
+    """The clause that states alpha_bar and its logarithm, named in errors."""
 
     @abstractmethod
     def _beta(self, t: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def test_training_commands(theirs: Path) -> None:
     left = {"model.safetensors", "ema.safetensors", "metrics.jsonl", "run.png", "samples.png", "checkpoints"}
     assert left <= {path.name for path in (theirs / "runs" / "digits").iterdir()}
     assert {path.name for path in (theirs / "runs" / "samples").iterdir()} == {"samples.npy", "samples.png"}
-    assert len(TRAINING) == 4
+    assert len(TRAINING) == 5
 
 
 @pytest.mark.parametrize("code", SCRIPTS)

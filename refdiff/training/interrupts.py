@@ -13,7 +13,7 @@ from types import FrameType
 def deferred_signals() -> Iterator[Callable[[], bool]]:
     """Defer SIGINT and SIGTERM, and yield a function that returns whether one arrived.
 
-    A second signal ends the process at once. Outside the main thread, signals are left alone.
+    The same signal again ends the process at once. Outside the main thread, signals are left alone.
     """
     caught: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
