@@ -65,7 +65,7 @@ def test_loss_floor_has_order_one(data: Mixture) -> None:
         there = solver.places(data, linear_scales, made)
         found = solver.trained(HIDDEN, there)
         harm = solver.loss(HIDDEN, found.readout, at) - best.loss
-        rows.append([found.loss - best.loss, solver.floor(there) - solver.floor(at), harm])
+        rows.append([found.loss - best.loss, solver.irreducible_loss(there) - solver.irreducible_loss(at), harm])
     for coarse, fine in itertools.pairwise(np.abs(rows)):
         slopes = np.log2(fine / coarse)
         assert np.all(np.abs(slopes[:2] + 1.0) <= 0.05)
@@ -77,7 +77,7 @@ def test_quadrature_has_settled() -> None:
     """TRN-7: 160 nodes, and LOS-11's formula with 120, give one floor: a ten-thousandth of the least bias above."""
     made = solver.by_closed_form(linear_scales)
     floors = [objectives.irreducible(TWO, *linear_scales(float(t)), count=120) for t in solver.TIMES]
-    assert abs(solver.floor(solver.places(TWO, linear_scales, made)) - float(np.mean(floors))) < 2e-8
+    assert abs(solver.irreducible_loss(solver.places(TWO, linear_scales, made)) - float(np.mean(floors))) < 2e-8
 
 
 @lru_cache(maxsize=4)

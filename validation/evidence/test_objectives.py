@@ -64,7 +64,7 @@ def _slopes(f: Any, alpha: float, variance: float, theta: Any) -> Callable[[int]
 @pytest.mark.parametrize("name", ["eps", "x_0", "v", "score"])
 def test_errors_are_one_error(name: str) -> None:
     """LOS-5: a squared error is that of eps times the table's factor; LOS-3: with no error, it is 0."""
-    assert symbolic_objectives.face_residual(name) == 0
+    assert symbolic_objectives.error_residual(name) == 0
     assert symbolic_objectives.ERRORS[name].subs(symbolic_objectives.e, 0) == 0
     assert symbolic_objectives.v_residual() == 0
 
