@@ -79,7 +79,7 @@ def by_design(design: Design) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def _register(design: Design) -> None:
-    """Raise ValueError if a design of this name is in use already."""
+    """Register a design. Raises ValueError if its name is in use already."""
     if design.name in _DESIGNS:
         raise ValueError(f"expected one use of each allocation in SHARES, got two of {design.name!r}")
     _DESIGNS[design.name] = design

@@ -80,7 +80,7 @@ def _summed_logs(factors: Floats) -> Floats:
 
 
 def ruled_out(capital: Callable[[float], float], distance: float, bias: float, log_limit: float) -> float:
-    """Return (a lower bound on) the largest distance that the test rejects; it exceeds `bias` if the test rejects that.
+    """Return (a lower bound on) the largest distance that the test rejects; above `bias` exactly if the test fails.
 
     capital: log capital as a function of the bias; distance: the observed one. The bisection stops at 1/16 of the first
     interval, which is enough for a report.
