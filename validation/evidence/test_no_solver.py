@@ -26,7 +26,7 @@ HIDDEN = solver.Hidden.drawn(24, seed=0)
 
 
 @evidence("TRN-7", kind="symbolic")
-def test_orders_for_gaussian_data() -> None:
+def test_solver_bias_has_order_one_for_gaussian_data() -> None:
     """TRN-7: a solver of step h biases the irreducible loss by c h + O(h^2), and its denoiser has an excess of e h^2.
 
     c and e are not 0. The data are N(0, s^2), the rate is constant, and the denoiser is the best linear one, k x with
@@ -122,7 +122,7 @@ def test_small_network_trained_on_both_kinds_of_examples(steps: int) -> None:
 
 @evidence("TRN-7", kind="simulation")
 @pytest.mark.parametrize("steps", [64, 256])
-def test_cost_of_a_solver(steps: int) -> None:
+def test_solver_needs_more_draws_and_time(steps: int) -> None:
     """TRN-7: a solver needs N t draws and updates for x_t, the closed form one of each: 9/16 N times as many."""
     closed, solved = made(0, seed=1), made(steps, seed=1)
     assert closed.draws == len(closed.x)

@@ -74,7 +74,7 @@ def test_right_formulas_are_within_tolerance_in_float32(case: Case) -> None:
 
 @evidence("NUM-1", "SCH-4", kind="property")
 @pytest.mark.parametrize("offset", [0.25, 0.5, 1.0, 2.0, 10.0, 100.0, 1000.0])
-def test_large_offsets_need_the_factor_in_the_tolerance(offset: float) -> None:
+def test_right_formulas_with_large_offsets_are_within_tolerance(offset: float) -> None:
     """NUM-1: right formulas of a cosine schedule with offset s are within 1 + 2s times the tolerance.
 
     The angle starts near pi/2, and its rounding error is divided by the cosine of the start.

@@ -176,7 +176,8 @@ def test_weights_have_the_stated_limits() -> None:
     """LOS-9: limits at SNR = 0 and infinity of the weights inverse_snr and min_snr, on eps, x_0 and v."""
     infinity, gamma = sp.oo, symbolic_objectives.gamma
     assert symbolic_objectives.weight_limits(sp.Integer(1)) == {"eps": (infinity, 0), "x_0": (1, 1), "v": (1, 0)}
-    weak, strong = (symbolic_objectives.weight_limits(symbolic_objectives.min_snr(side)) for side in (True, False))
+    weak = symbolic_objectives.weight_limits(symbolic_objectives.min_snr(weak=True))
+    strong = symbolic_objectives.weight_limits(symbolic_objectives.min_snr(weak=False))
     assert {name: weak[name][0] for name in weak} == {"eps": 1, "x_0": 0, "v": 0}
     assert {name: strong[name][1] for name in strong} == {"eps": 0, "x_0": gamma, "v": 0}
 

@@ -40,13 +40,13 @@ VARIANCE = Design(
     name="reverse-variance",
     law="variance",
     catches=0.03,
-    why="a score off by the factor 1.02 leaves the variance 3.05% too small, 0.98 3.3% too large",
+    why="a score multiplied by 1.02 makes the variance 3.05% too small, by 0.98 3.3% too large",
 )
 LAW = Design(
     name="reverse-law",
     law="law",
     catches=0.02,
-    why="p_t itself in place of the law of the steps is 0.021 off",
+    why="the distribution of the discretised paths has a distance of 0.021 from p_t",
 )
 PATHS = max(design.n for design in (MEAN, VARIANCE, LAW))
 
@@ -59,7 +59,7 @@ def _times(steps: int) -> Floats:
 def discretised(steps: int = STEPS, factor: float = 1.0, points: int = 600) -> Law:
     """Return the exact distribution at END of Euler paths that start from p_1; factor multiplies the score."""
     euler_steps = walk.euler_maruyama(TWO, _times(steps), linear_rate, linear_scales, factor)
-    first, last = (TWO.noised(*linear_scales(t)) for t in (1.0, END))
+    first, last = TWO.noised(*linear_scales(1.0)), TWO.noised(*linear_scales(END))
     return walk.walked(TWO, euler_steps, first, last, points)
 
 

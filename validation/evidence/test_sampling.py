@@ -349,7 +349,7 @@ def test_propagated_gaussian_agrees_with_the_affine_recursion(steps: int) -> Non
 
 def _by_distribution_functions(alphas: list[float], sigmas: list[float], points: int = 700) -> walk.Law:
     """Return the distribution of ancestral sampling for TWO, by `walk.carried`."""
-    first, last = (TWO.noised(alphas[i], sigmas[i] ** 2) for i in (0, -1))
+    first, last = TWO.noised(alphas[0], sigmas[0] ** 2), TWO.noised(alphas[-1], sigmas[-1] ** 2)
     return walk.carried(TWO, walk.ancestral(TWO, np.array(alphas), np.array(sigmas)), first, last, points)
 
 

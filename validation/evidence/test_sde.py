@@ -37,8 +37,8 @@ def test_unit_second_moment_is_preserved() -> None:
 @evidence("SDE-3", kind="property")
 @over_rationals
 @given(g_squared=st.fractions(min_value=0, max_value=20, max_denominator=50), x=rationals, power=rationals)
-def test_only_half_the_squared_diffusion_preserves_it(g_squared: Fraction, x: Fraction, power: Fraction) -> None:
-    """SDE-3: over the rationals, a drift -c g^2 x preserves E[x^2] = 1 only if c = 1/2; a deviation from 1 decays."""
+def test_only_this_drift_preserves_unit_second_moment(g_squared: Fraction, x: Fraction, power: Fraction) -> None:
+    """SDE-3: over the rationals, a drift -c g^2 x preserves E[x^2] = 1 only if c = 1/2; deviations from 1 decay."""
     assert 2 * (-g_squared * x / 2) * x + g_squared == g_squared * (1 - x * x)
     for c in (Fraction(1), Fraction(1, 4), Fraction(-1, 2)):
         assert g_squared == 0 or 2 * (-c * g_squared) + g_squared != 0
@@ -100,7 +100,7 @@ def test_flow_maps_quantiles_to_quantiles(start: float, end: float) -> None:
 def test_integrated_divergence_is_the_change_of_log_density(start: float, end: float) -> None:
     """SDE-7: minus the integral of the divergence is the change of log p along the flow, so it gives the likelihood."""
     x, moved, change, steps = _flowed(start, end)
-    first, last = (TWO.noised(*linear_scales(at)) for at in (start, end))
+    first, last = TWO.noised(*linear_scales(start)), TWO.noised(*linear_scales(end))
     error = last.log_density(moved) - first.log_density(x) - change
     # An error in a point changes log p by the score times that error; the error of the integral is added.
     bound = (1.0 + np.abs(last.score(moved))) * steps * 2 * TOLERANCE * sqrt(50) * 25

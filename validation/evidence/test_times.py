@@ -64,8 +64,9 @@ def _outside(x: Floats, i: Floats, n: int) -> bool:
     x is split into its upper 26 bits and the rest: the products with n < 2^26, and the differences, are exact.
     """
     head = (x.view(np.int64) & -(2**27)).view(np.float64)
-    below, above = ((head * n - edge) + (x - head) * n for edge in (i, i + 1.0))
-    return bool(np.any((below < 0.0) | (above >= 0.0)))
+    from_start = (head * n - i) + (x - head) * n
+    from_end = (head * n - (i + 1.0)) + (x - head) * n
+    return bool(np.any((from_start < 0.0) | (from_end >= 0.0)))
 
 
 def _first_at_or_above(i: Floats, n: int) -> Floats:

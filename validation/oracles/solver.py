@@ -73,7 +73,8 @@ def places(data: Mixture, scales: Scales, made: Made) -> list[Place]:
         noised, sigma = data.noised(law.scale, law.variance), np.sqrt(variance)
         parts = zip(noised.weights, noised.means, noised.variances, strict=True)
         pieces = [(m + np.sqrt(v) * NODES, w * WEIGHTS / np.sqrt(2 * np.pi)) for w, m, v in parts]
-        x, weight = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        x = np.concatenate([points for points, _ in pieces])
+        weight = np.concatenate([weights for _, weights in pieces])
         # E[x_0 | x_t] by Tweedie's formula.
         x_0 = (x + law.variance * noised.score(x)) / law.scale
         power = ((law.scale - alpha) ** 2 * second + law.variance) / variance
