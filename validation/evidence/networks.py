@@ -25,19 +25,23 @@ ITERATIONS = 1500
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """x_t, t and (x_t - alpha x_0)/sigma, all independent, (n,), with the cost of computing x_t."""
+    """Independent training examples, each field of shape (n,), and the cost of computing x_t."""
 
     x: Floats
     t: Floats
     target: Floats
+    """(x_t - alpha x_0)/sigma."""
     draws: int
     """Number of random numbers drawn for the noise."""
     seconds: float
-    """Time spent on computing x_t from x_0."""
+    """Wall time to compute x_t from x_0."""
 
 
 def examples(data: Mixture, rate: Rate, scales: Scales, steps: int, n: int, seed: int) -> Examples:
-    """Return n examples, as many at each of TIMES, by `steps` steps of Euler-Maruyama, or for 0 by the closed form."""
+    """Return n examples, equally many at each of TIMES.
+
+    steps: number of Euler-Maruyama steps over [0, 1] that compute x_t; 0 for the closed form.
+    """
     rng, x, t, target, draws, spent = np.random.default_rng(seed), [], [], [], 0, 0.0
     for time_ in TIMES.tolist():
         x_0 = data.draw(n // len(TIMES), rng)
@@ -57,7 +61,7 @@ def examples(data: Mixture, rate: Rate, scales: Scales, steps: int, n: int, seed
 
 
 def walked(rate: Rate, times: Floats, x_0: Floats, rng: np.random.Generator) -> Floats:
-    """Return the end points of Euler-Maruyama paths."""
+    """Return the end points of Euler-Maruyama paths of the forward SDE."""
     x, h = x_0, times[1] - times[0]
     for beta in np.asarray(rate(times[:-1])).tolist():
         x = (1.0 - 0.5 * beta * h) * x + np.sqrt(beta * h) * rng.standard_normal(len(x))
@@ -65,24 +69,27 @@ def walked(rate: Rate, times: Floats, x_0: Floats, rng: np.random.Generator) -> 
 
 
 def train(made: Examples, seed: int, iterations: int = ITERATIONS) -> Callable[[Floats, float], Floats]:
-    """Train two layers of 64 units on the squared error, and return what they predict at (x, t)."""
+    """Train a network of two layers of 64 units on the squared error, and return its prediction, a function of x and t.
+
+    x: (n,); t: one time.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first = nn.Linear(2, 64)
         net = nn.Sequential(first, nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
         with torch.no_grad():
-            # torch starts with slopes below 0.7; the modes are 0.2 wide. It halves the excess.
+            # torch's initial weights are below 0.7, too small for modes of width 0.2. The factor halves the excess.
             first.weight.mul_(3.0)
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.from_numpy(np.column_stack([made.x, made.t])).float()
-    wanted = torch.from_numpy(made.target).float()[:, None]
+    targets = torch.from_numpy(made.target).float()[:, None]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     with one_thread():
         for _ in range(iterations):
-            chosen = torch.randint(len(wanted), (BATCH,), generator=generator)
+            chosen = torch.randint(len(targets), (BATCH,), generator=generator)
             optimizer.zero_grad()
-            (net(inputs[chosen]) - wanted[chosen]).square().mean().backward()
+            (net(inputs[chosen]) - targets[chosen]).square().mean().backward()
             optimizer.step()
             schedule.step()
 
@@ -95,5 +102,5 @@ def train(made: Examples, seed: int, iterations: int = ITERATIONS) -> Callable[[
 
 
 def excess(predict: Callable[[Floats, float], Floats], at: list[Place]) -> float:
-    """Return the loss minus the irreducible loss, averaged over TIMES."""
+    """Return the excess loss, E (prediction - best prediction)^2, averaged over TIMES."""
     return float(np.mean([(p.weight * (predict(p.x, p.t) - p.target) ** 2).sum() for p in at]))

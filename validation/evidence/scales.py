@@ -1,4 +1,4 @@
-"""The linear default and the cosine default, in NumPy, for the evidence tests that walk or integrate in time."""
+"""beta, alpha and sigma^2 of the default linear schedule, in NumPy, for tests that step or integrate in time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..oracles.mixture import Floats
 
 
 def linear_rate(t: Floats) -> Floats:
-    """Return beta(t) of the linear default."""
+    """Return beta(t) of the default linear schedule."""
     return np.asarray(0.1 + 19.9 * t)
 
 
 def linear_scales(t: float) -> tuple[float, float]:
-    """Return alpha and sigma^2 of the linear default."""
+    """Return alpha and sigma^2 of the default linear schedule."""
     integral = 0.1 * t + 19.9 * t * t / 2
     return exp(-integral / 2), -expm1(-integral)

@@ -1,7 +1,7 @@
-"""The bound on the divergence of what a wrong score samples, for a score that no forward process has (LOS-10).
+"""The bound on the divergence of samples drawn with a wrong score, one that no forward process has (LOS-10).
 
-The reverse SDE dx = (f - beta s_hat) dt + sqrt(beta) dW, from N(0, 1) at t = 1, with s_hat(x) = (m - x)/S at every t,
-keeps a Gaussian law; its moments at t = 0 are known in closed form. All else is quadrature on a mixture.
+The reverse SDE dx = (f - beta s_hat) dt + sqrt(beta) dW starts at N(0, 1) at t = 1, with s_hat(x) = (m - x)/S at every
+t. Its solution is Gaussian, and the moments at t = 0 have a closed form. All other values are quadrature on a mixture.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TOTAL = 0.1 + 19.9 / 2
 """The integral of beta over [0, 1]."""
 
 
-def _gap(m: float, spread: float, low: float = 0.0) -> float:
-    """Return half the integral of beta E|s_hat - score|^2 over [low, 1]."""
+def _score_error(m: float, spread: float, low: float = 0.0) -> float:
+    """Return half the integral of beta E|s_hat - score|^2 over [low, 1]; spread is S."""
 
     def rate(t: float) -> float:
         law = TWO.noised(*linear_scales(t))
@@ -37,7 +37,7 @@ def _gap(m: float, spread: float, low: float = 0.0) -> float:
 
 
 def _sampled(m: float, spread: float) -> Mixture:
-    """Return the law at t = 0, by the closed form of its moments; c pulls to the mean, per unit of beta."""
+    """Return the distribution of the samples at t = 0; c is the rate at which their mean relaxes, per unit of beta."""
     c = 1 / spread - 0.5
     mean = m / (spread * c) * (1 - exp(-c * TOTAL))
     variance = 1 / (2 * c) + (1 - 1 / (2 * c)) * exp(-2 * c * TOTAL)
@@ -49,33 +49,33 @@ def _sampled(m: float, spread: float) -> Mixture:
 def test_divergence_of_a_wrong_score_is_bounded(m: float, spread: float) -> None:
     """LOS-10: KL(p_0 | p_theta) <= 1/2 int beta E|s_hat - score|^2 + KL(p_1 | prior).
 
-    No forward process has this score, and the equality fails: 0.77 against 1.50 nats for m = 0.3, S = 0.8.
+    As no forward process has this score, the inequality is strict: 0.77 < 1.50 nats for m = 0.3, S = 0.8.
     """
-    bound = _gap(m, spread) + objectives.divergence(TWO.noised(*linear_scales(1.0)), PRIOR)
+    bound = _score_error(m, spread) + objectives.divergence(TWO.noised(*linear_scales(1.0)), PRIOR)
     sampled = _sampled(m, spread)
     divergence = objectives.divergence(TWO, sampled)
     assert divergence < bound
     end = objectives.divergence(TWO.noised(*linear_scales(1.0)), sampled.noised(*linear_scales(1.0)))
-    assert divergence - end < 0.8 * _gap(m, spread)
+    assert divergence - end < 0.8 * _score_error(m, spread)
 
 
 @evidence("LOS-10", kind="quadrature")
 def test_score_of_a_process_attains_the_bound() -> None:
-    """LOS-10: s_hat = -x is the score of the process started at N(0, 1), and the bound is an equality, to the nodes."""
-    bound = _gap(0.0, 1.0) + objectives.divergence(TWO.noised(*linear_scales(1.0)), PRIOR)
+    """LOS-10: for s_hat = -x, the score of the process started at N(0, 1), the bound is attained, within 1e-6."""
+    bound = _score_error(0.0, 1.0) + objectives.divergence(TWO.noised(*linear_scales(1.0)), PRIOR)
     assert abs(objectives.divergence(TWO, PRIOR) - bound) < 1e-6
 
 
 @evidence("LOS-10", kind="quadrature")
-def test_moments_of_the_wrong_walk() -> None:
-    """LOS-10: the closed form of mean and variance solves the ODEs of the reverse SDE, integrated by SciPy."""
+def test_sampled_moments_solve_their_equations() -> None:
+    """LOS-10: the closed form of mean and variance agrees with the moment ODEs of the reverse SDE, solved by SciPy."""
     m, spread = 0.3, 0.8
 
-    def moved(back: float, y: list[float]) -> list[float]:
-        beta = float(linear_rate(np.asarray(1.0 - back)))
+    def slope(u: float, y: list[float]) -> list[float]:
+        beta = float(linear_rate(np.asarray(1.0 - u)))
         return [beta * (y[0] / 2 + (m - y[0]) / spread), beta * (y[1] - 2 * y[1] / spread + 1)]
 
-    end = solve_ivp(moved, (0.0, 1.0), [0.0, 1.0], rtol=1e-10, atol=1e-12).y[:, -1]
+    end = solve_ivp(slope, (0.0, 1.0), [0.0, 1.0], rtol=1e-10, atol=1e-12).y[:, -1]
     law = _sampled(m, spread)
     assert abs(end[0] - law.means[0]) < 1e-8
     assert abs(sqrt(end[1]) - sqrt(law.variances[0])) < 1e-8

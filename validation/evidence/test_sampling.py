@@ -1,4 +1,7 @@
-"""Chapter 10: the steps are what their clauses call them, and converge at the orders given, without Monte Carlo."""
+"""Chapter 10: steps of the samplers follow from the SDE, the flow and the posterior, and have the stated orders.
+
+All errors are computed without Monte Carlo.
+"""
 
 from __future__ import annotations
 
@@ -10,62 +13,54 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from scipy.integrate import solve_ivp
 
 from refdiff.conformance.check import evidence
 
 from ..oracles import symbolic_sde, walk
 from ..oracles.mixture import ONE, TWO
+from .rationals import circle, on_circle, over_rationals
 from .scales import linear_rate, linear_scales
 
 Affine: TypeAlias = Callable[[float, float], tuple[float, float, float]]
-"""Maps t and s to the step x -> a x + b + N(0, v) that a rule makes on Gaussian data with the exact eps."""
-
-exactly = settings(deadline=None, derandomize=True, max_examples=50)
-circle = st.fractions(min_value=Fraction(1, 20), max_value=Fraction(19, 20), max_denominator=40)
-"""m in (0, 1): (1 - m^2)/(1 + m^2) and 2m/(1 + m^2) are a rational alpha and sigma."""
+"""Maps t and s to a, b and v of a sampler's step x -> a x + b + N(0, v) on Gaussian data with exact eps."""
 
 
 @evidence("SMP-1", "SMP-4", kind="symbolic")
-def test_euler_steps_are_of_their_equations() -> None:
-    """SMP-1: x less h times the reverse drift, at the score -eps/sigma; SMP-4: the same of the flow."""
+def test_euler_steps_follow_the_sde_and_the_flow() -> None:
+    """SMP-1: x minus h times the drift of the reverse SDE, at the score -eps/sigma; SMP-4: the same for the flow."""
     for residual in symbolic_sde.euler_residuals():
         assert residual == 0
 
 
 @evidence("SMP-2", kind="symbolic")
-def test_posterior_mean_is_the_textbook_step() -> None:
-    """SMP-2: A x_0_hat + B x_t = (x_t - (1 - alpha_t|s^2)/sigma_t eps)/alpha_t|s, DDPM's form, strided or not."""
+def test_posterior_mean_is_the_mean_of_ddpm() -> None:
+    """SMP-2: A x_0_hat + B x_t = (x_t - (1 - alpha_t|s^2)/sigma_t eps)/alpha_t|s, DDPM's mean, for any stride."""
     assert symbolic_sde.ddpm_residual() == 0
 
 
 @evidence("SMP-3", "SMP-5", "SMP-2", kind="symbolic")
-def test_steps_land_on_the_marginal() -> None:
-    """SMP-5: with the true eps, ddim gives alpha_s x_0 + sigma_s eps, ddpm the mean alpha_s x_0 and power sigma_s^2."""
+def test_steps_with_exact_eps_have_the_marginal() -> None:
+    """SMP-5: if eps_hat = eps, ddim gives alpha_s x_0 + sigma_s eps, ddpm the mean alpha_s x_0, variance sigma_s^2."""
     assert symbolic_sde.landing_residuals() == (0, 0, 0)
 
 
 @evidence("SMP-6", kind="symbolic")
 def test_last_step_is_the_prediction() -> None:
-    """SMP-6: at s = 0 the posterior's mean is x_0_hat, its variance 0."""
+    """SMP-6: at s = 0, the posterior has the mean x_0_hat and the variance 0."""
     assert symbolic_sde.last_step_residuals() == (0, 0)
 
 
-def _on_circle(m: Fraction) -> tuple[Fraction, Fraction]:
-    return (1 - m * m) / (1 + m * m), 2 * m / (1 + m * m)
-
-
 @evidence("SMP-2", "SMP-3", "SMP-5", kind="property")
-@exactly
+@over_rationals
 @given(earlier=circle, later=circle, x_0=circle, eps=circle)
 def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fraction, eps: Fraction) -> None:
-    """SMP-3: over the rationals, ddim lands; at eta = 1 its eps is ddpm's."""
+    """SMP-3: over the rationals, ddim with exact eps gives x_s of the marginal; at eta = 1 its mean is that of ddpm."""
     low, high = sorted((earlier, later))
     if low == high:
         return
-    (a_s, s_s), (a_t, s_t) = _on_circle(low), _on_circle(high)
+    (a_s, s_s), (a_t, s_t) = on_circle(low), on_circle(high)
     x_t = a_t * x_0 + s_t * eps
     assert a_s * (x_t - s_t * eps) / a_t + s_s * eps == a_s * x_0 + s_s * eps
     added = 1 - (a_t / a_s) ** 2
@@ -74,7 +69,7 @@ def test_steps_over_the_rationals(earlier: Fraction, later: Fraction, x_0: Fract
     assert on_x_0 * x_0 + on_x_t * x_t == a_s * x_0 + on_x_t * s_t * eps
     assert (on_x_t * s_t) ** 2 == s_s**2 - variance
     assert on_x_0 * x_0 + on_x_t * x_t == (x_t - added / s_t * eps) * a_s / a_t
-    # A strided step with the variance of an adjacent one, beta_k, would be another.
+    # The variance added by a strided step differs from that of an adjacent one, beta_k.
     assert added != 1 - a_t**2 or s_s == 0
 
 
@@ -85,17 +80,18 @@ Step: TypeAlias = Callable[[Fraction, Fraction, At, At], tuple[Fraction, Fractio
 
 
 def _predicted(x: Fraction, eps: Fraction, t: At) -> Fraction:
+    """Return x_0_hat."""
     return (x - t[1] * eps) / t[0]
 
 
 def _textbook(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
-    """Return DDPM's step by eps_hat alone."""
+    """Return DDPM's step, (x - (1 - ratio^2)/sigma_t eps_hat)/ratio and its variance, ratio = alpha_t/alpha_s."""
     added = 1 - (t[0] / s[0]) ** 2
     return (x - added / t[1] * eps) * s[0] / t[0], added * s[1] ** 2 / t[1] ** 2
 
 
 def _by_precision(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
-    """Return the posterior given x_0_hat by Bayes: precisions of prior and likelihood add. It divides by sigma_s."""
+    """Return the posterior at x_0_hat by Bayes' rule, where the precisions of prior and likelihood add; sigma_s > 0."""
     ratio, prior = t[0] / s[0], 1 / s[1] ** 2
     likelihood = ratio**2 / (1 - ratio**2)
     mean = likelihood * x / ratio + prior * s[0] * _predicted(x, eps, t)
@@ -103,39 +99,41 @@ def _by_precision(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, F
 
 
 def _deterministic(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
-    """Return DDIM's step."""
+    """Return DDIM's step, alpha_s x_0_hat + sigma_s eps_hat, without noise."""
     return s[0] * _predicted(x, eps, t) + s[1] * eps, Fraction(0)
 
 
 def _transition(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
-    """Return DDPM's step with the variance of q(x_t given x_s)."""
+    """Return a wrong step: DDPM's mean with the variance of q(x_t | x_s)."""
     return _textbook(x, eps, t, s)[0], 1 - (t[0] / s[0]) ** 2
 
 
 def _unscaled(x: Fraction, eps: Fraction, t: At, s: At) -> tuple[Fraction, Fraction]:
-    """Return DDPM's step without its 1/alpha_t|s."""
+    """Return a wrong step: DDPM's mean without the factor 1/alpha_t|s."""
     return x - (1 - (t[0] / s[0]) ** 2) / t[1] * eps, Fraction(0)
 
 
 NEAR = Fraction(1, 10**12)
-"""sigma_s for which a step is as good as the last."""
+"""A sigma_s close to 0, to test the limit of the last step."""
 
 
 def _ends_with_the_prediction(step: Step, x: Fraction, eps: Fraction, t: At) -> bool:
-    """Say whether the last step is x_0_hat, without noise: at s = 0 where the form allows it, and in the limit."""
-    wanted = _predicted(x, eps, t)
-    near = step(x, eps, t, _on_circle(NEAR / 2))
-    # To first order sigma_s times eps_hat, and what x_t has; both are below 10^5 for the numbers drawn.
-    limit = abs(near[0] - wanted) < NEAR * 10**6 and 0 <= near[1] < NEAR
-    return limit and (step is _by_precision or step(x, eps, t, (Fraction(1), Fraction(0))) == (wanted, Fraction(0)))
+    """Return whether the last step is x_0_hat without noise: as sigma_s -> 0, and at 0 if it is defined there."""
+    x_0_hat = _predicted(x, eps, t)
+    mean, variance = step(x, eps, t, on_circle(NEAR / 2))
+    # The mean differs by terms of order sigma_s, with coefficients below 10^5 for the numbers drawn.
+    converges = abs(mean - x_0_hat) < NEAR * 10**6 and 0 <= variance < NEAR
+    if step is _by_precision:
+        return converges
+    return converges and step(x, eps, t, (Fraction(1), Fraction(0))) == (x_0_hat, Fraction(0))
 
 
 @evidence("SMP-6", kind="property")
-@exactly
+@over_rationals
 @given(later=circle, x=circle, eps=circle)
 def test_last_step_over_the_rationals(later: Fraction, x: Fraction, eps: Fraction) -> None:
-    """SMP-6: for any x_t and any eps_hat, ddpm by two forms and ddim end at x_0_hat, no noise; two faults do not."""
-    t = _on_circle(later)
+    """SMP-6: for any x_t and eps_hat, the last step of ddpm and ddim is x_0_hat without noise; not of wrong ones."""
+    t = on_circle(later)
     for step in (_textbook, _by_precision, _deterministic):
         assert _ends_with_the_prediction(step, x, eps, t)
     for wrong in (_transition, _unscaled):
@@ -143,14 +141,14 @@ def test_last_step_over_the_rationals(later: Fraction, x: Fraction, eps: Fractio
 
 
 @evidence("SMP-2", kind="property")
-@exactly
+@over_rationals
 @given(earlier=circle, later=circle, x=circle, eps=circle)
-def test_ancestral_step_is_bayes(earlier: Fraction, later: Fraction, x: Fraction, eps: Fraction) -> None:
-    """SMP-2: over the rationals DDPM's form is the posterior by precisions, for any eps_hat."""
+def test_ancestral_step_is_the_posterior(earlier: Fraction, later: Fraction, x: Fraction, eps: Fraction) -> None:
+    """SMP-2: over the rationals, DDPM's step is the posterior by Bayes' rule, for any eps_hat."""
     low, high = sorted((earlier, later))
     if low == high:
         return
-    s, t = _on_circle(low), _on_circle(high)
+    s, t = on_circle(low), on_circle(high)
     assert _textbook(x, eps, t, s) == _by_precision(x, eps, t, s)
     assert _transition(x, eps, t, s) != _by_precision(x, eps, t, s)
 
@@ -162,7 +160,7 @@ def _moments(t: float) -> tuple[float, float]:
 
 
 def _best(t: float) -> tuple[float, float, float]:
-    """Return c, d and sigma of eps*(x) = c x + d: sigma (x - mean)/variance."""
+    """Return c, d and sigma of the best denoiser, eps*(x) = sigma (x - mean)/variance = c x + d."""
     mean, variance = _moments(t)
     sigma = sqrt(linear_scales(t)[1])
     return sigma / variance, -sigma * mean / variance, sigma
@@ -191,7 +189,7 @@ def _ddpm(t: float, s: float) -> tuple[float, float, float]:
 
 
 def _rk4(t: float, s: float) -> tuple[float, float, float]:
-    """Put the flow's slope a(t) x + b(t) through the classical scheme, for x = 0 and x = 1."""
+    """Return the step of the classical Runge-Kutta scheme on the flow, from its values at x = 0 and x = 1."""
 
     def slope(at: float, x: float) -> float:
         (c, d, sigma), beta = _best(at), float(linear_rate(np.asarray(at)))
@@ -209,18 +207,18 @@ def _rk4(t: float, s: float) -> tuple[float, float, float]:
 
 
 END = 0.25
-"""Where the walks end."""
+"""The time of the last step's result."""
 
 
 def _errors(rule: Affine, steps: int) -> tuple[float, float]:
-    """Return the errors of mean and variance at END, by the recursion of the rule's affine steps from the exact p_1."""
+    """Return the errors of mean and variance at END, by the recursion of a sampler's affine steps from p_1."""
     mean, variance = _moments(1.0)
     times = 1.0 - np.arange(steps + 1) * (1.0 - END) / steps
     for t, s in itertools.pairwise(times.tolist()):
         a, b, added = rule(t, s)
         mean, variance = a * mean + b, a * a * variance + added
-    wanted = _moments(END)
-    return abs(mean - wanted[0]), abs(variance - wanted[1])
+    exact_mean, exact_variance = _moments(END)
+    return abs(mean - exact_mean), abs(variance - exact_variance)
 
 
 @evidence("SMP-8", "SMP-1", "SMP-4", kind="quadrature")
@@ -228,15 +226,15 @@ def _errors(rule: Affine, steps: int) -> tuple[float, float]:
     ("rule", "order", "steps"), [(_em, 1, 960), (_ode, 1, 960), (_ddpm, 1, 960), (_ddim, 1, 960), (_rk4, 4, 48)]
 )
 def test_orders_on_gaussian_data(rule: Affine, order: int, steps: int) -> None:
-    """SMP-8: doubling the steps divides the errors of mean and variance by 2 to the order: slopes within 0.03 of it.
+    """SMP-8: doubling the number of steps divides the errors of mean and variance by 2^order, to 3% of the order.
 
-    Rounding, 1e-16 a step, is below 1e-3 of the smallest error, that of RK4 with 192 steps.
+    Rounding, 1e-16 per step, is below 1e-3 of the smallest error, that of RK4 with 192 steps.
     """
     found = [_errors(rule, steps << doubling) for doubling in range(3)]
     for moment in (0, 1):
         errors = [error[moment] for error in found]
         if moment == 0 and rule in (_ddpm, _ddim):
-            # The posterior at E[x_0 | x] keeps the mean exactly; it is off by 1e-15 of rounding after 4000 steps.
+            # Steps with the exact posterior mean have no error in the mean, except for rounding.
             assert max(errors) < 1e-13
             continue
         for coarse, fine in itertools.pairwise(errors):
@@ -245,18 +243,18 @@ def test_orders_on_gaussian_data(rule: Affine, order: int, steps: int) -> None:
 
 @evidence("SMP-8", kind="symbolic")
 def test_local_orders() -> None:
-    """SMP-8: on dx/dt = a(t) x, one Euler step is off by h^2, one Runge-Kutta step by h^5: orders 1 and 4."""
+    """SMP-8: on dx/dt = a(t) x the local errors of Euler and Runge-Kutta are O(h^2) and O(h^5): orders 1 and 4."""
     assert symbolic_sde.local_orders() == (2, 5)
 
 
 @evidence("SMP-8", kind="symbolic")
-def test_ddim_is_exact_for_a_point() -> None:
-    """SMP-8: where the data is one point x_0, eps is constant along the flow, and ddim follows it in one step."""
+def test_ddim_is_exact_for_point_data() -> None:
+    """SMP-8: if the data are one point x_0, eps is constant along the flow, and one ddim step is exact."""
     assert symbolic_sde.landing_residuals()[0] == 0
 
 
 def _flow(eps: Callable[[float, float], float], x: float, end: float) -> float:
-    """Return where the flow dx/dt = -beta/2 (x - eps/sigma) leads from t = 1, by an eighth-order integrator."""
+    """Return the solution at `end` of the flow dx/dt = -beta/2 (x - eps/sigma) from x at t = 1, by DOP853."""
 
     def slope(t: float, state: np.ndarray) -> list[float]:
         at = float(state[0])
@@ -268,11 +266,12 @@ def _flow(eps: Callable[[float, float], float], x: float, end: float) -> float:
 
 
 def _of_a_point(x_0: float) -> Callable[[float, float], float]:
-    """Return the exact eps for data that is one point."""
+    """Return the exact eps(x, t) for data that are one point."""
     return lambda x, t: (x - linear_scales(t)[0] * x_0) / sqrt(linear_scales(t)[1])
 
 
 def _of_a_gaussian(x: float, t: float) -> float:
+    """Return the exact eps(x, t) for the data ONE."""
     c, d, _ = _best(t)
     return c * x + d
 
@@ -285,54 +284,56 @@ def _ddim_step(x: float, eps: float, t: float, s: float) -> float:
 @evidence("SMP-8", "SMP-3", kind="quadrature")
 @pytest.mark.parametrize("end", [0.5, 0.25, 0.01])
 @pytest.mark.parametrize(("x_0", "x"), [(0.7, 1.3), (-2.0, 0.4), (0.0, -3.0)])
-def test_one_ddim_step_follows_the_flow_of_a_point(x_0: float, x: float, end: float) -> None:
-    """SMP-8: from t = 1, one ddim step is where the integrated flow leads, to 1e-9: alpha(1) = 6.6e-3 divides 1e-13.
+def test_one_ddim_step_solves_the_flow_of_point_data(x_0: float, x: float, end: float) -> None:
+    """SMP-8: for point data, one ddim step from t = 1 is the solution of the flow, within 1e-9.
 
-    An Euler step of the flow is not, nor is ddim with the sign of eps turned, nor where the data has width.
+    That is the integrator's error of about 1e-13, divided by alpha(1) = 6.6e-3, with a margin. An Euler step, ddim with
+    the wrong sign of eps, and ddim on Gaussian data are not the solution.
     """
     eps = _of_a_point(x_0)
-    want = _flow(eps, x, end)
-    assert abs(_ddim_step(x, eps(x, 1.0), 1.0, end) - want) < 1e-9
-    assert abs(_ddim_step(x, -eps(x, 1.0), 1.0, end) - want) > 1e-2
+    solution = _flow(eps, x, end)
+    assert abs(_ddim_step(x, eps(x, 1.0), 1.0, end) - solution) < 1e-9
+    assert abs(_ddim_step(x, -eps(x, 1.0), 1.0, end) - solution) > 1e-2
     euler = x + 0.5 * (1.0 - end) * float(linear_rate(np.asarray(1.0))) * (
         x - eps(x, 1.0) / sqrt(linear_scales(1.0)[1])
     )
-    assert abs(euler - want) > 1e-3
-    wide = _ddim_step(x, _of_a_gaussian(x, 1.0), 1.0, end)
-    assert abs(wide - _flow(_of_a_gaussian, x, end)) > 1e-5
+    assert abs(euler - solution) > 1e-3
+    gaussian = _ddim_step(x, _of_a_gaussian(x, 1.0), 1.0, end)
+    assert abs(gaussian - _flow(_of_a_gaussian, x, end)) > 1e-5
 
 
-def _walk(steps: int, end: float = 0.0) -> walk.Law:
+def _ancestral(steps: int, end: float = 0.0) -> walk.Law:
+    """Return the distribution of ancestral sampling from t = 1 to `end`, with the best denoiser for TWO."""
     scales = [linear_scales(t) for t in np.linspace(1.0, end, steps + 1)]
     alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
     return walk.walked(TWO, walk.ancestral(TWO, alphas, sigmas), TWO.noised(*scales[0]), TWO.noised(*scales[-1]))
 
 
 @evidence("SMP-7", kind="quadrature")
-def test_ancestral_walk_meets_the_data() -> None:
-    """SMP-7: the law of 32, 64, 128 ancestral steps is 0.058, 0.035, 0.020 from the data's: its bias falls to 0.
+def test_ancestral_sampling_converges_to_the_data() -> None:
+    """SMP-7: after 32, 64 and 128 ancestral steps the distribution is 0.058, 0.035 and 0.020 from that of the data.
 
-    Slopes rise towards 1: the last steps, where the components' width is of the size of sigma, come to count less.
+    The slopes increase towards 1, as the last steps, where sigma is about the width of a component, contribute less.
     """
-    distances = [_walk(steps).distance(TWO.cdf) for steps in (32, 64, 128)]
+    distances = [_ancestral(steps).distance(TWO.cdf) for steps in (32, 64, 128)]
     slopes = [log2(coarse / fine) for coarse, fine in itertools.pairwise(distances)]
     assert 0.7 < slopes[0] < slopes[1] < 1.0
     assert abs(distances[1] - 0.0346) < 1e-4
 
 
 @evidence("SMP-7", "SMP-8", kind="quadrature")
-def test_ancestral_walk_has_order_one_away_from_the_data() -> None:
-    """SMP-8: to t = 1/16, where the components are wider than a step's noise, slopes are within 0.02 of 1."""
+def test_ancestral_sampling_has_order_one_away_from_the_data() -> None:
+    """SMP-8: down to t = 1/16, where the components are wider than a step's noise, slopes are within 0.02 of 1."""
     last = TWO.noised(*linear_scales(1.0 / 16.0))
-    distances = [_walk(steps, 1.0 / 16.0).distance(last.cdf) for steps in (60, 120, 240)]
+    distances = [_ancestral(steps, 1.0 / 16.0).distance(last.cdf) for steps in (60, 120, 240)]
     for coarse, fine in itertools.pairwise(distances):
         assert abs(log2(coarse / fine) - 1.0) <= 0.02
 
 
 @evidence("SMP-7", kind="property")
 @pytest.mark.parametrize("steps", [4, 16, 64])
-def test_walk_of_a_gaussian_is_the_affine_recursion(steps: int) -> None:
-    """SMP-7: for a single Gaussian the carried density is the Gaussian of the affine recursion, to 1e-6 of mass."""
+def test_propagated_gaussian_agrees_with_the_affine_recursion(steps: int) -> None:
+    """SMP-7: for a single Gaussian, the propagated distribution is within 1e-6 of that of the affine recursion."""
     times = np.linspace(1.0, END, steps + 1)
     scales = [linear_scales(t) for t in times]
     alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
@@ -342,27 +343,29 @@ def test_walk_of_a_gaussian_is_the_affine_recursion(steps: int) -> None:
     for t, s in itertools.pairwise(times.tolist()):
         a, b, added = _ddpm(t, s)
         mean, variance = a * mean + b, a * a * variance + added
-    wanted = type(ONE)((1.0,), (mean,), (variance,))
-    assert law.distance(wanted.cdf) < 1e-6
+    expected = type(ONE)((1.0,), (mean,), (variance,))
+    assert law.distance(expected.cdf) < 1e-6
 
 
-def _even(alphas: list[float], sigmas: list[float], points: int = 700) -> walk.Law:
-    first, last = (TWO.noised(alphas[i], sigmas[i] ** 2) for i in (0, -1))
+def _by_distribution_functions(alphas: list[float], sigmas: list[float], points: int = 700) -> walk.Law:
+    """Return the distribution of ancestral sampling for TWO, by `walk.carried`."""
+    first, last = TWO.noised(alphas[0], sigmas[0] ** 2), TWO.noised(alphas[-1], sigmas[-1] ** 2)
     return walk.carried(TWO, walk.ancestral(TWO, np.array(alphas), np.array(sigmas)), first, last, points)
 
 
 @evidence("SMP-7", kind="quadrature")
 @pytest.mark.parametrize("steps", [8, 32])
-def test_two_ways_to_carry_a_law_agree(steps: int) -> None:
-    """SMP-7: densities on a grid finer than the noise, and distribution functions by splines, agree to 1e-6."""
+def test_two_ways_to_propagate_a_distribution_agree(steps: int) -> None:
+    """SMP-7: densities on a grid finer than the noise, and distribution functions by splines, agree within 1e-6."""
     scales = [linear_scales(t) for t in np.linspace(15 / 16, 1 / 16, steps + 1)]
-    law = _even([a for a, _ in scales], [sqrt(v) for _, v in scales])
-    dense = _walk_between(scales, 1200)
+    law = _by_distribution_functions([a for a, _ in scales], [sqrt(v) for _, v in scales])
+    dense = _by_densities(scales, 1200)
     assert abs(dense.mass - 1.0) < 1e-6
     assert dense.distance(law.cdf) < 1e-6
 
 
-def _walk_between(scales: list[tuple[float, float]], points: int) -> walk.Law:
+def _by_densities(scales: list[tuple[float, float]], points: int) -> walk.Law:
+    """Return the distribution of ancestral sampling for TWO, by `walk.walked`."""
     alphas, sigmas = np.array([a for a, _ in scales]), np.sqrt([v for _, v in scales])
     steps = walk.ancestral(TWO, alphas, sigmas)
     return walk.walked(TWO, steps, TWO.noised(*scales[0]), TWO.noised(*scales[-1]), points)
@@ -370,15 +373,15 @@ def _walk_between(scales: list[tuple[float, float]], points: int) -> walk.Law:
 
 @evidence("SMP-7", kind="property")
 @pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-10])
-def test_noise_may_be_narrow(size: float) -> None:
-    """SMP-7: with sigma^2 from `size` down to a sixteenth of it, the law is that of the data, to 2 size.
+def test_narrow_noise_needs_no_fine_grid(size: float) -> None:
+    """SMP-7: if sigma^2 decreases from 15/16 to 1/16 of `size`, the distribution is within 1e-6 + 2 size of the data's.
 
-    2000 points of a density are not enough: their mass is off, and so is the law.
+    Densities on a grid of 2000 points do not resolve such noise: their mass differs from 1 by more than 1e-3.
     """
-    variances = [size * share for share in np.linspace(15 / 16, 1 / 16, 15).tolist()]
-    law = _even([sqrt(1.0 - v) for v in variances], [sqrt(v) for v in variances])
+    variances = [size * fraction for fraction in np.linspace(15 / 16, 1 / 16, 15).tolist()]
+    law = _by_distribution_functions([sqrt(1.0 - v) for v in variances], [sqrt(v) for v in variances])
     assert law.distance(TWO.cdf) < 1e-6 + 2.0 * size
     if size < 1e-4:
-        dense = _walk_between([(sqrt(1.0 - v), v) for v in variances], 2000)
+        dense = _by_densities([(sqrt(1.0 - v), v) for v in variances], 2000)
         assert abs(dense.mass - 1.0) > 1e-3
         assert dense.distance(law.cdf) > 1e-3

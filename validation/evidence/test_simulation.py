@@ -1,7 +1,7 @@
-"""The SDE itself, simulated by torchsde, against the closed form: in law and path by path (MAR-1, MAR-2, MAR-4, MAR-6).
+"""Paths of the SDE, simulated by torchsde, converge to the closed form, weakly and strongly (MAR-1, MAR-2, MAR-6).
 
-No p-value hides a bias: a simulation is tested against the exact law of what it computes, and that law
-against the closed form without Monte Carlo.
+The simulation is tested against the exact distribution of the discretised paths, and that distribution is compared with
+the closed form without Monte Carlo. So discretisation bias does not enter a p-value.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from .exact import COSINE, LINEAR
 
 X_0 = 3.0
 ROUNDING = 2.0**-34
-"""2^14 steps of the recursion round by 2^-52 each; extrapolation multiplies that by 3 * 5/3 * 9/7 * 17/15 < 8."""
+"""Rounding error: 2^-52 in each of 2^14 steps, times 3 * 5/3 * 9/7 * 17/15 < 8 for the extrapolation."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process simulated on a dyadic grid, far from where beta is unbounded."""
+    """A simulation of a process on a dyadic grid, over times at which beta is bounded."""
 
     process: certified.Process
     rate: Callable[[Floats], Floats]
     end: float
-    """Where paths end. The variance error of Euler changes sign near t = 0.31 for the linear default: not there."""
+    """The time at which paths end, away from t = 0.31, where the variance error of Euler changes sign for LINEAR."""
     steps: int
 
     def times(self, steps: int | None = None, start: float = 0.0) -> Floats:
-        """Return the grid, or a finer one."""
+        """Return the grid from `start` to the end, with `steps` steps if given."""
         return simulation.grid(start, self.end, steps or self.steps)
 
 
@@ -57,7 +57,7 @@ def _cosine(t: Floats) -> Floats:
 
 RUNS = (Run(LINEAR, _linear, 0.5, 16), Run(COSINE, _cosine, 15 / 16, 60))
 PATH_RUNS = (*RUNS, *(replace(run, steps=2 * run.steps) for run in RUNS))
-"""The same with half the step, so that the order of convergence is seen on paths."""
+"""Runs with the given step and with half of it, which measure the order of convergence on paths."""
 
 EULER_MEAN = Design(
     name="euler-mean",
@@ -77,21 +77,21 @@ EULER_LAW = Design(
     name="euler-law",
     law="law",
     catches=0.1,
-    why="increments of +-sqrt(h), as in weak schemes, are 0.12 (linear) and 0.26 (cosine) off a Gaussian in 4 steps",
+    why="increments of +-sqrt(h), as in weak schemes, are 0.12 (linear) and 0.26 (cosine) from a Gaussian in 4 steps",
     samples=len(RUNS),
 )
 PATH_MEAN = Design(
     name="path-mean",
     law="mean",
     catches=0.05,
-    why="Euler's bias left out of the error's law is 0.16 (linear) and 0.06 (cosine) of its deviation",
+    why="Euler's bias, if left out of the error's mean, is 0.16 (linear) and 0.06 (cosine) of its deviation",
     samples=len(PATH_RUNS),
 )
 PATH_VARIANCE = Design(
     name="path-variance",
     law="variance",
     catches=0.1,
-    why="an exact path made from W on the grid alone halves (linear) or quarters (cosine) the error's variance",
+    why="an exact path computed from W on the grid alone halves (linear) or quarters (cosine) the error's variance",
     samples=len(PATH_RUNS),
 )
 PATHS = max(design.n for design in (EULER_MEAN, EULER_VARIANCE, PATH_MEAN, PATH_VARIANCE))
@@ -99,7 +99,7 @@ PATHS = max(design.n for design in (EULER_MEAN, EULER_VARIANCE, PATH_MEAN, PATH_
 
 @lru_cache(maxsize=4)
 def ends(run: Run, seed: int) -> tuple[Floats, Floats]:
-    """Return where torchsde's Euler paths end, and the exact solutions of the same Brownian motions."""
+    """Return the end points of torchsde's Euler paths, and of the exact solutions for the same Brownian motions."""
     times = run.times()
     exact = simulation.steps(run.rate, times)
     increments, noise = simulation.draw(exact, times, PATHS, seed)
@@ -107,7 +107,7 @@ def ends(run: Run, seed: int) -> tuple[Floats, Floats]:
 
 
 def standardised(sample: Floats, mean: float, variance: float) -> Floats:
-    """Return the sample as N(0, 1), if its law is N(mean, variance)."""
+    """Return (sample - mean)/sqrt(variance), which is N(0, 1) if the sample is N(mean, variance)."""
     return (sample - mean) / sqrt(variance)
 
 
@@ -119,21 +119,21 @@ def _standardised_ends(run: Run, seed: int) -> Floats:
 @evidence("MAR-1", "SDE-5", kind="simulation")
 @statistical(EULER_MEAN, run=RUNS)
 def test_simulated_ends_have_the_discretised_mean(run: Run, seed: int) -> Floats:
-    """MAR-1: torchsde's Euler paths end with the mean a x_0 of the affine recursion."""
+    """MAR-1: the end points of torchsde's Euler paths have the mean a x_0 of the affine recursion."""
     return _standardised_ends(run, seed)
 
 
 @evidence("MAR-2", "SDE-5", kind="simulation")
 @statistical(EULER_VARIANCE, run=RUNS)
 def test_simulated_ends_have_the_discretised_variance(run: Run, seed: int) -> Floats:
-    """MAR-2: torchsde's Euler paths end with the variance v of the affine recursion."""
+    """MAR-2: the end points of torchsde's Euler paths have the variance v of the affine recursion."""
     return _standardised_ends(run, seed)
 
 
 @evidence("MAR-1", "MAR-2", "SDE-5", kind="simulation")
 @statistical(EULER_LAW, run=RUNS)
-def test_simulated_ends_have_a_gaussian_law(run: Run, seed: int) -> Floats:
-    """MAR-2: after 4 steps of torchsde's own Brownian motion, the paths end in N(a x_0, v): Kolmogorov's distance."""
+def test_simulated_ends_are_gaussian(run: Run, seed: int) -> Floats:
+    """MAR-2: after 4 steps on torchsde's own Brownian motion, x ~ N(a x_0, v), by the Kolmogorov distance."""
     times = run.times(4)
     law = simulation.euler_law(run.rate, times)
     z = standardised(simulation.euler_own(run.rate, times, X_0, EULER_LAW.n, seed), law.scale * X_0, law.variance)
@@ -142,7 +142,10 @@ def test_simulated_ends_have_a_gaussian_law(run: Run, seed: int) -> Floats:
 
 
 def _extrapolated(run: Run, start: float) -> tuple[Law, Law]:
-    """Return the law of Euler at step 0 by Richardson's table, from six grids, and how far its last column moved."""
+    """Return the distribution of Euler's end point extrapolated to step 0, and an error estimate of its fields.
+
+    By Richardson extrapolation over six grids; the estimate is the sum of the last two changes in the table.
+    """
     rows = []
     for doubling in range(6):
         steps = round((run.end - start) * 512) << doubling
@@ -152,38 +155,38 @@ def _extrapolated(run: Run, start: float) -> tuple[Law, Law]:
     for order in range(1, 5):
         previous = rows
         rows = [(2**order * fine - coarse) / (2**order - 1) for coarse, fine in itertools.pairwise(rows)]
-    moved = np.abs(rows[-1] - previous[-1]) + np.abs(rows[-1] - rows[-2])
-    return Law(*map(float, rows[-1])), Law(*map(float, moved))
+    error = np.abs(rows[-1] - previous[-1]) + np.abs(rows[-1] - rows[-2])
+    return Law(*map(float, rows[-1])), Law(*map(float, error))
 
 
 @evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
-def test_discretised_law_converges_to_the_closed_form(run: Run) -> None:
-    """MAR-2: without Monte Carlo, a and v extrapolated to step 0 are alpha and sigma^2, as far as they have settled."""
-    law, moved = _extrapolated(run, 0.0)
-    assert max(moved.scale, moved.variance) < 1e-8
-    assert abs(law.scale - certified.at(run.process, "alpha", run.end).value) <= moved.scale + ROUNDING
-    assert abs(law.variance - certified.at(run.process, "variance", run.end).value) <= moved.variance + ROUNDING
+def test_discretised_moments_converge_to_the_closed_form(run: Run) -> None:
+    """MAR-2: without Monte Carlo, a and v extrapolated to step 0 are alpha and sigma^2, within the error estimate."""
+    law, error = _extrapolated(run, 0.0)
+    assert max(error.scale, error.variance) < 1e-8
+    assert abs(law.scale - certified.at(run.process, "alpha", run.end).value) <= error.scale + ROUNDING
+    assert abs(law.variance - certified.at(run.process, "variance", run.end).value) <= error.variance + ROUNDING
 
 
 @evidence("MAR-6", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
-def test_discretised_law_from_the_middle_is_the_transition(run: Run) -> None:
-    """MAR-6: started at x_s, a and v extrapolated to step 0 are alpha_t/alpha_s and 1 - alpha_bar_t/alpha_bar_s."""
+def test_discretised_moments_from_an_inner_time_converge_to_the_transition(run: Run) -> None:
+    """MAR-6: from x_s, a and v extrapolated to step 0 are alpha_t/alpha_s and 1 - alpha_bar_t/alpha_bar_s."""
     start = 0.25
-    law, moved = _extrapolated(run, start)
+    law, error = _extrapolated(run, start)
     scale = certified.at(run.process, "alpha", run.end).value / certified.at(run.process, "alpha", start).value
-    assert max(moved.scale, moved.variance) < 1e-8
-    assert abs(law.scale - scale) <= moved.scale + ROUNDING
-    assert abs(law.variance - (1 - scale**2)) <= moved.variance + ROUNDING
+    assert max(error.scale, error.variance) < 1e-8
+    assert abs(law.scale - scale) <= error.scale + ROUNDING
+    assert abs(law.variance - (1 - scale**2)) <= error.variance + ROUNDING
 
 
 @evidence("MAR-2", "SDE-5", kind="simulation")
 @pytest.mark.parametrize("run", [Run(LINEAR, _linear, 1.0, 512), Run(COSINE, _cosine, 15 / 16, 240)])
 def test_variance_has_weak_order_one(run: Run) -> None:
-    """MAR-2: halving the step halves the error of Euler's variance: log-log slope within 0.02 of 1, by recursion."""
-    wanted = certified.at(run.process, "variance", run.end).value
-    errors = [simulation.euler_law(run.rate, run.times(run.steps * k)).variance - wanted for k in (1, 2, 4)]
+    """MAR-2: halving the step halves the error of Euler's variance, by recursion: the slope is within 0.02 of 1."""
+    exact = certified.at(run.process, "variance", run.end).value
+    errors = [simulation.euler_law(run.rate, run.times(run.steps * k)).variance - exact for k in (1, 2, 4)]
     for coarse, fine in itertools.pairwise(errors):
         assert abs(log2(coarse / fine) - 1) <= 0.02
 
@@ -191,9 +194,9 @@ def test_variance_has_weak_order_one(run: Run) -> None:
 @evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_exact_steps_compose_to_the_closed_form(run: Run) -> None:
-    """MAR-2: alpha'/alpha and Var I of each step, by quadrature, compose to alpha and sigma^2 at the end.
+    """MAR-2: alpha'/alpha and Var(I) of each step, by quadrature, compose to alpha and sigma^2 at the end.
 
-    `steps` refuses an error of quad_vec above 1e-11 a step, and one of the rate's integral above 2e-13.
+    `simulation.steps` ensures an error below 1e-11 for quad_vec in each step, and below 2e-13 for the rate's integral.
     """
     law = simulation.exact_law(simulation.steps(run.rate, run.times()))
     assert abs(law.scale - certified.at(run.process, "alpha", run.end).value) <= run.steps * 1e-12
@@ -210,23 +213,23 @@ def _standardised_errors(run: Run, seed: int) -> Floats:
 @evidence("MAR-1", "MAR-2", kind="simulation")
 @statistical(PATH_MEAN, run=PATH_RUNS)
 def test_paths_differ_by_the_mean_of_the_error(run: Run, seed: int) -> Floats:
-    """MAR-2: Euler less the exact solution, on one Brownian motion, has the mean of the recursion."""
+    """MAR-2: the error of Euler's end point, on the same Brownian motion, has the mean of the recursion."""
     return _standardised_errors(run, seed)
 
 
 @evidence("MAR-1", "MAR-2", kind="simulation")
 @statistical(PATH_VARIANCE, run=PATH_RUNS)
 def test_paths_differ_by_the_variance_of_the_error(run: Run, seed: int) -> Floats:
-    """MAR-2: Euler less the exact solution, on one Brownian motion, has the variance of the recursion."""
+    """MAR-2: the error of Euler's end point, on the same Brownian motion, has the variance of the recursion."""
     return _standardised_errors(run, seed)
 
 
 @evidence("MAR-1", "MAR-2", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_paths_converge_with_strong_order_one(run: Run) -> None:
-    """MAR-2: the exact root mean square error on one path halves with the step: the noise is additive (erratum E11).
+    """MAR-2: halving the step halves the exact root mean square error of paths, as the noise is additive (erratum E11).
 
-    Strong order 1/2, what Euler has for noise that depends on x, would give a slope of 0.5.
+    Noise that depends on x would give Euler the strong order 1/2.
     """
     errors = []
     for doubling in (4, 5, 6):
@@ -240,10 +243,10 @@ def test_paths_converge_with_strong_order_one(run: Run) -> None:
 @evidence("MAR-1", "MAR-2", "SDE-5", kind="simulation")
 @pytest.mark.parametrize("run", RUNS)
 def test_order_on_simulated_paths(run: Run, seed: int) -> None:
-    """MAR-2: the deviation of the error over paths falls with the step: a slope of 1 is in its interval, 1/2 is not.
+    """MAR-2: the standard deviation of the error over paths has a slope in the step whose interval has 1, not 1/2.
 
-    Each variance is within PATH_VARIANCE's limits, +-3% over these 63,000 paths, so the slope is within 0.05 of the
-    recursion's, 1.016 and 0.993: no chance is spent here that PATH_VARIANCE has not spent.
+    Each variance is inside the acceptance interval of PATH_VARIANCE, +-3% for these 63,000 paths, so the slope is
+    within 0.05 of that of the recursion, 1.016 or 0.993. The test adds no false alarms to those of PATH_VARIANCE.
     """
     slopes, width = [], 0.0
     for steps in (run.steps, 2 * run.steps):

@@ -1,4 +1,4 @@
-"""Chapter 8: averages of weights, in exact arithmetic and in each dtype; what a trained denoiser may miss."""
+"""Chapter 8: averages of weights, in exact arithmetic and in each dtype; tolerances of a trained denoiser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sympy as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refdiff.conformance.check import evidence
@@ -22,23 +22,23 @@ from ..expected import denoiser as optimum
 from ..expected.averages import movement_bound, recursion_bound
 from ..oracles.averages import averaged
 from ..oracles.mixture import Floats
+from .rationals import over_rationals
 from .scales import linear_scales
 
-exactly = settings(deadline=None, derandomize=True, max_examples=40)
 weights = st.fractions(min_value=-8, max_value=8, max_denominator=50)
 decays = st.fractions(min_value=0, max_value=Fraction(99, 100), max_denominator=100)
 Step = Callable[[Any, Any, Any], Any]
-"""Of d, a and w: the next average, each operation in the dtype of all three."""
+"""Maps decay d, average a and weight w to the next average, each operation in the dtype of all three."""
 
 FORMS: dict[str, Step] = {
-    "weighed": lambda d, a, w: d * a + (d.dtype.type(1) - d) * w,
-    "moved": lambda d, a, w: a + (d.dtype.type(1) - d) * (w - a),
-    "moved back": lambda d, a, w: w + d * (a - w),
+    "sum": lambda d, a, w: d * a + (d.dtype.type(1) - d) * w,
+    "difference from a": lambda d, a, w: a + (d.dtype.type(1) - d) * (w - a),
+    "difference from w": lambda d, a, w: w + d * (a - w),
 }
 
 
-def kept(form: Step, decay: float, history: npt.NDArray[Any]) -> Array:
-    """Return the averages of a history, in its dtype."""
+def average(form: Step, decay: float, history: npt.NDArray[Any]) -> Array:
+    """Return the averages of a history of weights, (steps, p), in its dtype."""
     d, rows = history.dtype.type(decay), [history[0]]
     for row in history[1:]:
         rows.append(form(d, rows[-1], row))
@@ -47,7 +47,7 @@ def kept(form: Step, decay: float, history: npt.NDArray[Any]) -> Array:
 
 @evidence("TRN-1", kind="symbolic")
 def test_recursion_is_a_weighted_mean() -> None:
-    """TRN-1: a_n = d^n w_0 + (1 - d) sum d^(n-k) w_k, whose weights sum to 1; what a step adds sums geometrically."""
+    """TRN-1: a_n = d^n w_0 + (1 - d) sum d^(n-k) w_k; the coefficients sum to 1, and errors form a geometric sum."""
     d, n, k = sp.symbols("d n k", positive=True)
     w = sp.symbols("w0:6")
     a: Any = w[0]
@@ -64,10 +64,10 @@ def test_recursion_is_a_weighted_mean() -> None:
 
 
 @evidence("TRN-1", "TRN-2", kind="property")
-@exactly
+@over_rationals
 @given(history=st.lists(weights, min_size=1, max_size=10), d=decays)
 def test_recursion_over_the_rationals(history: list[Fraction], d: Fraction) -> None:
-    """TRN-1: the recursion is the weighted mean, stays within the weights' range, and keeps constant ones."""
+    """TRN-1: the average is the weighted mean, is in the range of the weights, and preserves constant weights."""
     a = history[0]
     for w in history[1:]:
         a = d * a + (1 - d) * w
@@ -83,17 +83,17 @@ def test_recursion_over_the_rationals(history: list[Fraction], d: Fraction) -> N
 @evidence("TRN-1", kind="certified")
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_right_forms_meet_the_bound(dtype: DType, name: str) -> None:
-    """TRN-1: three forms of the step, each operation rounded in the dtype, against Arb: less than two thirds of 7u.
+def test_right_forms_are_within_tolerance(dtype: DType, name: str) -> None:
+    """TRN-1: three forms of the step, each operation rounded in the dtype, are within two thirds of the tolerance.
 
-    The bound is met in float16 too, where the memory is long; there it is no proof of moving (TRN-3).
+    This holds in float16 with a long memory too, although the average does not change there (TRN-3).
     """
     fmt, rng, most = FORMATS[dtype], np.random.default_rng(0), 0.0
     for decay in (0.0, 0.3, 0.5, 0.9, 0.99, 0.9999):
         for scale in (2.0**-12, 1.0, 100.0):
             history = fmt.rounded(scale * (1.0 + np.cumsum(rng.standard_normal((200, 4)), axis=0)))
-            want, residual = averaged(decay, history)
-            error = np.abs(kept(FORMS[name], decay, history).astype(np.float64) - want - residual)
+            expected, residual = averaged(decay, history)
+            error = np.abs(average(FORMS[name], decay, history).astype(np.float64) - expected - residual)
             bound = recursion_bound(decay, history, fmt)
             assert np.all(error[0] == 0.0)
             most = max(most, float(np.max(error[1:] / bound[1:])))
@@ -102,47 +102,48 @@ def test_right_forms_meet_the_bound(dtype: DType, name: str) -> None:
 
 @evidence("TRN-2", kind="exhaustive")
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999, 0.9999])
-def test_moved_form_keeps_every_constant(decay: float) -> None:
-    """TRN-2: a + (1 - d)(w - a) keeps every finite float16, and so does w + d (a - w); the weighed form does not.
+def test_difference_forms_preserve_every_constant(decay: float) -> None:
+    """TRN-2: a + (1 - d)(w - a) and w + d (a - w) preserve every finite float16 constant; d a + (1 - d) w does not.
 
-    At d = 0.9999, which is 1 in float16, all forms keep everything, and never move.
+    At d = 0.9999, which is 1 in float16, all forms preserve every constant, but never change a.
     """
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every)]
     d = np.float16(decay)
-    for name in ("moved", "moved back"):
+    for name in ("difference from a", "difference from w"):
         assert np.array_equal(FORMS[name](d, every, every), every)
     with np.errstate(all="ignore"):
-        lost = ~np.equal(FORMS["weighed"](d, every, every), every)
-    assert lost.any() or decay in (0.0, 0.9999)
+        changed = ~np.equal(FORMS["sum"](d, every, every), every)
+    assert changed.any() or decay in (0.0, 0.9999)
 
 
 @evidence("TRN-2", kind="property")
-def test_weighed_form_drifts() -> None:
-    """TRN-2: of 20,000 constant float32 weights at d = 0.9999 a fifth drift in the weighed form, by 1.66e-4 at most.
+def test_sum_form_drifts() -> None:
+    """TRN-2: of 20,000 constant float32 weights, a fifth drift in the form d a + (1 - d) w, at d = 0.9999.
 
-    1 - d is taken in binary64 and then rounded, as a Python number is: the sum of the two coefficients is not 1. The
-    drift stops: once a step moves a weight by less than half its last digit, it stays. TRN-1 allows 20 times as much
-    and more: right, and weak. At d = 0.999 the last weight moves at step 215, and none by over 1.3e-5.
+    1 - d is computed in binary64 and then rounded, as for a Python number, so the coefficients do not sum to 1. The
+    largest drift is 1.66e-4. The drift stops when a step changes a weight by less than half an ulp. TRN-1 allows more
+    than 20 times this drift, so the form passes it and gives an accuracy warning. At d = 0.999 the drift stops at step
+    215, and the largest is 1.3e-5.
     """
     w = np.random.default_rng(0).random(20_000).astype(np.float32)
-    for decay, most, stop in ((0.9999, 1.66e-4, 2752), (0.999, 1.3e-5, 215)):
-        a, d, rest, last = w.copy(), np.float32(decay), np.float32(1 - decay), 0
+    for decay, largest, stop in ((0.9999, 1.66e-4, 2752), (0.999, 1.3e-5, 215)):
+        a, d, complement, last = w.copy(), np.float32(decay), np.float32(1 - decay), 0
         for step in range(1, 4001):
-            after = d * a + rest * w
+            after = d * a + complement * w
             last = step if not np.array_equal(after, a) else last
             a = after
         drift = np.abs(a.astype(np.float64) / w - 1.0)
-        assert abs(drift.max() / most - 1.0) < 0.01
+        assert abs(drift.max() / largest - 1.0) < 0.01
         assert last == stop
         assert 0.75 < np.mean(a == w) < 0.87
-        assert drift.mean() < 0.12 * most
+        assert drift.mean() < 0.12 * largest
         assert drift.max() < 7 * 2.0**-24 * (1 - decay**4000) / (1 - decay)
 
 
 @evidence("TRN-3", kind="symbolic")
 def test_distance_after_a_jump() -> None:
-    """TRN-3: b - a_n = d^n (b - a), by induction; the way gone is at least 0.95 (1 - d) n for n (1 - d) <= 1/10."""
+    """TRN-3: b - a_n = d^n (b - a), by induction; a moves by at least 0.95 (1 - d) n (b - a) if n (1 - d) <= 1/10."""
     d, a, b, n = sp.symbols("d a b n", positive=True)
     after = b - d**n * (b - a)
     assert sp.expand(d * after + (1 - d) * b - (b - d ** (n + 1) * (b - a))) == 0
@@ -154,49 +155,49 @@ def test_distance_after_a_jump() -> None:
 
 @evidence("TRN-3", kind="property")
 @pytest.mark.parametrize("name", FORMS)
-def test_float32_moves_and_half_does_not(name: str) -> None:
-    """TRN-3: kept in float32 each form has a tenth of the bound to spare; kept in half precision it stays at a.
+def test_average_follows_a_jump_in_float32_and_not_in_float16(name: str) -> None:
+    """TRN-3: after a jump from a to b, the error is at most 0.1 of the tolerance in float32, at least 5 in float16.
 
-    float16 at d = 0.9999, whose 1 - d is 0 once d is rounded; and with 1 - d from binary64, (1 - d)(b - a) is below
-    half an ulp of a all the same.
+    In float16, d = 0.9999 rounds to 1, so 1 - d is 0. Even with 1 - d from binary64, (1 - d)(b - a) is below half an
+    ulp of a.
     """
     start, end, decay, steps = np.array([1.0, 1.0, -1.0]), np.array([2.0, 0.5, 1.0]), 0.9999, 1000
-    want = end - decay**steps * (end - start)
-    for fmt, least, most in ((FORMATS["float32"], 0.0, 0.1), (FORMATS["float16"], 5.0, np.inf)):
+    expected = end - decay**steps * (end - start)
+    for fmt, least, largest in ((FORMATS["float32"], 0.0, 0.1), (FORMATS["float16"], 5.0, np.inf)):
         jump = fmt.rounded(np.concatenate([start[None], np.repeat(end[None], steps, axis=0)]))
-        off = np.abs(kept(FORMS[name], decay, jump)[-1].astype(np.float64) - want)
-        ratio = off / movement_bound(decay, steps, start, end, fmt)
-        assert np.all((least <= ratio) & (ratio <= most))
-    one, two, rest = np.float16(1), np.float16(2), np.float16(1 - 0.9999)
-    assert one + rest * (two - one) == one
+        error = np.abs(average(FORMS[name], decay, jump)[-1].astype(np.float64) - expected)
+        ratio = error / movement_bound(decay, steps, start, end, fmt)
+        assert np.all((least <= ratio) & (ratio <= largest))
+    one, two, complement = np.float16(1), np.float16(2), np.float16(1 - 0.9999)
+    assert one + complement * (two - one) == one
 
 
 @evidence("TRN-4", "TRN-5", kind="symbolic")
-def test_excess_is_the_error_of_the_score() -> None:
-    """TRN-5: for N(m, s^2) data and any affine eps_hat, loss = least + sigma^2 E (s_hat - s)^2: cross terms vanish."""
+def test_excess_loss_is_the_error_of_the_score() -> None:
+    """TRN-5: for N(m, s^2) data and any affine eps_hat, the excess loss is sigma^2 E (s_hat - s)^2."""
     a, v, s2, m, p, q = sp.symbols("a v s2 m p q", positive=True)
     u, e = sp.symbols("u e", real=True)
 
     def mean(f: Any) -> Any:
-        """Over u and e, independent and N(0, 1), of a polynomial of degree 2 in both."""
+        """Return the expectation over independent u, e ~ N(0, 1) of a polynomial of degree 2 in each."""
         moments = {0: 1, 1: 0, 2: 1}
         return sum(c * moments[i] * moments[j] for (i, j), c in sp.Poly(sp.expand(f), u, e).terms())
 
     x_t = a * (m + sp.sqrt(s2) * u) + sp.sqrt(v) * e
     spread = a**2 * s2 + v
     best = sp.sqrt(v) * (x_t - a * m) / spread
-    guess = p * x_t + q
-    score, guessed = -best / sp.sqrt(v), -guess / sp.sqrt(v)
-    loss, least, error = mean((guess - e) ** 2), mean((best - e) ** 2), v * mean((guessed - score) ** 2)
-    assert sp.simplify(loss - least - error) == 0
+    eps_hat = p * x_t + q
+    score, s_hat = -best / sp.sqrt(v), -eps_hat / sp.sqrt(v)
+    loss, least = mean((eps_hat - e) ** 2), mean((best - e) ** 2)
+    assert sp.simplify(loss - least - v * mean((s_hat - score) ** 2)) == 0
     assert sp.simplify(least - (1 - v * mean(score**2))) == 0
 
 
 @evidence("TRN-4", "TRN-5", kind="quadrature")
-@pytest.mark.parametrize("share", optimum.SHARES[::5].tolist())
-def test_excess_by_pairs_and_by_the_marginal(share: float) -> None:
-    """TRN-4: the loss over pairs less the least is sigma^2 E (s_hat - s)^2 over x_t, for any eps_hat."""
-    alpha, variance = linear_scales(share)
+@pytest.mark.parametrize("t", optimum.SHARES[::5].tolist())
+def test_excess_loss_over_pairs_and_over_the_marginal(t: float) -> None:
+    """TRN-4: the loss over pairs (x_0, eps) minus the irreducible loss is sigma^2 E (s_hat - s)^2 over x_t."""
+    alpha, variance = linear_scales(t)
     for predict in (
         optimum.best(optimum.DATA, alpha**2, variance),
         np.tanh,
@@ -207,11 +208,11 @@ def test_excess_by_pairs_and_by_the_marginal(share: float) -> None:
 
 
 @evidence("TRN-4", "TRN-5", kind="quadrature")
-def test_margins_lie_below_the_least_fault() -> None:
-    """TRN-4: sigma^2 where sigma belongs, the mildest fault of its table, is over twice both margins off."""
+def test_tolerances_are_below_half_the_mildest_fault() -> None:
+    """TRN-4: sigma^2 in place of sigma, the mildest fault in the table, has more than twice both tolerances."""
     found: list[float] = []
-    for share in optimum.SHARES.tolist():
-        alpha, variance = linear_scales(share)
+    for t in optimum.SHARES.tolist():
+        alpha, variance = linear_scales(t)
         if variance >= optimum.LEAST:
             found.append(optimum.score_error(_variance_for_deviation(alpha, variance), alpha, variance))
     assert np.mean(found) > 2 * optimum.LOSS
@@ -219,25 +220,26 @@ def test_margins_lie_below_the_least_fault() -> None:
 
 
 def _variance_for_deviation(alpha: float, variance: float) -> optimum.Predict:
+    """Return the best denoiser for x_t = alpha x_0 + sigma^2 eps: the effect of sigma^2 in place of sigma."""
     law = optimum.DATA.noised(alpha, variance**2)
     return lambda x: -variance * law.score(x)
 
 
 @evidence("TRN-6", kind="symbolic")
-def test_flow_carries_quantiles() -> None:
-    """TRN-6: of N(m, s^2) data, x = alpha m + sqrt(V) z, z fixed, solves dx/dt = -beta (x + score)/2: CDFs are kept."""
+def test_flow_maps_quantiles_to_quantiles() -> None:
+    """TRN-6: for N(m, s^2) data, the quantile x = alpha m + sqrt(V) z, z fixed, solves dx/dt = -beta (x + score)/2."""
     b, alpha, v, m, z = sp.symbols("b alpha V m z", positive=True)
     x = alpha * m + sp.sqrt(v) * z
     # alpha' = -b alpha/2 and V' = b (1 - V).
-    moved = sp.diff(x, alpha) * (-b * alpha / 2) + sp.diff(x, v) * b * (1 - v)
-    assert sp.simplify(moved + b / 2 * (x - (x - alpha * m) / v)) == 0
+    slope = sp.diff(x, alpha) * (-b * alpha / 2) + sp.diff(x, v) * b * (1 - v)
+    assert sp.simplify(slope + b / 2 * (x - (x - alpha * m) / v)) == 0
 
 
 @evidence("TRN-6", kind="quadrature")
-def test_exact_walk_converges_and_wrong_ones_do_not() -> None:
-    """TRN-6: with the best eps_hat the distance is 0.006 in 64 steps and halves with the step, to the quantiles' 1/800.
+def test_sampling_converges_with_the_best_denoiser_only() -> None:
+    """TRN-6: with the best eps_hat, the distance is 0.006 for 64 steps and halves with the step, up to 1/800.
 
-    The best affine eps_hat ends 0.22 off, however many the steps.
+    1/800 is the resolution of the quantiles. With the best affine eps_hat, the distance is 0.22 for any step.
     """
     best, affine = [], []
     for steps in (64, 128, 256):
@@ -251,6 +253,7 @@ def test_exact_walk_converges_and_wrong_ones_do_not() -> None:
 
 
 def _affine(alpha: float, variance: float) -> optimum.Predict:
+    """Return the best affine eps_hat for the data `optimum.DATA`."""
     mean, spread = 0.45, 0.3 * (0.25 + 2.45**2) + 0.7 * (0.16 + 1.05**2)
 
     def predict(x: Floats) -> Floats:

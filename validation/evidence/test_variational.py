@@ -1,4 +1,4 @@
-"""Chapter 5: the terms of the variational bound, and that their sum is one."""
+"""Chapter 5: the terms of the variational bound are divergences, and their sum bounds the negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .scales import linear_scales
 
 
 def _divergence(m: float, v: float, n: float, u: float) -> tuple[float, float]:
-    """Return KL(N(m, v) | N(n, u)) by integration, and the integrator's error."""
+    """Return KL(N(m, v) | N(n, u)) by quadrature, and the integrator's error estimate."""
 
     def integrand(x: float) -> float:
         p = -((x - m) ** 2) / (2 * v) - log(2 * pi * v) / 2
@@ -32,7 +32,7 @@ def _divergence(m: float, v: float, n: float, u: float) -> tuple[float, float]:
 
 @evidence("LOS-13", "LOS-14", kind="symbolic")
 def test_terms_are_divergences() -> None:
-    """LOS-14: the textbook's divergence is the mean of a log-ratio; the clauses' terms are that, for both variances."""
+    """LOS-14: prior and step terms of the clauses are divergences of Gaussians, for both variances of the step."""
     assert symbolic_objectives.divergence_residual() == 0
     assert symbolic_objectives.prior_residual() == 0
     assert symbolic_objectives.step_residuals() == (0, 0)
@@ -41,7 +41,7 @@ def test_terms_are_divergences() -> None:
 @evidence("LOS-13", kind="quadrature")
 @pytest.mark.parametrize("x_0", [0.0, 1.0, -2.5])
 def test_prior_term_by_integration(x_0: float) -> None:
-    """LOS-13: the divergence of q(x_1 | x_0) from N(0, 1), integrated, is the clause's; 2.16e-5 at x_0^2 = 1."""
+    """LOS-13: KL(q(x_1 | x_0) | N(0, 1)) by quadrature is the prior term; it is 2.16e-5 at x_0^2 = 1."""
     alpha, variance = linear_scales(1.0)
     value, error = _divergence(alpha * x_0, variance, 0.0, 1.0)
     clause = 0.5 * (alpha**2 * x_0**2 - alpha**2 - log(variance))
@@ -54,7 +54,10 @@ def test_prior_term_by_integration(x_0: float) -> None:
 @evidence("LOS-14", kind="quadrature")
 @pytest.mark.parametrize(("s", "t"), [(0.3, 0.4), (0.01, 0.02), (0.2, 0.9)])
 def test_step_term_by_integration(s: float, t: float) -> None:
-    """LOS-14: the divergence between the posterior at x_0 and at x_0_hat, integrated, for both variances."""
+    """LOS-14: the divergence between the posteriors at x_0 and x_0_hat, by quadrature, is the step term.
+
+    For both variances, with x_0_hat - x_0 = 0.7.
+    """
     (a_s, v_s), (a_t, v_t) = linear_scales(s), linear_scales(t)
     added = 1.0 - (a_t / a_s) ** 2
     on_x_0, variance = a_s * added / v_t, added * v_s / v_t
@@ -62,7 +65,7 @@ def test_step_term_by_integration(s: float, t: float) -> None:
     small, small_error = _divergence(0.0, variance, on_x_0 * gap, variance)
     large, large_error = _divergence(0.0, variance, on_x_0 * gap, added)
     clause = 0.5 * difference * gap**2
-    # 1e-12 for the differences of numbers near 1 that make up the clause in binary64.
+    # 1e-12 is for the rounding of differences of numbers near 1 in binary64.
     assert abs(small - clause) <= small_error + 1e-12 * (1 + a_s**2 / v_s)
     assert abs(large - (r * clause + 0.5 * (r - 1 - log(r)))) <= large_error + 1e-12 * (1 + a_s**2 / v_s)
 
@@ -70,7 +73,7 @@ def test_step_term_by_integration(s: float, t: float) -> None:
 @evidence("LOS-15", kind="certified")
 @pytest.mark.parametrize("levels", [2, 4, 256])
 def test_masses_of_the_levels_sum_to_one(levels: int) -> None:
-    """LOS-15: with the tails on the outermost levels, the masses sum to 1, in balls; and floats agree with them."""
+    """LOS-15: if the outermost levels include the tails, the certified masses sum to 1; binary64 agrees with them."""
     mean, std = flint.arb("0.3"), flint.arb("0.11")
 
     def below(edge: Any) -> Any:
@@ -84,7 +87,7 @@ def test_masses_of_the_levels_sum_to_one(levels: int) -> None:
         for level in range(0, levels, max(levels // 8, 1)):
             found = float(objectives.level_mass(level, levels, np.array(0.3), 0.11))
             if float(masses[level]) > 1e-250:
-                # The decimals 0.3 and 0.11 are rounded to binary64: z is off by 1e-15 z, its log-mass by z times that.
+                # Rounding 0.3 and 0.11 to binary64 changes z by 1e-15 z, and the log-mass by z times that.
                 z = abs(-1 + 2 * level / (levels - 1) - 0.3) / 0.11
                 assert abs(found - float(masses[level].log())) <= 4e-15 * (1 + z) ** 2
 
@@ -94,14 +97,14 @@ BETAS = (0.1, 0.2, 0.3, 0.5, 0.7)
 
 
 def _model(k: int) -> tuple[float, float]:
-    """Return c, d of a denoiser x_0_hat = c x + d that is good, not best: data of mean 0.1 and variance 0.4."""
+    """Return c and d of a denoiser x_0_hat = c x + d: the best for Gaussian data with mean 0.1 and variance 0.4."""
     a_bar = float(np.prod([1 - b for b in BETAS[:k]]))
     c = sqrt(a_bar) * 0.4 / (a_bar * 0.4 + 1 - a_bar)
     return c, 0.1 * (1 - c * sqrt(a_bar))
 
 
 def _bound(level: int) -> dict[str, float]:
-    """Return the averaged terms of the bound for one level, by Gauss-Hermite sums."""
+    """Return the terms of the bound for data at one level, averaged over q by Gauss-Hermite quadrature."""
     x_0 = -1.0 + 2.0 * level / (LEVELS - 1)
     nodes, weights = np.polynomial.hermite_e.hermegauss(120)
     weights = weights / sqrt(2 * pi)
@@ -120,7 +123,7 @@ def _bound(level: int) -> dict[str, float]:
 
 
 def _log_likelihood(level: int) -> float:
-    """Return log p(x_0) of the same model: its x_1 is Gaussian by an affine recursion, and then one integral."""
+    """Return log p(x_0) under the same model: x_1 is Gaussian, by an affine recursion, and one integral gives x_0."""
     bars = [1.0, *np.cumprod([1 - b for b in BETAS]).tolist()]
     mean, variance = 0.0, 1.0
     for k in range(len(BETAS), 1, -1):
@@ -139,14 +142,15 @@ def _log_likelihood(level: int) -> float:
 
 @evidence("LOS-15", kind="quadrature")
 def test_sum_of_the_terms_is_a_bound() -> None:
-    """LOS-15: for a Gaussian model of 5 steps, the sum is -log p(x_0) or up to 0.6 nats more, at each level.
+    """LOS-15: for a Gaussian model of 5 steps, the sum is at least -log p(x_0), by at most 0.6 nats, at each level.
 
-    Without its steps, or its decoder, it is below somewhere: none may be left out. The masses of the model sum to 1.
+    Without the step terms, or without the decoder term, it is below -log p(x_0) at some level. The probabilities of the
+    levels under the model sum to 1.
     """
     gaps = []
     for level in range(LEVELS):
-        terms, wanted = _bound(level), -_log_likelihood(level)
-        gaps.append((sum(terms.values()) - wanted, terms))
+        terms = _bound(level)
+        gaps.append((sum(terms.values()) + _log_likelihood(level), terms))
     assert all(0.0 <= gap < 0.6 for gap, _ in gaps)
     for name in ("steps", "decoder"):
         assert any(gap < terms[name] for gap, terms in gaps)
@@ -155,10 +159,10 @@ def test_sum_of_the_terms_is_a_bound() -> None:
 
 @evidence("LOS-15", kind="quadrature")
 @pytest.mark.parametrize("level", range(LEVELS))
-def test_a_draw_is_no_bound(level: int) -> None:
-    """LOS-15: the bound is of the mean over q: of x_1..x_N drawn from q(. | x_0), some have a sum below -log p(x_0).
+def test_terms_at_a_single_draw_are_no_bound(level: int) -> None:
+    """LOS-15: only the mean over q is a bound: for some x_1..x_N from q(. | x_0) the sum is below -log p(x_0).
 
-    Each x_k is put where its own term is least, within two deviations of its law: such draws have a chance above 0.
+    Here each x_k minimises its own term within two standard deviations, so the probability of such draws is positive.
     """
     x_0 = -1.0 + 2.0 * level / (LEVELS - 1)
     z = np.linspace(-2.0, 2.0, 401)

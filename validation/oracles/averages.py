@@ -1,4 +1,4 @@
-"""Exponential averages in Arb balls: the recursion, as it is written down, on numbers taken as exact."""
+"""Exponential moving averages in interval arithmetic (Arb balls), by the recursion; inputs count as exact."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _BITS = 300
 
 
 def averaged(decay: float, history: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    """Return a_k = d a_(k-1) + (1 - d) w_k, a_0 = w_0, shaped as history (steps, p): its rounding, and what that lost.
+    """Return a_k = d a_(k-1) + (1 - d) w_k with a_0 = w_0, as (nearest binary64, residual).
 
-    Raises ArithmeticError if the balls prove less than 2^-80 of the largest weight.
+    history: w, of shape (steps, p); both results have its shape. Their sum has an error below 2^-80 of the largest
+    weight. Raises ArithmeticError if the working precision does not prove this.
     """
     rows, residuals = [], []
     before = flint.ctx.prec

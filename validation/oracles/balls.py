@@ -1,6 +1,6 @@
-"""Functions of several arguments in Arb balls, for the test vectors: literal definitions, at 400 bits.
+"""Functions of several arguments in Arb balls, for the test vectors: the literal definitions, at 400 bits.
 
-Inputs are binary64 numbers, taken as exact. At the ends of a schedule the exact limits are put in.
+Inputs are binary64 numbers, taken as exact. At both ends of a schedule, the functions return the exact limits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIGITS = 40
 @final
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """alpha, sigma and the rate at one time; the rate is None for a chain, or where it is infinite."""
+    """alpha, sigma and beta at one time. beta is None for a chain, and where it is infinite."""
 
     alpha: Ball
     sigma: Ball
@@ -30,12 +30,12 @@ class Scales:
 
     @property
     def snr(self) -> Ball:
-        """alpha^2/sigma^2."""
+        """Signal-to-noise ratio, alpha^2/sigma^2."""
         return (self.alpha / self.sigma) ** 2
 
 
 def of_schedule(process: certified.Process, t: float) -> Scales:
-    """Return the scales of a continuous process."""
+    """Return the scales of a continuous process at time t."""
     if t == process.ends_at:
         return Scales(flint.arb(0), flint.arb(1), None)
     parameters = tuple(map(flint.arb, process.parameters))
@@ -47,7 +47,7 @@ def of_schedule(process: certified.Process, t: float) -> Scales:
 
 
 def of_chain(betas: tuple[Ball, ...], k: int) -> Scales:
-    """Return the scales after k steps."""
+    """Return the scales of a chain after k steps."""
     product = flint.arb(1)
     for beta in betas[:k]:
         product = product * (1 - beta)
@@ -55,7 +55,7 @@ def of_chain(betas: tuple[Ball, ...], k: int) -> Scales:
 
 
 def quantity(name: str, q: Scales) -> Ball | float:
-    """Return a coefficient, or its limit at an end."""
+    """Return the coefficient of this name, or its limit at an end of the schedule."""
     zero_noise, zero_signal = q.sigma == 0, q.alpha == 0
     match name:
         case "alpha":
@@ -74,7 +74,7 @@ def quantity(name: str, q: Scales) -> Ball | float:
 
 
 def posterior(s: Scales, t: Scales) -> Mapping[str, Ball]:
-    """Return MAR-7's coefficients."""
+    """Return the coefficients of the posterior q(x_s | x_t, x_0) (MAR-7), s before t."""
     ratio = t.alpha / s.alpha
     added = 1 - ratio**2
     return {
@@ -101,7 +101,7 @@ CONVERSIONS: Mapping[tuple[str, str], Callable[[Scales, Ball, Ball], Ball]] = {
 
 
 def weight(name: str, prediction: str, q: Scales) -> Ball | float:
-    """Return the table of chapter 5; its limits at the ends."""
+    """Return the loss weight on this prediction, by the table of chapter 5, or its limit at an end of the schedule."""
     if name == "uniform":
         return flint.arb(1)
     if name == "likelihood":
@@ -123,11 +123,11 @@ def weight(name: str, prediction: str, q: Scales) -> Ball | float:
 
 
 def step(rule: str, t: Scales, s: Scales, h: Ball, x: Ball, eps_hat: Ball, noise: Ball) -> Ball:
-    """Return SMP-1 to SMP-4."""
+    """Return x_s after one step of a sampler from x_t (SMP-1 to SMP-4); h = t - s, noise is a draw of N(0, 1)."""
     if rule in ("em", "ode"):
-        share = flint.arb(1) if rule == "em" else flint.arb(1) / 2
+        score_factor = flint.arb(1) if rule == "em" else flint.arb(1) / 2
         beta = cast("Any", t.beta)
-        moved = x + h * (beta * x / 2 - share * beta * eps_hat / t.sigma)
+        moved = x + h * (beta * x / 2 - score_factor * beta * eps_hat / t.sigma)
         return moved + (beta * h).sqrt() * noise if rule == "em" else moved
     x_0_hat = (x - t.sigma * eps_hat) / t.alpha
     if rule == "ddim":
@@ -137,7 +137,7 @@ def step(rule: str, t: Scales, s: Scales, h: Ball, x: Ball, eps_hat: Ball, noise
 
 
 def decimal(value: Ball | float) -> dict[str, str]:
-    """Return a number as a decimal ball: a midpoint of 40 digits and a radius that is proven to cover the value."""
+    """Return a number as a decimal ball: a midpoint of 40 digits, and a radius proven to contain the value."""
     if isinstance(value, float) or value == 0:
         return {"mid": {inf: "inf", -inf: "-inf"}.get(float(value), "0"), "rad": "0"}
     mid = value.mid().str(DIGITS, radius=False)

@@ -1,8 +1,8 @@
-"""Values with a proven error bound: Arb balls from the definitions, at whatever precision they need.
+"""Certified values: Arb balls, whose error bound is proven, computed from the definitions.
 
-Formulas are the literal definitions of the specification, cancellation and all; the precision is
-doubled until the ball itself proves enough digits. Derivatives come from power series, not from
-formulas of their own. Arguments are binary64 numbers, taken as exact.
+The formulas are the literal definitions of the specification, even where they cancel: the working precision is doubled
+until the ball proves enough digits. Derivatives come from power series, so no derivative is written down.
+Arguments are binary64 numbers, taken as exact.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ Ball: TypeAlias = Any
 """An `arb` or an `arb_series`: flint is untyped, and both have exp, log, cos and sqrt."""
 
 _BITS = 120
-"""Relative accuracy asked of every ball: 53 bits for a value, 53 for its residual, and some to spare."""
+"""Required relative accuracy of every ball: 53 bits for a value, 53 for its residual, and a margin of 14."""
 _BELOW_FLOATS = flint.arb(2) ** -1200
-"""Under every binary64: an exact 0, such as the log-SNR of cosine(0) at 1/2, has no relative digits to prove."""
+"""A number below every binary64. It stops the search at an exact 0, such as the log-SNR of cosine(0) at t = 1/2,
+where no precision proves a relative accuracy."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Process:
-    """log alpha_bar as a formula in t and the parameters, and where it reaches -inf, if it does."""
+    """log alpha_bar as a formula in t and the parameters, and the time at which it is -inf (None: at no time)."""
 
     log_alpha_bar: Callable[[Ball, tuple[Ball, ...]], Ball]
     parameters: tuple[float, ...]
@@ -39,7 +40,7 @@ class Process:
 
 
 def linear(beta_min: float, beta_max: float) -> Process:
-    """Return the linear schedule, by SCH-3."""
+    """Return the linear schedule: log alpha_bar = -(beta_min t + (beta_max - beta_min) t^2/2) (SCH-3)."""
 
     def log_alpha_bar(t: Ball, p: tuple[Ball, ...]) -> Ball:
         return -(p[0] * t + (p[1] - p[0]) * t * t / 2)
@@ -48,7 +49,7 @@ def linear(beta_min: float, beta_max: float) -> Process:
 
 
 def cosine(s: float) -> Process:
-    """Return the cosine schedule, by SCH-4."""
+    """Return the cosine schedule: alpha = cos(pi/2 (t + s)/(1 + s))/cos(pi/2 s/(1 + s)) (SCH-4)."""
 
     def log_alpha_bar(t: Ball, p: tuple[Ball, ...]) -> Ball:
         half_pi = flint.arb.pi() / 2
@@ -62,7 +63,10 @@ def cosine(s: float) -> Process:
 @final
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """A real number: `value` is its nearest binary64, `residual` the rest, `conditioning` its kappa (chapter 11)."""
+    """A real number: `value` is the nearest binary64, `residual` the exact number minus it, `conditioning` its kappa.
+
+    kappa(q) = sum |x dq/dx| over the arguments x of the quantity q (chapter 11).
+    """
 
     value: float
     residual: float
@@ -72,7 +76,7 @@ class Certified:
 @final
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The same for many times: three arrays of one length."""
+    """The fields of `Certified` for many times: three arrays of one length."""
 
     value: Floats
     residual: Floats
@@ -98,19 +102,19 @@ def at(process: Process, quantity: Quantity, t: float) -> Certified:
         return Certified(limits.get(quantity, 0.0), 0.0, 0.0)
     if t == process.ends_at:
         limits = {"log_alpha_bar": -inf, "log_snr": -inf, "beta": inf, "sigma": 1.0, "variance": 1.0}
-        steepness = {"alpha": _end_slope(process, t), "alpha_bar": 0.0, "variance": 0.0, "sigma": 0.0}
-        return Certified(limits.get(quantity, 0.0), 0.0, steepness.get(quantity, inf))
+        conditioning = {"alpha": _end_slope(process, t), "alpha_bar": 0.0, "variance": 0.0, "sigma": 0.0}
+        return Certified(limits.get(quantity, 0.0), 0.0, conditioning.get(quantity, inf))
     ball = _proven(partial(_evaluate, process, quantity, t, None))
     if quantity == "beta":
-        return _certified(ball, _moved(process, quantity, t))
-    # By the chain rule: all others are functions of log alpha_bar.
+        return _certified(ball, _kappa(process, quantity, t))
+    # Chain rule: every quantity other than beta is a function of log alpha_bar.
     slope = float(_proven(partial(_slope, process, quantity, t), 20))
-    return _certified(ball, abs(slope) * _moved(process, "log_alpha_bar", t))
+    return _certified(ball, abs(slope) * _kappa(process, "log_alpha_bar", t))
 
 
 @cache
-def _moved(process: Process, quantity: Quantity, t: float) -> float:
-    """Return sum |x dq/dx| over the arguments x: t and the parameters."""
+def _kappa(process: Process, quantity: Quantity, t: float) -> float:
+    """Return sum |x dq/dx| over the arguments x of the quantity q: t and the parameters."""
     return sum(
         abs(x * float(_proven(partial(_evaluate, process, quantity, t, i), 20)))
         for i, x in enumerate((t, *process.parameters))
@@ -119,7 +123,7 @@ def _moved(process: Process, quantity: Quantity, t: float) -> float:
 
 
 def _slope(process: Process, quantity: Quantity, t: float) -> Ball:
-    """Return the derivative of a quantity in log alpha_bar."""
+    """Return the derivative of a quantity with respect to log alpha_bar, at time t."""
     log_alpha_bar = _evaluate(process, "log_alpha_bar", t, None)
     return _of_log_alpha_bar(log_alpha_bar, quantity)[1]
 
@@ -143,28 +147,31 @@ def from_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> Ball:
             raise ValueError("beta is a derivative: see _evaluate")
 
 
-def _evaluate(process: Process, quantity: Quantity, t: float, wanted: int | None) -> Ball:
-    """Return the quantity, or its derivative in argument number `wanted` (0 is t, then the parameters)."""
+def _evaluate(process: Process, quantity: Quantity, t: float, variable: int | None) -> Ball:
+    """Return the quantity, or its derivative with respect to argument number `variable`: 0 is t, then the parameters.
+
+    variable: None for the quantity itself.
+    """
     arguments: list[Ball] = [flint.arb(x) for x in (t, *process.parameters)]
     if quantity == "beta":
-        # beta = -d log_alpha_bar/dt, by a series in t; its own derivatives by a second argument's step.
-        if wanted in (None, 0):
+        # beta = -d log_alpha_bar/dt is the first coefficient of the series in t, and d beta/dt twice the second.
+        if variable in (None, 0):
             arguments[0] = flint.arb_series([arguments[0], 1], prec=3)
             series = process.log_alpha_bar(arguments[0], tuple(arguments[1:]))
-            return -series[1] if wanted is None else -2 * series[2]
-        return _mixed(process, t, wanted)
-    if wanted is not None:
-        arguments[wanted] = flint.arb_series([arguments[wanted], 1], prec=2)
+            return -series[1] if variable is None else -2 * series[2]
+        return _mixed(process, t, variable)
+    if variable is not None:
+        arguments[variable] = flint.arb_series([arguments[variable], 1], prec=2)
     result = from_log_alpha_bar(process.log_alpha_bar(arguments[0], tuple(arguments[1:])), quantity)
-    return result if wanted is None else result[1]
+    return result if variable is None else result[1]
 
 
-def _mixed(process: Process, t: float, wanted: int) -> Ball:
-    """Return d beta/d parameter: the mixed second derivative, from the series along t + h, p + h."""
+def _mixed(process: Process, t: float, variable: int) -> Ball:
+    """Return d beta/dp for parameter p: minus the mixed second derivative of log alpha_bar in t and p."""
 
     def second(direction: tuple[int, int]) -> Ball:
         arguments: list[Ball] = [flint.arb(x) for x in (t, *process.parameters)]
-        for i, step in zip((0, wanted), direction, strict=True):
+        for i, step in zip((0, variable), direction, strict=True):
             arguments[i] = flint.arb_series([arguments[i], step], prec=3)
         return process.log_alpha_bar(arguments[0], tuple(arguments[1:]))[2]
 
@@ -173,7 +180,7 @@ def _mixed(process: Process, t: float, wanted: int) -> Ball:
 
 
 def _end_slope(process: Process, end: float) -> float:
-    """Return |d alpha/dt| where alpha reaches 0, as the quotient 2^-400 before the end."""
+    """Return |d alpha/dt| at the time where alpha reaches 0, as the difference quotient over a step of 2^-400."""
 
     def quotient() -> Ball:
         step = flint.arb(2) ** -400
@@ -203,18 +210,21 @@ def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
 
 
 def _of_product(product: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
-    """Return a quantity of alpha_bar, and its derivative in log alpha_bar."""
+    """Return a quantity, and its derivative with respect to log alpha_bar, from alpha_bar."""
     return _of_log_alpha_bar(product.log(), quantity)
 
 
 def _of_log_alpha_bar(log_alpha_bar: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
-    """Return a quantity, and its derivative in log alpha_bar."""
+    """Return a quantity, and its derivative with respect to log alpha_bar, from log alpha_bar."""
     jet = from_log_alpha_bar(flint.arb_series([log_alpha_bar, 1], prec=2), quantity)
     return jet[0], jet[1]
 
 
 def _of_exact_product(betas: tuple[float, ...], quantity: Quantity) -> tuple[Ball, Ball]:
-    """Return the same of a product near 1/2, where log-SNR is near 0 or 0: 1 - beta is a multiple of 2^-1074."""
+    """Return a quantity and its derivative from the product without rounding: each 1 - beta is a multiple of 2^-1074.
+
+    Needed for alpha_bar near 1/2, where the log-SNR is near 0 and loses relative digits, or is exactly 0.
+    """
     flint.ctx.prec = 1200 * len(betas) + 512
     product = flint.arb(1)
     for beta in betas:
@@ -228,8 +238,8 @@ def _of_exact_product(betas: tuple[float, ...], quantity: Quantity) -> tuple[Bal
     return value, slope
 
 
-def _proven(evaluate: Callable[[], Ball], bits_wanted: int = _BITS) -> Ball:
-    """Evaluate with more and more bits until the ball has the relative bits wanted, or is proven to round to 0."""
+def _proven(evaluate: Callable[[], Ball], accuracy: int = _BITS) -> Ball:
+    """Double the working precision until the ball has `accuracy` relative bits, or is proven to round to 0."""
     previous = flint.ctx.prec
     try:
         for bits in (192, 384, 768, 1536, 3072, 6144):
@@ -238,7 +248,7 @@ def _proven(evaluate: Callable[[], Ball], bits_wanted: int = _BITS) -> Ball:
                 ball = evaluate()
             except ValueError:  # a series divided by a ball that, at this precision, contains 0
                 continue
-            if ball.rel_accuracy_bits() >= bits_wanted or abs(ball) < _BELOW_FLOATS:
+            if ball.rel_accuracy_bits() >= accuracy or abs(ball) < _BELOW_FLOATS:
                 return ball
     finally:
         flint.ctx.prec = previous
@@ -251,7 +261,7 @@ def _certified(ball: Ball, conditioning: float) -> Certified:
     try:
         value = float(ball.mid())
         if value == 0.0 and not ball.contains(0):
-            # Below every binary64, and not 0: the residual says so.
+            # A number below every binary64 but not 0: the residual has its sign.
             return Certified(value, float(np.sign(float(ball.mid() * flint.arb(2) ** 100000))) * 5e-324, conditioning)
         return Certified(value, float((ball - flint.arb(value)).mid()), conditioning)
     finally:

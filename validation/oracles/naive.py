@@ -1,7 +1,7 @@
-"""Formulas that are right over the reals, in one dtype from start to end, as libraries write them.
+"""Formulas that are right over the reals, evaluated in one dtype throughout, as libraries write them.
 
-Here cancellation is left alone: these are what a MUST bound has to let pass. `careful_linear` and `careful_cosine`
-are without cancellation: what a SHOULD bound has to let pass. Parameters are rounded once, to the dtype of t.
+Most of them cancel; the MUST tolerance must accept them all. `careful_linear` and `careful_cosine` do not cancel; the
+SHOULD tolerance must accept them too. Parameters are rounded once, to the dtype of t.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Formula: TypeAlias = Callable[[Array, tuple[float, ...]], Named]
 
 
 def quiet(formula: Formula) -> Formula:
-    """Let log(0) and 1/0 give their infinities without a warning."""
+    """Make a formula return the infinities of log(0) and 1/0 without a warning."""
 
     def evaluate(t: Array, parameters: tuple[float, ...]) -> Named:
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
@@ -31,7 +31,7 @@ def quiet(formula: Formula) -> Formula:
 
 @quiet
 def textbook(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Linear: exp of the integral as it is written, and 1 - exp."""
+    """Linear: alpha_bar = exp(-(beta_min t + (beta_max - beta_min) t^2/2)), sigma^2 = 1 - alpha_bar."""
     beta_min, beta_max = map(t.dtype.type, parameters)
     slope = beta_max - beta_min
     log_alpha_bar = -(beta_min * t + slope * t * t / 2)
@@ -48,7 +48,7 @@ def textbook(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def score_sde(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Linear: half the logarithm first, as in song's score_sde; the rate as a mixture."""
+    """Linear: log alpha first, as in Song's score_sde; beta = (1 - t) beta_min + t beta_max."""
     beta_min, beta_max = map(t.dtype.type, parameters)
     log_mean = -(t**2) * (beta_max - beta_min) / 4 - t * beta_min / 2
     alpha = np.exp(log_mean)
@@ -65,7 +65,7 @@ def score_sde(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def trapezium(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Linear: t times the mean of the two end rates; sigma from alpha; the log-SNR through amplitudes."""
+    """Linear: the integral of beta as t (beta(0) + beta(t))/2; sigma and the log-SNR from alpha."""
     beta_min, beta_max = map(t.dtype.type, parameters)
     rate = beta_min + t * (beta_max - beta_min)
     log_alpha_bar = -t * (beta_min + rate) / 2
@@ -83,7 +83,7 @@ def trapezium(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def through_log_snr(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Linear: everything from the log-SNR by the logistic function."""
+    """Linear: all quantities from the log-SNR, by the logistic function."""
     lam = textbook(t, parameters)["log_snr"]
     alpha_bar = 1 / (1 + np.exp(-lam))
     return {
@@ -97,7 +97,7 @@ def through_log_snr(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def careful_linear(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Linear: no cancellation anywhere."""
+    """Linear: without cancellation, by expm1 and log1p."""
     beta_min, beta_max = map(t.dtype.type, parameters)
     rate = beta_min + t * (beta_max - beta_min)
     b = t * (beta_min + t * (beta_max - beta_min) / 2)
@@ -113,7 +113,7 @@ def careful_linear(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def improved_ddpm(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Cosine: a ratio of squares, as Nichol and Dhariwal write it; the rate by tan."""
+    """Cosine: alpha_bar as a ratio of squared cosines, as Nichol and Dhariwal write it; beta by the tangent."""
     (s,) = map(t.dtype.type, parameters)
     half_pi = t.dtype.type(pi / 2)
     angle, start = (t + s) / (1 + s) * half_pi, s / (1 + s) * half_pi
@@ -130,11 +130,11 @@ def improved_ddpm(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def amplitudes(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Cosine: alpha as a ratio of cosines, all else from it."""
+    """Cosine: alpha as a ratio of cosines, and all other quantities from alpha."""
     (s,) = map(t.dtype.type, parameters)
     start = t.dtype.type(pi) * s / (2 * (1 + s))
     angle = t.dtype.type(pi) * (t + s) / (2 * (1 + s))
-    # cos(pi/2) is below 0 in float32: alpha is a scale, so a right formula keeps it from that.
+    # cos(pi/2) is negative in float32; a right formula keeps alpha at 0 or above.
     alpha = np.maximum(np.cos(angle), 0) / np.cos(start)
     sigma = np.sqrt(1 - alpha * alpha)
     return {
@@ -149,7 +149,7 @@ def amplitudes(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def vdm_logs(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Cosine: a difference of logarithms."""
+    """Cosine: log alpha as a difference of log-cosines, as in VDM."""
     (s,) = map(t.dtype.type, parameters)
     half_pi = t.dtype.type(pi / 2)
 
@@ -170,7 +170,7 @@ def vdm_logs(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def careful_cosine(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Cosine: 1 - t is exact near 1, and 1 - alpha is a product of sines near 0; the rate by the cotangent."""
+    """Cosine: without cancellation, by 1 - t near t = 1 (exact) and by 1 - alpha as a product of sines near t = 0."""
     (s,) = map(t.dtype.type, parameters)
     unit = t.dtype.type(pi / 2) / (1 + s)
     angle, start = unit * (t + s), unit * s
@@ -191,7 +191,7 @@ def careful_cosine(t: Array, parameters: tuple[float, ...]) -> Named:
 
 @quiet
 def cotangent(t: Array, parameters: tuple[float, ...]) -> Named:
-    """Cosine: the rate by the angle from the end of time, everywhere."""
+    """Cosine: beta as pi/(1 + s) times the cotangent of pi/2 (1 - t)/(1 + s), at every t."""
     (s,) = map(t.dtype.type, parameters)
     pi_ = t.dtype.type(pi)
     return {"beta": pi_ / (1 + s) / np.tan(pi_ / 2 * (1 - t) / (1 + s))}

@@ -1,4 +1,7 @@
-"""Losses as integrals, on a mixture of Gaussians, by Gauss-Hermite sums; what they miss shows when nodes are added."""
+"""Losses as expectations over a mixture of Gaussians, by Gauss-Hermite quadrature.
+
+`count` is the number of nodes; the difference between two counts estimates the quadrature error.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Function: TypeAlias = Callable[[Any], Any]
 
 @cache
 def _nodes(count: int) -> tuple[Floats, Floats]:
-    """Return nodes and weights of a mean over N(0, 1), which nobody may write to."""
+    """Return quadrature nodes and weights for an expectation over N(0, 1). The cached arrays are read-only."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(count)
     weights = weights / np.sqrt(2 * np.pi)
     nodes.flags.writeable = weights.flags.writeable = False
@@ -25,7 +28,7 @@ def _nodes(count: int) -> tuple[Floats, Floats]:
 
 
 def over_marginal(law: Mixture, f: Function, count: int = 160) -> Any:
-    """Return E f(x) for x from a mixture."""
+    """Return E f(x), where x has this mixture distribution."""
     nodes, weights = _nodes(count)
     return sum(
         w * (weights * f(m + np.sqrt(v) * nodes)).sum()
@@ -34,7 +37,7 @@ def over_marginal(law: Mixture, f: Function, count: int = 160) -> Any:
 
 
 def over_pairs(data: Mixture, f: Callable[[Any, Any], Any], count: int = 160) -> Any:
-    """Return E f(x_0, eps), x_0 from the data, eps from N(0, 1), independent."""
+    """Return E f(x_0, eps) for independent x_0 from the data and eps from N(0, 1)."""
     nodes, weights = _nodes(count)
     grid = weights[:, None] * weights[None, :]
     return sum(
@@ -44,30 +47,33 @@ def over_pairs(data: Mixture, f: Callable[[Any, Any], Any], count: int = 160) ->
 
 
 def denoising(data: Mixture, alpha: float, variance: float, s_hat: Function, count: int = 160) -> Any:
-    """Return E (s_hat(x_t) + eps/sigma)^2, over (x_0, eps): denoising score matching."""
+    """Return the loss of denoising score matching, E (s_hat(x_t) + eps/sigma)^2 over (x_0, eps)."""
     sigma = np.sqrt(variance)
     return over_pairs(data, lambda x_0, eps: (s_hat(alpha * x_0 + sigma * eps) + eps / sigma) ** 2, count)
 
 
 def explicit(data: Mixture, alpha: float, variance: float, s_hat: Function, count: int = 160) -> Any:
-    """Return E (s_hat(x_t) - d log p_t/dx)^2, over x_t: score matching."""
+    """Return the loss of explicit score matching, E (s_hat(x_t) - d log p_t/dx)^2 over x_t."""
     law = data.noised(alpha, variance)
     return over_marginal(law, lambda x: (s_hat(x) - law.score(np.real(x))) ** 2, count)
 
 
 def irreducible(data: Mixture, alpha: float, variance: float, count: int = 160) -> float:
-    """Return the least of E (eps_hat - eps)^2: 1 - sigma^2 E (d log p_t/dx)^2."""
+    """Return the irreducible loss, min E (eps_hat - eps)^2 = 1 - sigma^2 E (d log p_t/dx)^2."""
     law = data.noised(alpha, variance)
     return float(1.0 - variance * over_marginal(law, lambda x: law.score(x) ** 2, count))
 
 
 def divergence(p: Mixture, q: Mixture, count: int = 160) -> float:
-    """Return KL(p | q)."""
+    """Return the Kullback-Leibler divergence KL(p | q) = E_p (log p - log q)."""
     return float(over_marginal(p, lambda x: p.log_density(x) - q.log_density(x), count))
 
 
 def level_mass(level: int, levels: int, mean: Floats, std: float) -> Floats:
-    """Return log of the mass of N(mean, std^2) that belongs to a level of [-1, 1], the outermost with the tails."""
+    """Return the log-probability of one of the levels -1, ..., 1 under N(mean, std^2), rounded to the nearest level.
+
+    The two outermost levels include the tails.
+    """
     centre, half = -1.0 + 2.0 * level / (levels - 1), 1.0 / (levels - 1)
     low = np.full_like(mean, -np.inf) if level == 0 else (centre - half - mean) / std
     high = np.full_like(mean, np.inf) if level == levels - 1 else (centre + half - mean) / std

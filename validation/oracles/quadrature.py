@@ -1,6 +1,6 @@
-"""The clauses as integrals and ODEs, by SciPy. Every number comes with the integrator's own error estimate.
+"""The clauses as integrals and ODEs, by SciPy. Every value comes with the integrator's own error estimate.
 
-A rate is the only thing known of a schedule here; what alpha_bar is, the integral of the rate says.
+These functions know only the rate beta of a schedule; alpha_bar = exp(-integral of beta) follows by quadrature.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from scipy.integrate import quad, solve_ivp
 Real: TypeAlias = Callable[[float], float]
 
 _RELATIVE = 1e-12
-"""Asked of solve_ivp, per step."""
+"""Relative tolerance of solve_ivp, per step; _ABSOLUTE is the absolute one."""
 _ABSOLUTE = 1e-13
 _TAIL = 12.0
-"""Standard deviations kept of a Gaussian: beyond them lies a mass of 4e-33."""
+"""Half-width of the integration interval in standard deviations: a Gaussian has a mass of 4e-33 outside."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number, and what the integrator says of its error."""
+    """A value and the integrator's estimate of its absolute error."""
 
     value: float
     error: float
@@ -33,41 +33,47 @@ class Estimate:
 @final
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """A normal law in one dimension."""
+    """A normal distribution in one dimension."""
 
     mean: float
     variance: float
 
     def log_density(self, x: float) -> float:
-        """Return the textbook's log-density."""
+        """Return the log-density at x."""
         return -((x - self.mean) ** 2) / (2 * self.variance) - log(2 * pi * self.variance) / 2
 
     def density(self, x: float) -> float:
-        """Return its exponential."""
+        """Return the density at x."""
         return exp(self.log_density(x))
 
 
 def linear_rate(beta_min: float, beta_max: float) -> Real:
-    """Return SCH-2."""
+    """Return the rate of the linear schedule, beta(t) = beta_min + t (beta_max - beta_min) (SCH-2)."""
     return lambda t: beta_min + t * (beta_max - beta_min)
 
 
 def cosine_rate(s: float) -> Real:
-    """Return SCH-5."""
+    """Return the rate of the cosine schedule, beta(t) = pi/(1 + s) tan(pi/2 (t + s)/(1 + s)) (SCH-5)."""
     return lambda t: pi / (1 + s) * tan(pi / 2 * (t + s) / (1 + s))
 
 
 def integral(f: Real, a: float, b: float, *, within: float = 1e-11, peak: float | None = None) -> Estimate:
-    """Integrate f, and refuse an answer that the integrator itself trusts less than `within`."""
+    """Return the integral of f over [a, b]; raise ArithmeticError if the estimated error exceeds `within`.
+
+    peak: a point where the integrand is concentrated.
+    """
     points = None if peak is None else [peak]
     value, error = quad(f, a, b, epsabs=within / 10, epsrel=1e-13, limit=200, points=points)
     if not error <= within:
-        raise ArithmeticError(f"quad reports an error of {error}, wanted {within}")
+        raise ArithmeticError(f"expected an error of at most {within}, got {error} from quad")
     return Estimate(float(value), float(error))
 
 
 def expectation(f: Real, density: Real, law: Gaussian) -> Estimate:
-    """Integrate f times a density over the bulk of a Gaussian that covers it."""
+    """Return the integral of f times a density over 12 standard deviations of `law` to both sides of its mean.
+
+    law: a Gaussian at least as wide as the density.
+    """
     half = _TAIL * sqrt(law.variance)
     return integral(lambda x: f(x) * density(x), law.mean - half, law.mean + half, peak=law.mean)
 
@@ -75,7 +81,7 @@ def expectation(f: Real, density: Real, law: Gaussian) -> Estimate:
 @final
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean (of x_0 = 1) and variance of the SDE at one time, and a bound on the error of each."""
+    """Mean (for x_0 = 1) and variance of the SDE's solution at one time, and a bound on the error of each."""
 
     mean: float
     variance: float
@@ -83,10 +89,10 @@ class Moments:
 
 
 def moments(rate: Real, t: float) -> Moments:
-    """Solve d mu/dt = -beta mu/2 and dV/dt = -beta V + beta from (1, 0).
+    """Solve d mu/dt = -beta mu/2 and dV/dt = -beta V + beta from (mu, V) = (1, 0).
 
-    The ODE contracts, as beta >= 0, so what the steps add to the error does not grow: their sum bounds it. A step is
-    accepted if the root mean square of two errors over their scales is below 1, each then below sqrt(2) of its own.
+    The ODE is contractive, as beta >= 0, so local errors do not grow, and their sum bounds the global error.
+    solve_ivp accepts a step if the root mean square of the two scaled errors is below 1, so each is below sqrt(2).
     """
 
     def slope(time: float, y: Any) -> list[float]:
@@ -102,30 +108,36 @@ def moments(rate: Real, t: float) -> Moments:
 
 
 def convolved(x: float, earlier: Gaussian, scale: float, added: float) -> Estimate:
-    """Return the density at x of scale times a draw of `earlier` plus N(0, added), by integrating over the draw."""
+    """Return the density at x of scale x_s + N(0, added), where x_s has the distribution `earlier`, by quadrature."""
     return expectation(lambda x_s: Gaussian(scale * x_s, added).density(x), earlier.density, earlier)
 
 
 def bayes(x_t: float, earlier: Gaussian, scale: float, added: float) -> tuple[Estimate, Estimate, Estimate]:
-    """Return evidence, mean and variance of x_s given x_t = scale x_s + N(0, added), by integrals over x_s."""
+    """Return the evidence p(x_t), and the mean and variance of x_s given x_t = scale x_s + N(0, added), by quadrature.
+
+    earlier: the prior distribution of x_s.
+    """
 
     def weight(x_s: float) -> float:
         return Gaussian(scale * x_s, added).density(x_t) * earlier.density(x_s)
 
     mass = expectation(lambda _: 1.0, weight, earlier)
     mean = _ratio(expectation(lambda x: x, weight, earlier), mass)
-    second = _ratio(expectation(lambda x: (x - mean.value) ** 2, weight, earlier), mass)
-    return mass, mean, second
+    variance = _ratio(expectation(lambda x: (x - mean.value) ** 2, weight, earlier), mass)
+    return mass, mean, variance
 
 
-def _ratio(of: Estimate, mass: Estimate) -> Estimate:
-    """Return of/mass; |d(a/b)| <= (|da| + |a/b| |db|)/(|b| - |db|)."""
-    value = of.value / mass.value
-    return Estimate(value, (of.error + abs(value) * mass.error) / (mass.value - mass.error))
+def _ratio(a: Estimate, b: Estimate) -> Estimate:
+    """Return a/b with its error bound, |d(a/b)| <= (|da| + |a/b| |db|)/(|b| - |db|)."""
+    value = a.value / b.value
+    return Estimate(value, (a.error + abs(value) * b.error) / (b.value - b.error))
 
 
 def mass(log_density: Callable[[float, float], float], centre: tuple[float, float], scale: float) -> Estimate:
-    """Integrate exp(log_density) over the plane, one variable inside the other."""
+    """Return the integral of exp(log_density) over the plane, as an iterated integral.
+
+    The domain is a square of half-width 12 scale around the centre.
+    """
     half = _TAIL * scale
 
     def inner(x: float) -> float:
@@ -134,5 +146,5 @@ def mass(log_density: Callable[[float, float], float], centre: tuple[float, floa
         ).value
 
     outer = integral(inner, centre[0] - half, centre[0] + half, within=1e-8, peak=centre[0])
-    # The inner integrals are each within 1e-9, over a stretch of 2 half.
+    # Each inner integral has an error of at most 1e-9, and the outer interval the length 2 half.
     return Estimate(outer.value, outer.error + 2 * half * 1e-9)

@@ -1,14 +1,14 @@
-"""The SDE itself, simulated by torchsde, beside the exact law of what a simulation computes.
+"""Paths of the forward and the reverse SDE by torchsde, and the exact distribution of their end points.
 
     dx = -1/2 beta x dt + sqrt(beta) dW
 
-Euler-Maruyama turns it into X' = (1 - beta h/2) X + sqrt(beta h) g, which is Gaussian with moments by an affine
-recursion: the simulation is tested against those, and those against the closed form, without Monte Carlo.
-The exact solution obeys x' = (alpha'/alpha) x + I, I = integral of (alpha'/alpha_u) sqrt(beta_u) dW_u, which is
-not a function of W on the grid: (dW, I) is drawn from its joint law. alpha is never written down here, it
-is exp(-1/2 integral of beta), by quadrature of the rate.
+Euler-Maruyama is X' = (1 - beta h/2) X + sqrt(beta h) g with g ~ N(0, 1), so X is Gaussian, with moments by an affine
+recursion. The evidence tests compare the simulation with these moments, and the moments with the closed form, without
+Monte Carlo. The exact solution obeys x' = (alpha'/alpha) x + I, where I is the integral of
+(alpha'/alpha_u) sqrt(beta_u) dW_u over the step. I is not a function of W on the grid, so `draw` draws (dW, I) from
+their joint distribution. alpha = exp(-1/2 integral of beta) follows from the rate by quadrature.
 
-torchsde is untyped; this is the one file that touches it.
+torchsde is untyped; only this module imports it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _NODES = {n: np.polynomial.legendre.leggauss(n) for n in (8, 12)}
 
 
 def grid(start: float, end: float, steps: int) -> Floats:
-    """Return steps + 1 times. Choose them dyadic, so that adding a step is exact and torchsde takes no sliver."""
+    """Return steps + 1 equidistant times.
+
+    Each step must be exact in binary64 (choose dyadic numbers): otherwise torchsde adds a tiny last step.
+    """
     times: Floats = start + (end - start) / steps * np.arange(steps + 1, dtype=np.float64)
     if np.any(np.diff(times) != times[1] - times[0]):
         raise ValueError(f"expected a grid whose steps are exact in binary64, got {start=}, {end=}, {steps=}")
@@ -42,14 +45,14 @@ def grid(start: float, end: float, steps: int) -> Floats:
 @final
 @dataclass(frozen=True, slots=True)
 class Law:
-    """N(scale x_0, variance), and for an error N(mean, variance) with x_0 put in."""
+    """The distribution N(scale x_0, variance) of an end point; for an error, `scale` is the mean itself."""
 
     scale: float
     variance: float
 
 
 def euler(rate: Rate, times: Floats, x_0: float, increments: Floats) -> Floats:
-    """Return where torchsde's Euler paths end, given their Brownian increments, (steps, paths)."""
+    """Return the end points of torchsde's Euler paths, given their Brownian increments, (steps, paths)."""
     start = np.full(increments.shape[1], x_0)
     return _solve(_Forward(rate), times, start, _Given(times, increments))
 
@@ -57,14 +60,17 @@ def euler(rate: Rate, times: Floats, x_0: float, increments: Floats) -> Floats:
 def reverse_euler(
     rate: Rate, score: Callable[[float, Floats], Floats], times: Floats, start: Floats, seed: int
 ) -> Floats:
-    """Return where torchsde's Euler paths of the reverse SDE end; times rise in u = 1 - t, score(t, x) is of p_t."""
+    """Return the end points of torchsde's Euler paths of the reverse SDE.
+
+    times: increasing in u = 1 - t; score(t, x): d log p_t/dx; start: (paths,), at the first time.
+    """
     generator = np.random.default_rng([seed, 1])
     increments = np.sqrt(np.diff(times))[:, None] * generator.standard_normal((len(times) - 1, len(start)))
     return _solve(_Reverse(rate, score), times, start, _Given(times, increments))
 
 
 def euler_own(rate: Rate, times: Floats, x_0: float, paths: int, seed: int) -> Floats:
-    """Return the same, on a Brownian motion of torchsde's own."""
+    """Return the end points of torchsde's Euler paths on a Brownian motion that torchsde draws."""
     size = (paths, 1)
     own: Any = torchsde.BrownianInterval(times[0], times[-1], size=size, dtype=torch.float64, entropy=seed)
     return _solve(_Forward(rate), times, np.full(paths, x_0), own)
@@ -84,39 +90,42 @@ def _solve(sde: Any, times: Floats, start: Floats, motion: Any) -> Floats:
 
 
 def euler_law(rate: Rate, times: Floats) -> Law:
-    """Return the exact law of the end of an Euler path: a' = (1 - beta h/2) a, v' = (1 - beta h/2)^2 v + beta h."""
+    """Return the exact distribution of the end of an Euler path.
+
+    The recursion is a' = (1 - beta h/2) a and v' = (1 - beta h/2)^2 v + beta h, from (a, v) = (1, 0).
+    """
     scale, variance = 1.0, 0.0
-    for shrink, added in zip(*_euler_step(rate, times), strict=True):
-        scale, variance = shrink * scale, shrink * shrink * variance + added
+    for factor, added in zip(*_euler_step(rate, times), strict=True):
+        scale, variance = factor * scale, factor * factor * variance + added
     return Law(float(scale), float(variance))
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Per step of a grid, the exact transition and its covariance with the simulation's."""
+    """For each step of a grid: the exact transition x' = decay x + I, and its covariance with Euler's noise."""
 
     decay: Floats
     """alpha'/alpha."""
     variance: Floats
-    """Var I, the noise of the exact transition."""
+    """Var(I), the variance of the exact transition."""
     covariance: Floats
     """Cov(dW, I)."""
     spread: Floats
-    """Var(I given dW), by an integral of its own: the difference Var I - Cov^2/h would cancel."""
+    """Var(I given dW), by its own integral, since the difference Var(I) - Cov(dW, I)^2/h would cancel."""
     gap: Floats
-    """Var(sqrt(beta) dW - I), by an integral of its own too."""
+    """Var(sqrt(beta) dW - I), by its own integral for the same reason."""
     gap_covariance: Floats
     """Cov(sqrt(beta) dW - I, I)."""
 
 
 def steps(rate: Rate, times: Floats) -> Steps:
-    """Integrate over each step. Ito's isometry makes every moment an ordinary integral in u."""
+    """Return the moments of each step, by quadrature: by Ito's isometry each is an ordinary integral over u."""
     left, h = times[:-1], np.diff(times)
     root = np.sqrt(rate(left))
 
-    def kernel(share: float) -> Floats:
-        u = left + share * h
+    def kernel(fraction: float) -> Floats:
+        u = left + fraction * h
         result: Floats = np.exp(-0.5 * _integral(rate, u, times[1:])) * np.sqrt(rate(u))
         return result
 
@@ -131,16 +140,16 @@ def steps(rate: Rate, times: Floats) -> Steps:
     mean = covariance / h
     return Steps(
         decay=np.exp(-0.5 * _integral(rate, left, times[1:])),
-        variance=over_step(lambda share: kernel(share) ** 2),
+        variance=over_step(lambda fraction: kernel(fraction) ** 2),
         covariance=covariance,
-        spread=over_step(lambda share: (kernel(share) - mean) ** 2),
-        gap=over_step(lambda share: (root - kernel(share)) ** 2),
-        gap_covariance=over_step(lambda share: (root - kernel(share)) * kernel(share)),
+        spread=over_step(lambda fraction: (kernel(fraction) - mean) ** 2),
+        gap=over_step(lambda fraction: (root - kernel(fraction)) ** 2),
+        gap_covariance=over_step(lambda fraction: (root - kernel(fraction)) * kernel(fraction)),
     )
 
 
 def exact_law(exact: Steps) -> Law:
-    """Return the law of the exact solution at the end of the grid, step by step."""
+    """Return the distribution of the exact solution at the end of the grid, by composing its steps."""
     scale, variance = 1.0, 0.0
     for decay, added in zip(exact.decay, exact.variance, strict=True):
         scale, variance = decay * scale, decay * decay * variance + added
@@ -148,16 +157,16 @@ def exact_law(exact: Steps) -> Law:
 
 
 def draw(exact: Steps, times: Floats, paths: int, seed: int) -> tuple[Floats, Floats]:
-    """Draw (dW, I) for each step and path, from their exact joint law."""
+    """Draw (dW, I) from their exact joint distribution; each has the shape (steps, paths)."""
     generator = np.random.default_rng(seed)
     h = np.diff(times)[:, None]
     increments = np.sqrt(h) * generator.standard_normal((h.size, paths))
-    rest = np.sqrt(exact.spread)[:, None] * generator.standard_normal((h.size, paths))
-    return increments, exact.covariance[:, None] / h * increments + rest
+    independent = np.sqrt(exact.spread)[:, None] * generator.standard_normal((h.size, paths))
+    return increments, exact.covariance[:, None] / h * increments + independent
 
 
 def exact_path(exact: Steps, x_0: float, noise: Floats) -> Floats:
-    """Return where the exact solution ends, driven by the I of `draw`."""
+    """Return the end points of the exact solution, driven by the I that `draw` returned."""
     x = np.full(noise.shape[1], x_0)
     for decay, added in zip(exact.decay, noise, strict=True):
         x = decay * x + added
@@ -165,38 +174,42 @@ def exact_path(exact: Steps, x_0: float, noise: Floats) -> Floats:
 
 
 def error_law(rate: Rate, times: Floats, exact: Steps, x_0: float) -> Law:
-    """Return the exact law of Euler's end less the exact end, on one Brownian path; `scale` is the mean itself.
+    """Return the exact distribution of e, the end point of Euler minus the exact one on the same Brownian path.
 
-    e' = (1 - beta h/2) e + (1 - beta h/2 - alpha'/alpha) x + (sqrt(beta) dW - I), linear in (e, x), both Gaussian.
+    e' = (1 - beta h/2) e + (1 - beta h/2 - alpha'/alpha) x + (sqrt(beta) dW - I) is linear, so (e, x) is Gaussian.
+    `scale` of the result is the mean of e.
     """
     x, mean = x_0, 0.0
     v_x, v_e, cov = 0.0, 0.0, 0.0
-    shrinks, _ = _euler_step(rate, times)
-    rows = zip(shrinks, exact.decay, exact.variance, exact.gap, exact.gap_covariance, strict=True)
-    for shrink, decay, added, gap, gap_cov in rows:
-        drift = shrink - decay
-        mean, x = shrink * mean + drift * x, decay * x
-        v_e = shrink * shrink * v_e + 2 * shrink * drift * cov + drift * drift * v_x + gap
-        cov = decay * (shrink * cov + drift * v_x) + gap_cov
+    factors, _ = _euler_step(rate, times)
+    rows = zip(factors, exact.decay, exact.variance, exact.gap, exact.gap_covariance, strict=True)
+    for factor, decay, added, gap, gap_cov in rows:
+        bias = factor - decay
+        mean, x = factor * mean + bias * x, decay * x
+        v_e = factor * factor * v_e + 2 * factor * bias * cov + bias * bias * v_x + gap
+        cov = decay * (factor * cov + bias * v_x) + gap_cov
         v_x = decay * decay * v_x + added
     return Law(float(mean), float(v_e))
 
 
 def _euler_step(rate: Rate, times: Floats) -> tuple[Floats, Floats]:
-    """Return 1 - beta h/2 and beta h of each step."""
+    """Return the factor 1 - beta h/2 and the added variance beta h of each step."""
     added = rate(times[:-1]) * np.diff(times)
     return 1.0 - 0.5 * added, added
 
 
 def _integral(rate: Rate, a: Floats, b: Floats) -> Floats:
-    """Integrate the rate over many short intervals by Gauss-Legendre; 8 and 12 nodes must agree."""
+    """Return the integral of the rate over each interval [a, b], by Gauss-Legendre with 12 nodes.
+
+    Raises ArithmeticError if 8 nodes give another value.
+    """
     by_nodes = []
     for nodes, weights in _NODES.values():
         u = a + (b - a) * (nodes[:, None] + 1) / 2
         by_nodes.append((b - a) / 2 * (weights @ rate(u)))
     coarse, fine = by_nodes
     if not np.all(np.abs(coarse - fine) <= 1e-13 * (1 + np.abs(fine))):
-        raise ArithmeticError("8 and 12 Gauss nodes disagree")
+        raise ArithmeticError("8 and 12 Gauss nodes give different integrals of the rate")
     result: Floats = fine
     return result
 
@@ -223,7 +236,7 @@ class _Forward:
 
 @final
 class _Reverse:
-    """The reverse SDE in u = 1 - t, for torchsde: dx = (beta x/2 + beta score) du + sqrt(beta) dW."""
+    """The reverse SDE in the interface of torchsde, in u = 1 - t: dx = (beta x/2 + beta score) du + sqrt(beta) dW."""
 
     noise_type = "diagonal"
     sde_type = "ito"
@@ -232,8 +245,8 @@ class _Reverse:
         self.rate, self.score = rate, score
 
     def f(self, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        pull = torch.from_numpy(self.score(1.0 - float(u), x[:, 0].numpy()))
-        return self._beta(u) * (0.5 * x + pull[:, None])
+        score = torch.from_numpy(self.score(1.0 - float(u), x[:, 0].numpy()))
+        return self._beta(u) * (0.5 * x + score[:, None])
 
     def g(self, u: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return torch.full_like(x, self._beta(u) ** 0.5)
@@ -244,7 +257,7 @@ class _Reverse:
 
 @final
 class _Given:
-    """A Brownian motion whose increments over the steps of one grid are known; any other interval is an error."""
+    """A Brownian motion with given increments over the steps of one grid; any other interval raises KeyError."""
 
     levy_area_approximation = "none"
     dtype = torch.float64

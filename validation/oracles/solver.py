@@ -1,10 +1,10 @@
-"""Training on x_t from a solver against x_t from the closed form, without Monte Carlo (TRN-7).
+"""Training on x_t from a solver compared with training on x_t from the closed form, without Monte Carlo (TRN-7).
 
-Both trainers see x_0 and x_t at the times j/8 and regress (x_t - alpha x_0)/sigma, the conditional score in units of
-eps, on x_t. N steps of Euler-Maruyama make x_t = a x_0 + sqrt(v) xi, with a and v by recursion, so every mean that
-a least-squares problem needs is an integral against a mixture of Gaussians, by Gauss-Hermite sums.
+Both regress the target (x_t - alpha x_0)/sigma, which is minus the conditional score times sigma, on x_t at the times
+t = j/8. N steps of Euler-Maruyama give x_t = a x_0 + sqrt(v) xi with a and v by recursion, so every expectation in the
+least-squares problem is an integral over a mixture of Gaussians, by Gauss-Hermite quadrature.
 
-A small network is a hidden layer of fixed tanh units with a readout, trained to its optimum by the normal equations.
+The network is a hidden layer of fixed tanh units with a linear readout, whose optimum is a least-squares solution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .mixture import Floats, Mixture
 from .simulation import Law, Rate, euler_law, grid
 
 Scales = Callable[[float], tuple[float, float]]
-"""alpha and sigma^2 of the closed form at one time."""
+"""Maps a time to alpha and sigma^2 of the closed form."""
 TIMES = np.arange(1, 9) / 8
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(160)
 
@@ -27,19 +27,22 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(160)
 @final
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How x_t is made at each of TIMES: scale x_0 + N(0, variance). steps: of the solver, 0 for the closed form."""
+    """The distribution of x_t given x_0, N(scale x_0, variance), at each of TIMES.
+
+    steps: number of solver steps, 0 for the closed form.
+    """
 
     steps: int
     laws: tuple[Law, ...]
 
 
 def by_closed_form(scales: Scales) -> Made:
-    """Return the marginal."""
+    """Return the closed form, N(alpha x_0, sigma^2)."""
     return Made(0, tuple(Law(*scales(float(t))) for t in TIMES))
 
 
 def by_solver(rate: Rate, steps: int) -> Made:
-    """Return the law of `steps` steps of Euler-Maruyama over [0, 1], a multiple of 8 and a power of 2."""
+    """Return the distribution of x_t by Euler-Maruyama with `steps` steps over [0, 1]: a power of 2, at least 8."""
     whole = grid(0.0, 1.0, steps)
     return Made(steps, tuple(euler_law(rate, whole[: round(t * steps) + 1]) for t in TIMES))
 
@@ -47,19 +50,22 @@ def by_solver(rate: Rate, steps: int) -> Made:
 @final
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Quadrature over x_t at one time: points, weights, and the mean of the target there."""
+    """Quadrature over x_t at one time: points, weights, and moments of the target."""
 
     t: float
     x: Floats
     weight: Floats
     target: Floats
-    """E[(x_t - alpha x_0)/sigma | x_t = x]."""
+    """E[(x_t - alpha x_0)/sigma | x_t = x], the best prediction at x."""
     power: float
-    """E[((x_t - alpha x_0)/sigma)^2]."""
+    """E[((x_t - alpha x_0)/sigma)^2], the second moment of the target."""
 
 
 def places(data: Mixture, scales: Scales, made: Made) -> list[Place]:
-    """Return one for each of TIMES, x_t as `made`, the target as the closed form has it."""
+    """Return the quadrature for each of TIMES.
+
+    made: the distribution of x_t given x_0; the target takes alpha and sigma from the closed form `scales`.
+    """
     second = sum(w * (v + m * m) for w, m, v in zip(data.weights, data.means, data.variances, strict=True))
     found = []
     for t, law in zip(TIMES.tolist(), made.laws, strict=True):
@@ -67,7 +73,8 @@ def places(data: Mixture, scales: Scales, made: Made) -> list[Place]:
         noised, sigma = data.noised(law.scale, law.variance), np.sqrt(variance)
         parts = zip(noised.weights, noised.means, noised.variances, strict=True)
         pieces = [(m + np.sqrt(v) * NODES, w * WEIGHTS / np.sqrt(2 * np.pi)) for w, m, v in parts]
-        x, weight = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        x = np.concatenate([points for points, _ in pieces])
+        weight = np.concatenate([weights for _, weights in pieces])
         # E[x_0 | x_t] by Tweedie's formula.
         x_0 = (x + law.variance * noised.score(x)) / law.scale
         power = ((law.scale - alpha) ** 2 * second + law.variance) / variance
@@ -75,15 +82,18 @@ def places(data: Mixture, scales: Scales, made: Made) -> list[Place]:
     return found
 
 
-def floor(at: list[Place]) -> float:
-    """Return the least loss that any denoiser has, a mean over TIMES."""
+def irreducible_loss(at: list[Place]) -> float:
+    """Return the least loss of any denoiser, averaged over TIMES: E Var(target | x_t)."""
     return float(np.mean([p.power - (p.weight * p.target**2).sum() for p in at]))
 
 
 def bias(data: Mixture, scales: Scales, made: Made) -> float:
-    """Return the excess, on the closed form's loss, of the best denoiser for x_t as `made`: it is no worse trained."""
-    right, total = by_closed_form(scales), 0.0
-    for p, law in zip(places(data, scales, right), made.laws, strict=True):
+    """Return the bias that the solver causes, even with perfect training.
+
+    It is the loss under the closed form of the denoiser that is best for x_t as `made`, minus the irreducible loss.
+    """
+    closed_form, total = by_closed_form(scales), 0.0
+    for p, law in zip(places(data, scales, closed_form), made.laws, strict=True):
         alpha, variance = scales(p.t)
         x_0 = (p.x + law.variance * data.noised(law.scale, law.variance).score(p.x)) / law.scale
         total += float((p.weight * ((p.x - alpha * x_0) / np.sqrt(variance) - p.target) ** 2).sum())
@@ -93,7 +103,7 @@ def bias(data: Mixture, scales: Scales, made: Made) -> float:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Hidden:
-    """A layer of fixed tanh units of (x, t), with a skip of x and a constant."""
+    """Features of (x, t): fixed tanh units, x itself and the constant 1."""
 
     of_x: Floats
     of_t: Floats
@@ -101,7 +111,7 @@ class Hidden:
 
     @staticmethod
     def drawn(units: int, seed: int) -> Hidden:
-        """Return units of random directions."""
+        """Return units with random weights and biases."""
         rng = np.random.default_rng(seed)
         return Hidden(rng.uniform(0.5, 3.0, units), rng.uniform(-3.0, 3.0, units), rng.uniform(-3.0, 3.0, units))
 
@@ -114,22 +124,22 @@ class Hidden:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A readout, and the loss that it was trained to."""
+    """The optimal readout and its loss."""
 
     readout: Floats
     loss: float
 
 
 def trained(hidden: Hidden, at: list[Place]) -> Trained:
-    """Return the optimum, by least squares on the weighted quadrature points: the exact normal equations."""
+    """Return the optimal readout, by least squares on the weighted quadrature points."""
     roots = [np.sqrt(np.maximum(p.weight, 0.0) / len(at)) for p in at]
     rows = np.concatenate([r[:, None] * hidden(p.x, p.t) for r, p in zip(roots, at, strict=True)])
-    wanted = np.concatenate([r * p.target for r, p in zip(roots, at, strict=True)])
-    readout = np.linalg.lstsq(rows, wanted, rcond=None)[0]
-    return Trained(readout, floor(at) + float(((rows @ readout - wanted) ** 2).sum()))
+    targets = np.concatenate([r * p.target for r, p in zip(roots, at, strict=True)])
+    readout = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    return Trained(readout, irreducible_loss(at) + float(((rows @ readout - targets) ** 2).sum()))
 
 
 def loss(hidden: Hidden, readout: Floats, at: list[Place]) -> float:
-    """Return the loss of a readout."""
-    misses = [(p.weight * (hidden(p.x, p.t) @ readout - p.target) ** 2).sum() for p in at]
-    return floor(at) + float(np.mean(misses))
+    """Return the loss of a readout, averaged over TIMES."""
+    excesses = [(p.weight * (hidden(p.x, p.t) @ readout - p.target) ** 2).sum() for p in at]
+    return irreducible_loss(at) + float(np.mean(excesses))

@@ -1,7 +1,7 @@
-"""The clauses as algebra, by SymPy. A `residual` is an expression that is identically 0 if the clause is true.
+"""The clauses as algebra, by SymPy. A residual is an expression that is identically 0 if the clause is true.
 
-Two schedules are written out, and a third stands for all: log alpha_bar = -integral of an unknown beta.
-Names are the specification's.
+There are three schedules: linear, cosine, and the general one, log alpha_bar = -integral of an unspecified beta.
+Symbols have the names of the specification.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ size = sp.Symbol("D", integer=True, positive=True)
 @final
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A rate and the log alpha_bar that the clauses give it."""
+    """beta and log alpha_bar of a schedule, as the clauses state them."""
 
     beta: Expr
     log_alpha_bar: Expr
@@ -47,7 +47,7 @@ class Schedule:
 
 @cache
 def schedule(name: Name) -> Schedule:
-    """Return SCH-2 with SCH-3, SCH-5 with SCH-4, or an unknown rate with its integral."""
+    """Return the linear schedule (SCH-2, SCH-3), the cosine one (SCH-5, SCH-4), or an unspecified rate."""
     match name:
         case "general":
             beta = sp.Function("beta", nonnegative=True)
@@ -62,7 +62,7 @@ def schedule(name: Name) -> Schedule:
 
 
 def is_zero(residual: Expr) -> bool:
-    """Decide whether a residual is identically 0."""
+    """Return whether SymPy simplifies a residual to 0."""
     return bool(sp.simplify(residual) == 0)
 
 
@@ -72,41 +72,41 @@ def rate_residual(q: Schedule) -> Expr:
 
 
 def at_zero(expression: Expr) -> Expr:
-    """Return the expression at t = 0, its integrals worked out."""
+    """Return the expression at t = 0, with its integrals evaluated."""
     return sp.simplify(expression.subs(t, 0).doit())
 
 
 def mean_residual(q: Schedule) -> Expr:
-    """Return d mu/dt + beta mu/2."""
+    """Return d mu/dt + beta mu/2, the residual of the moment ODE for the mean mu = alpha."""
     return sp.diff(q.mean, t) + q.beta * q.mean / 2
 
 
 def variance_residual(q: Schedule) -> Expr:
-    """Return dV/dt + beta V - beta."""
+    """Return dV/dt + beta V - beta, the residual of the moment ODE for the variance V = sigma^2."""
     return sp.diff(q.variance, t) + q.beta * q.variance - q.beta
 
 
 def log_normal(at: Expr, mean: Expr, variance: Expr) -> Expr:
-    """Return the log-density of N(mean, variance), in one dimension."""
+    """Return the log-density of N(mean, variance) at a point, in one dimension."""
     return -((at - mean) ** 2) / (2 * variance) - sp.log(variance) / 2 - sp.log(2 * sp.pi) / 2
 
 
 def fokker_planck_residual(q: Schedule) -> Expr:
-    """Return (dp/dt - d(beta x p/2)/dx - beta/2 d2p/dx2)/p for the Gaussian p, by its logarithm f: p' = f' p."""
+    """Return (dp/dt - d(beta x p/2)/dx - beta/2 d2p/dx2)/p for the Gaussian marginal p, with p' = p (log p)'."""
     f = log_normal(x, q.mean * x_0, q.variance)
     slope = sp.diff(f, x)
     return sp.diff(f, t) - q.beta / 2 - q.beta * x * slope / 2 - q.beta / 2 * (sp.diff(f, x, 2) + slope**2)
 
 
 def characteristic_residual() -> Expr:
-    """Return log E exp(i omega (alpha x_0 + sigma eps)) less that of N(alpha x_0, sigma^2)."""
+    """Return the log-characteristic function of alpha x_0 + sigma eps minus that of N(alpha x_0, sigma^2)."""
     noise = sp.log(sp.integrate(sp.exp(-(eps**2) / 2 + sp.I * omega * sigma * eps), (eps, -sp.oo, sp.oo)))
     of_sample = sp.I * omega * alpha * x_0 + noise - sp.log(2 * sp.pi) / 2
     return sp.expand_log(of_sample - (sp.I * omega * alpha * x_0 - omega**2 * sigma**2 / 2), force=True)
 
 
 def density_residual() -> Expr:
-    """Return MAR-9 less the sum of D one-dimensional log-densities, the squares of which sum to a norm."""
+    """Return the log-density of MAR-9 in D dimensions minus the sum of D one-dimensional log-densities."""
     norm = sp.Symbol("norm", positive=True)
     clause = -norm / (2 * sigma**2) - size * sp.log(sigma) - size * sp.log(2 * sp.pi) / 2
     one = log_normal(x, x, sigma**2)
@@ -114,14 +114,14 @@ def density_residual() -> Expr:
 
 
 def score() -> Expr:
-    """Return the gradient of log q(x_t given x_0) in x_t."""
+    """Return the conditional score, the derivative of log q(x_t | x_0) with respect to x_t."""
     return sp.diff(log_normal(x_t, alpha * x_0, sigma**2), x_t)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """N(on_x_0 x_0 + on_x_t x_t, variance), as MAR-7 states it."""
+    """The posterior q(x_s | x_t, x_0) = N(on_x_0 x_0 + on_x_t x_t, variance), as MAR-7 states it."""
 
     on_x_0: Expr
     on_x_t: Expr
@@ -129,25 +129,25 @@ class Posterior:
 
 
 def transition() -> tuple[Expr, Expr]:
-    """Return the scale and the variance of q(x_t given x_s), as MAR-6 states them."""
+    """Return the scale and the variance of the transition q(x_t | x_s), as MAR-6 states them."""
     return alpha_t / alpha_s, 1 - alpha_t**2 / alpha_s**2
 
 
 def semigroup_residuals() -> tuple[Expr, Expr]:
-    """Return two steps less one, mean and variance."""
+    """Return mean and variance of x_t through x_s, minus those of x_t from x_0 directly."""
     scale, added = transition()
     return scale * alpha_s - alpha_t, scale**2 * (1 - alpha_s**2) + added - (1 - alpha_t**2)
 
 
 def posterior() -> Posterior:
-    """Return MAR-7, in alpha_s and alpha_t alone."""
+    """Return the posterior of MAR-7, as a function of alpha_s and alpha_t alone."""
     scale, added = transition()
     v_s, v_t = 1 - alpha_s**2, 1 - alpha_t**2
     return Posterior(alpha_s * added / v_t, scale * v_s / v_t, v_s * added / v_t)
 
 
 def bayes_residuals() -> tuple[Expr, Expr]:
-    """Return Bayes's rule in logarithms: the exponents less one another, and the ratio of the normalisations less 1."""
+    """Return the residuals of Bayes' rule: the difference of the exponents, and the ratio of the constants minus 1."""
     scale, added = transition()
     v_s, v_t = 1 - alpha_s**2, 1 - alpha_t**2
     p = posterior()
@@ -161,18 +161,24 @@ def bayes_residuals() -> tuple[Expr, Expr]:
 
 
 def undoing_residuals() -> tuple[Expr, Expr]:
-    """Return MAR-8: A + B alpha_t - alpha_s, and B^2 sigma_t^2 + variance - sigma_s^2."""
+    """Return the residuals of MAR-8: A + B alpha_t - alpha_s, and B^2 sigma_t^2 + variance - sigma_s^2.
+
+    They are 0 if the posterior, averaged over q(x_t | x_0), is the marginal q(x_s | x_0).
+    """
     p = posterior()
     mean = p.on_x_0 + p.on_x_t * alpha_t - alpha_s
     return mean, p.on_x_t**2 * (1 - alpha_t**2) + p.variance - (1 - alpha_s**2)
 
 
 def remainder_residual() -> Expr:
-    """Return a linear schedule after u, less that in (t - u)/(1 - u) with rates (1 - u) beta(u), (1 - u) beta_max."""
+    """Return a linear schedule on [u, 1] minus the linear schedule that it equals when its time runs over [0, 1].
+
+    That one has the time (t - u)/(1 - u), beta_min' = (1 - u) beta(u) and beta_max' = (1 - u) beta_max.
+    """
     q = schedule("linear")
-    rest = q.log_alpha_bar - q.log_alpha_bar.subs(t, u)
+    remainder = q.log_alpha_bar - q.log_alpha_bar.subs(t, u)
     rates = {beta_min: (1 - u) * q.beta.subs(t, u), beta_max: (1 - u) * beta_max, t: (t - u) / (1 - u)}
-    return rest - q.log_alpha_bar.subs(rates, simultaneous=True)
+    return remainder - q.log_alpha_bar.subs(rates, simultaneous=True)
 
 
 _value = sp.Symbol("value", real=True)
@@ -186,41 +192,44 @@ CONVERSIONS: dict[tuple[str, str], Expr] = {
     ("eps", "score"): -_value / sigma,
     ("score", "eps"): -sigma * _value,
 }
-"""PAR-1 to PAR-4, as the clauses write them. The other four go through eps."""
+"""The conversions that PAR-1 to PAR-4 state. The other four are compositions through eps."""
 
 
 def convert(source: str, to: str, of: Expr) -> Expr:
-    """Return a conversion of the clauses, through eps where they have none of their own."""
+    """Return the conversion of a value, directly where a clause states it, or else through eps."""
     if (source, to) in CONVERSIONS:
         return CONVERSIONS[source, to].subs(_value, of)
     return convert("eps", to, convert(source, "eps", of))
 
 
 def meaning(name: str) -> Expr:
-    """Return what a name means, in x_0 and eps; the score from the density."""
+    """Return the definition of a quantity in terms of x_0 and eps; of the score, from the density."""
     meanings = {"eps": eps, "x_0": x_0, "v": alpha * eps - sigma * x_0, "score": score()}
     return meanings[name].subs(x_t, alpha * x_0 + sigma * eps)
 
 
 def conversion_residual(source: str, to: str) -> Expr:
-    """Return what the clause makes of one meaning, less the other, on the circle alpha^2 + sigma^2 = 1."""
-    made = convert(source, to, meaning(source)).subs(x_t, alpha * x_0 + sigma * eps)
-    return on_circle(made - meaning(to))
+    """Return the converted definition of `source` minus the definition of `to`, where alpha^2 + sigma^2 = 1."""
+    converted = convert(source, to, meaning(source)).subs(x_t, alpha * x_0 + sigma * eps)
+    return on_circle(converted - meaning(to))
 
 
 def round_trip_residual(source: str, to: str) -> Expr:
-    """Return there and back, less the value, for any value and x_t: neither need come from data."""
+    """Return a value converted to another parameterization and back, minus the value.
+
+    Value and x_t are independent symbols: neither needs to come from data.
+    """
     return on_circle(convert(to, source, convert(source, to, _value)) - _value)
 
 
 def recomposition_residual(source: str) -> Expr:
-    """Return PAR-6: alpha x_0 + sigma eps - x_t, for any value and x_t."""
-    made = {name: _value if name == source else convert(source, name, _value) for name in ("x_0", "eps")}
-    return on_circle(alpha * made["x_0"] + sigma * made["eps"] - x_t)
+    """Return alpha x_0 + sigma eps - x_t (PAR-6), with x_0 and eps converted from any value at any x_t."""
+    converted = {name: _value if name == source else convert(source, name, _value) for name in ("x_0", "eps")}
+    return on_circle(alpha * converted["x_0"] + sigma * converted["eps"] - x_t)
 
 
 def on_circle(expression: Expr) -> Expr:
-    """Put sigma^2 = 1 - alpha^2, as a rational curve, so that algebra needs no roots."""
+    """Substitute the rational parameterization of alpha^2 + sigma^2 = 1, so that the algebra needs no roots."""
     m = sp.Symbol("m", positive=True)
     return sp.cancel(expression.subs({alpha: (1 - m**2) / (1 + m**2), sigma: 2 * m / (1 + m**2)}))
 
@@ -232,7 +241,7 @@ def divisors(source: str, to: str) -> set[Expr]:
 
 
 def inverse_residual(name: Literal["linear", "cosine"]) -> Expr:
-    """Return SCH-10: log alpha_bar at t(lambda), less -log(1 + exp(-lambda)); as alpha_bar for cosine."""
+    """Return log alpha_bar at t(lambda) (SCH-10) plus log(1 + exp(-lambda)); for cosine, the same for alpha_bar."""
     if name == "linear":
         b = sp.Symbol("B", positive=True)
         slope = sp.Symbol("slope", nonnegative=True)
@@ -246,30 +255,33 @@ def inverse_residual(name: Literal["linear", "cosine"]) -> Expr:
 
 
 def log_snr(alpha_bar: Expr) -> Expr:
-    """Return log(alpha^2/sigma^2)."""
+    """Return the log-SNR, log(alpha^2/sigma^2)."""
     return sp.log(alpha_bar / (1 - alpha_bar))
 
 
 def log_snr_slope_residual(q: Schedule) -> Expr:
-    """Return d lambda/dt + beta/sigma^2: with beta >= 0, lambda never increases."""
+    """Return d lambda/dt + beta/sigma^2. If it is 0 and beta >= 0, then lambda never increases."""
     return sp.diff(q.log_alpha_bar - sp.log(q.variance), t) + q.beta / q.variance
 
 
 def sigma_slope_at_zero(beta_min_is_zero: bool) -> Expr:
-    """Return the limit of d sigma/dt as t falls to 0, linear schedule."""
+    """Return the limit of d sigma/dt of the linear schedule as t decreases to 0."""
     q = schedule("linear")
     slope = sp.diff(sp.sqrt(q.variance), t).subs(beta_min, 0 if beta_min_is_zero else beta_min)
     return sp.limit(slope, t, 0, "+")
 
 
 def alpha_slope_at_one() -> Expr:
-    """Return the limit of d alpha/dt as t rises to 1, cosine schedule."""
+    """Return the limit of d alpha/dt of the cosine schedule as t increases to 1."""
     angle = sp.pi / 2 * (t + offset) / (1 + offset)
     return sp.diff(sp.cos(angle), t).subs(t, 1) / sp.cos(sp.pi / 2 * offset / (1 + offset))
 
 
 def chain_step_residuals() -> tuple[Expr, Expr]:
-    """Return one step x' = sqrt(1 - beta_k) x + sqrt(beta_k) eps, less the product with one factor more (DIS-1)."""
+    """Return scale and variance after one more step of a chain, minus those of alpha_bar (1 - beta_k) (DIS-1).
+
+    The step is x' = sqrt(1 - beta_k) x + sqrt(beta_k) eps.
+    """
     alpha_bar, beta_k = sp.symbols("alpha_bar beta_k", positive=True)
     mean = sp.sqrt(1 - beta_k) * sp.sqrt(alpha_bar) - sp.sqrt(alpha_bar * (1 - beta_k))
     variance = (1 - beta_k) * (1 - alpha_bar) + beta_k - (1 - alpha_bar * (1 - beta_k))

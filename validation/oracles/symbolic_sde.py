@@ -1,4 +1,4 @@
-"""Chapters 3 and 10 as algebra, by SymPy. A residual is 0 if the clause is true."""
+"""Chapters 3 (SDE) and 10 (sampling) as algebra, by SymPy. A residual is 0 if the clause is true."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ sigma_t, sigma_s = sp.sqrt(1 - alpha_t**2), sp.sqrt(1 - alpha_s**2)
 
 
 def power_rate(factor: Expr) -> Expr:
-    """Return d E[x^2]/dt of unit Gaussian data under the drift -factor g^2 x and noise g.
+    """Return d E[x^2]/dt at x ~ N(0, 1) for the SDE dx = -factor g^2 x dt + g dW.
 
     It is the second moment of the right-hand side of the Fokker-Planck equation.
     """
@@ -24,14 +24,14 @@ def power_rate(factor: Expr) -> Expr:
 
 
 def forward(density: Expr) -> Expr:
-    """Return what the forward SDE makes dp/dt: beta/2 (x p)' + beta/2 p''."""
+    """Return dp/dt by the Fokker-Planck equation of the forward SDE: beta/2 (x p)' + beta/2 p''."""
     return beta / 2 * sp.diff(x * density, x) + beta / 2 * sp.diff(density, x, 2)
 
 
 def reverse_residual(score_factor: Expr = 1) -> Expr:
-    """Return Fokker-Planck of the reverse SDE, in time that falls, on any density p, less the forward one.
+    """Return dp/dt by the Fokker-Planck equation of the reverse SDE minus that of the forward SDE, for any density p.
 
-    In time u = -t the drift is -(f - g^2 score): dp/du = -((-f + g^2 score) p)' + g^2/2 p''; and dp/du = -dp/dt.
+    In the time u = -t the drift is -(f - g^2 score), so dp/du = -((-f + g^2 score) p)' + g^2/2 p'', and dp/du = -dp/dt.
     """
     score = score_factor * sp.diff(sp.log(p), x)
     backward = -sp.diff((beta * x / 2 + beta * score) * p, x) + beta / 2 * sp.diff(p, x, 2)
@@ -39,20 +39,23 @@ def reverse_residual(score_factor: Expr = 1) -> Expr:
 
 
 def flow_residual() -> Expr:
-    """Return the continuity equation of the flow, -((f - g^2 score/2) p)', less the forward Fokker-Planck equation."""
+    """Return dp/dt by the continuity equation of the flow, -((f - g^2 score/2) p)', minus that of the forward SDE."""
     velocity = -beta * x / 2 - beta / 2 * sp.diff(sp.log(p), x)
     return sp.simplify(-sp.diff(velocity * p, x) - forward(p))
 
 
 def log_density_residual() -> Expr:
-    """Return d log p/dt along the flow, plus the divergence of its velocity, where p solves the forward equation."""
+    """Return d log p/dt along the flow plus the divergence of its velocity, where p solves the forward equation."""
     velocity = -beta * x / 2 - beta / 2 * sp.diff(sp.log(p), x)
     along = forward(p) / p + velocity * sp.diff(sp.log(p), x)
     return sp.simplify(along + sp.diff(velocity, x))
 
 
 def euler_residuals() -> tuple[Expr, Expr]:
-    """Return SMP-1 without noise, and SMP-4, less x - h times SDE-6's and SDE-7's slopes at the score -eps/sigma."""
+    """Return SMP-1 without its noise, and SMP-4, each minus an Euler step of length -h.
+
+    The Euler steps follow the drift of SDE-6 and the velocity of SDE-7, with the score -eps/sigma.
+    """
     b, s = sp.symbols("b s", positive=True)
     score = -eps / s
     em = x + h * (b * x / 2 - b * eps / s) - (x - h * (-b * x / 2 - b * score))
@@ -61,14 +64,18 @@ def euler_residuals() -> tuple[Expr, Expr]:
 
 
 def ddpm_residual() -> Expr:
-    """Return the posterior's mean at x_0_hat, less DDPM's (x - (1 - ratio^2)/sigma_t eps)/ratio."""
+    """Return the mean of the posterior at x_0_hat minus the mean of DDPM, (x - (1 - ratio^2)/sigma_t eps)/ratio."""
     q, ratio = posterior(), alpha_t / alpha_s
     x_0_hat = (x_t - sigma_t * eps) / alpha_t
     return sp.simplify(q.on_x_0 * x_0_hat + q.on_x_t * x_t - (x_t - (1 - ratio**2) / sigma_t * eps) / ratio)
 
 
 def landing_residuals() -> tuple[Expr, Expr, Expr]:
-    """Return ddim's landing; ddpm's mean on x_0; ddpm's variance over eps and noise, less sigma_s^2."""
+    """Return three residuals for a step from x_t = alpha_t x_0 + sigma_t eps with eps_hat = eps.
+
+    They are ddim's x_s - (alpha_s x_0 + sigma_s eps), the coefficient of x_0 in ddpm's mean minus alpha_s, and ddpm's
+    variance over eps and its noise minus sigma_s^2.
+    """
     q, start = posterior(), alpha_t * x_0 + sigma_t * eps
     x_0_hat = (start - sigma_t * eps) / alpha_t
     ddim = alpha_s * x_0_hat + sigma_s * eps - (alpha_s * x_0 + sigma_s * eps)
@@ -78,14 +85,17 @@ def landing_residuals() -> tuple[Expr, Expr, Expr]:
 
 
 def last_step_residuals() -> tuple[Expr, Expr]:
-    """Return, at s = 0, the posterior's mean at x_0_hat less x_0_hat, and its variance."""
+    """Return, at s = 0, the mean of the posterior at x_0_hat minus x_0_hat, and the variance of the posterior."""
     q, x_0_hat = posterior(), sp.Symbol("x_0_hat")
     mean = q.on_x_0 * x_0_hat + q.on_x_t * x_t - x_0_hat
     return sp.simplify(mean.subs(alpha_s, 1)), sp.simplify(q.variance.subs(alpha_s, 1))
 
 
 def local_orders() -> tuple[int, int]:
-    """Return the order in h of the local errors of Euler and of Runge-Kutta on dx/dt = a(t) x, a any polynomial."""
+    """Return the orders in h of the local errors of Euler and of the classical Runge-Kutta scheme on dx/dt = a(t) x.
+
+    a is any polynomial of degree 5.
+    """
     c = sp.symbols("c0:6")
 
     def a(at: Expr) -> Expr:
@@ -101,5 +111,6 @@ def local_orders() -> tuple[int, int]:
 
 
 def _order(error: Expr) -> int:
+    """Return the lowest power of h with a coefficient other than 0."""
     coefficients = sp.Poly(sp.expand(error), h).all_coeffs()[::-1]
     return next(i for i, value in enumerate(coefficients) if sp.simplify(value) != 0)

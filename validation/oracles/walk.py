@@ -1,9 +1,9 @@
-"""The exact law of a sampler's walk on the line: densities carried from step to step, without Monte Carlo.
+"""The exact distribution of a sampler's output on the line, propagated step by step without Monte Carlo.
 
-A step x' = m(x) + sqrt(v) z with z ~ N(0, 1) turns the density p into p'(y) = integral of p(x) N(y; m(x), v) dx. On an
-even grid the trapezium rule is accurate beyond all orders for such smooth integrands, as long as the grid resolves
-sqrt(v) and p: `Law.mass` tells how far it is off, and halving the grid tells again. `carried` needs no grid as fine as
-the noise of a step.
+A step x' = m(x) + sqrt(v) z with z ~ N(0, 1) maps the density p to p'(y) = integral of p(x) N(y; m(x), v) dx. On an
+even grid the trapezoidal rule converges faster than any power of the spacing for such smooth integrands, if the grid
+resolves sqrt(v) and p. `Law.mass` minus 1, and a grid of half the spacing, estimate the error. `walked` propagates
+densities in this way; `carried` propagates distribution functions, and its grid need not resolve sqrt(v).
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ Map: TypeAlias = Callable[[Floats], Floats]
 @final
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A law on an even grid: its density, and its distribution function where it has been worked out."""
+    """A distribution on an even grid: its density, and its distribution function where it was computed."""
 
     x: Floats
     density: Floats
     below: Floats
-    """The distribution function at x, or NaN where it was not asked for."""
+    """The distribution function at x; NaN if it was not computed."""
 
     @property
     def mass(self) -> float:
-        """Total mass of the density: 1, up to the mass outside the grid."""
+        """Total mass of the density: 1, up to the quadrature error and the mass outside the grid."""
         return float(self.density.sum() * (self.x[1] - self.x[0]))
 
     def cdf(self, at: Floats) -> Floats:
-        """Return the distribution function anywhere, by cubic splines: off by the fourth power of the grid."""
+        """Return the distribution function at any point by cubic splines, with an error of order 4 in the spacing."""
         inside = np.clip(at, self.x[0], self.x[-1])
         return np.asarray(np.clip(CubicSpline(self.x, self.below)(inside), 0.0, 1.0))
 
     def distance(self, other: Callable[[Floats], Floats]) -> float:
-        """Return Kolmogorov's distance from a distribution function, on this grid."""
+        """Return the Kolmogorov distance to a distribution function, on this grid."""
         return float(np.max(np.abs(self.below - other(self.x))))
 
 
 def start(law: Mixture, points: int) -> Law:
-    """Return a mixture on a grid that leaves out 1e-12 of it."""
+    """Return a mixture on an even grid outside which it has a mass of at most 1e-12."""
     low, high = law.reach(1e-12)
     x = np.linspace(low, high, points)
     return Law(x, np.exp(law.log_density(x)), law.cdf(x))
 
 
 def stepped(law: Law, mean: Map, variance: float, x: Floats, *, whole: bool = True) -> Law:
-    """Return the law of mean(X) + N(0, variance), on another grid; for variance 0, mean increases.
+    """Return the distribution of mean(X) + N(0, variance) on the grid x. If the variance is 0, mean must be increasing.
 
-    whole: whether the distribution function is needed too: it costs three times what the density does.
+    whole: whether to compute the distribution function too, which costs three times as much as the density.
     """
     middle, d = mean(law.x), law.x[1] - law.x[0]
     if variance == 0.0:
         below = np.clip(CubicSpline(middle, law.below)(np.clip(x, middle[0], middle[-1])), 0.0, 1.0)
         return Law(x, np.gradient(below, x), below)
     z = (x[:, None] - middle[None, :]) / np.sqrt(variance)
-    carried = law.density * d
-    below = ndtr(z) @ carried if whole else np.full(len(x), np.nan)
+    masses = law.density * d
+    below = ndtr(z) @ masses if whole else np.full(len(x), np.nan)
     np.square(z, out=z)
     z *= -0.5
-    density = np.exp(z, out=z) @ carried / np.sqrt(2 * np.pi * variance)
+    density = np.exp(z, out=z) @ masses / np.sqrt(2 * np.pi * variance)
     return Law(x, density, below)
 
 
 def walked(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, last: Mixture, points: int = 600) -> Law:
-    """Return the law after all steps, each a mean and a variance, from `first` on a grid that holds `last` too.
+    """Return the distribution after all steps, started from `first`.
 
-    data: only its reach counts: every intermediate law lies within that of first, last and data.
+    steps: mean and variance of each. The grid covers first, last and data, and so every intermediate distribution.
     """
     ends = [law.reach(1e-12) for law in (first, last, data)]
     x = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), points)
     law = Law(x, np.exp(first.log_density(x)), first.cdf(x))
-    # Only a step without noise, and who asks for the law, needs the distribution function.
+    # Only a step without noise, and the result, needs the distribution function.
     wholes = [variance == 0.0 for _, variance in steps[1:]] + [True]
     for (mean, variance), whole in zip(steps, wholes, strict=False):
         law = stepped(law, mean, variance, x, whole=whole)
@@ -88,7 +88,10 @@ def walked(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, la
 
 
 def ancestral(data: Mixture, alphas: Floats, sigmas: Floats) -> list[tuple[Map, float]]:
-    """Return the steps of the posterior at the best x_0_hat, between the times at which alpha and sigma are given."""
+    """Return the steps of ancestral sampling: the posterior (MAR-7) at the best x_0_hat, E[x_0 | x_t].
+
+    alphas, sigmas: at decreasing times, one step between each two.
+    """
     steps: list[tuple[Map, float]] = []
     for a_t, s_t, a_s, s_s in zip(alphas, sigmas, alphas[1:], sigmas[1:], strict=False):
         ratio = a_t / a_s
@@ -113,7 +116,10 @@ def euler_maruyama(
     scales: Callable[[float], tuple[float, float]],
     factor: float = 1.0,
 ) -> list[tuple[Map, float]]:
-    """Return the steps of the reverse SDE over falling times; `factor` multiplies the score. scales: alpha, sigma^2."""
+    """Return the Euler-Maruyama steps of the reverse SDE over decreasing times.
+
+    scales: maps a time to alpha and sigma^2. factor: multiplies the score (1 is right).
+    """
     steps: list[tuple[Map, float]] = []
     for t, s in itertools.pairwise(times):
         law, beta, h = data.noised(*scales(float(t))), float(rate(np.asarray(t))), float(t - s)
@@ -126,16 +132,17 @@ def euler_maruyama(
 
 
 NODES = np.arange(-85, 86) / 10.0
-"""Of the normal noise of a step: the trapezium rule over them is exact to 1e-15 for what is smooth at this spacing."""
+"""Quadrature nodes for the normal noise of a step, with the weights _WEIGHTS: the trapezoidal rule has an error of
+1e-15 for integrands that are smooth at this spacing."""
 _WEIGHTS = np.exp(-0.5 * NODES**2) / np.exp(-0.5 * NODES**2).sum()
 
 
 def carried(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, last: Mixture, points: int) -> Law:
-    """Return the law after all steps by its distribution function, whatever the width of a step's noise.
+    """Return the distribution after all steps by its distribution function F; a step's noise may have any width.
 
-    F'(y) = E F(m^-1(y - sqrt(v) z)) for an increasing mean m, by splines through (m(x), F(x)): the grid resolves the
-    law, whose components are never narrower than those of the data, and not the kernel, which may be as narrow as it
-    likes. Raises ArithmeticError if a mean does not increase. data, first, last: as of `walked`.
+    For an increasing mean m, a step gives F'(y) = E F(m^-1(y - sqrt(v) z)), by splines through (m(x), F(x)). The grid
+    must resolve F, whose components are never narrower than those of the data, but not the noise.
+    Raises ArithmeticError if a mean does not increase. data, first, last: as in `walked`.
     """
     ends = [law.reach(1e-12) for law in (first, last, data)]
     x = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), points)

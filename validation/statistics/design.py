@@ -65,26 +65,27 @@ class Design:
     name: str
     """Key in SHARES."""
     law: Law
-    """Property tested: mean of N(0, 1) draws, their variance about 0, or the distribution (law) of uniform draws;
-    shares: the distribution over many calls, with draws dependent within a call; rare: the rate of a rare event."""
+    """Property tested. "mean": the mean of N(0, 1) draws; "variance": their variance about 0; "law": the distribution
+    of uniform draws; "shares": the distribution over many calls, with draws that may depend on each other within a
+    call; "rare": the rate of a rare event."""
     catches: float
-    """Discrepancy to detect: a mean, in standard deviations; a relative change of variance; a distance of CDFs, for
-    shares at one of the levels; a rate."""
+    """Discrepancy to detect: a mean, in standard deviations; a relative change of the variance; a distance of
+    distribution functions, for "shares" at one of the levels; a rate."""
     why: str
     """Reason for `catches`: the fault that causes this discrepancy."""
     miss: float = 1e-3
     """Probability of passing when the discrepancy is `catches`."""
     samples: int = 1
-    """Number of samples tested, which divide the share of the design equally."""
+    """Number of samples tested, which divide the allocation of the design equally."""
     bias: float = 0.0
-    """For a law or shares: a proven bound on the distance between sampled and tested distribution; for rare events:
-    the largest conditional probability of an event, given all previous trials."""
+    """For "law" and "shares": a proven bound on the distance between sampled and tested distribution; for "rare": the
+    largest conditional probability of an event, given all previous trials."""
     places: int = 1
-    """For shares: number of draws per call."""
+    """For "shares": number of draws per call."""
 
     def __post_init__(self) -> None:
         if self.name not in SHARES:
-            raise ValueError(f"expected a Design with a line in SHARES, got {self.name!r}, which has none")
+            raise ValueError(f"expected a Design with an allocation in SHARES, got {self.name!r}")
         if not (0.0 < self.catches < 1.0 and 0.0 < self.miss < 1.0 and self.samples >= 1):
             raise ValueError(f"expected a Design with 0 < catches < 1, 0 < miss < 1 and samples >= 1, got {self}")
         if not (0.0 <= self.bias < self.catches) or (self.bias > 0.0 and self.law in ("mean", "variance")):
@@ -126,35 +127,37 @@ class Design:
         p = _p_value(self.law, n, statistic - self.bias)
         return self._recorded(Outcome(statistic, low, high + self.bias, n, p))
 
-    def judge_shares(self, shares: Floats, levels: Floats, more: float = 0.0) -> Outcome:
-        """Test at least n independent calls; shares: (calls, levels), the fraction of draws at most each level.
+    def judge_shares(self, fractions: Floats, levels: Floats, rounding: float = 0.0) -> Outcome:
+        """Test at least n independent calls; fractions: (calls, levels), the fraction of draws at or below each level.
 
-        more: bias added by the format. The statistic is the largest distance of a mean from its level, and `high`
-        its acceptance limit for this number of calls.
+        rounding: added to the bias for the format of the draws. The statistic is the largest distance of a mean from
+        its level, and `high` its acceptance limit for this number of calls.
         """
-        n = self._enough(len(shares), "shares", "calls")
-        far = np.abs(shares.mean(axis=0) - levels)
-        return self._by_capital(lambda bias: wagers.log_capital(shares, levels, bias), far, n, more)
+        n = self._checked(len(fractions), "shares", "calls")
+        distance = np.abs(fractions.mean(axis=0) - levels)
+        return self._by_capital(lambda bias: wagers.log_capital(fractions, levels, bias), distance, n, rounding)
 
-    def judge_weighted(self, values: Floats, means: Floats, more: float = 0.0) -> Outcome:
-        """Judge independent calls, at least n of them, by values from 0 up whose means are at most `means`.
+    def judge_weighted(self, values: Floats, means: Floats, rounding: float = 0.0) -> Outcome:
+        """Test at least n independent calls: whether the means of values of at least 0 are at most `means`.
 
-        values: (calls, means), such as weights where they count. n is sized for weights of 1; the rate of false alarms
-        holds for any. The statistic is the largest excess of a mean, and `high` how much of it the calls leave open.
+        values: (calls, means), such as the weights of the times in an interval, or 0. n is sized for weights of 1; the
+        false-alarm rate holds for weights of any size. The statistic is the largest excess of a mean, and `high` its
+        acceptance limit.
         """
-        n = self._enough(len(values), "shares", "calls")
-        far = np.maximum(values.mean(axis=0) - means, 0.0)
-        return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), far, n, more)
+        n = self._checked(len(values), "shares", "calls")
+        excess = np.maximum(values.mean(axis=0) - means, 0.0)
+        return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), excess, n, rounding)
 
-    def _by_capital(self, capital: Callable[[float], float], far: Floats, n: int, more: float) -> Outcome:
-        bias, limit = self.bias + more, -log(self.false_alarm)
-        statistic = float(np.max(far))
+    def _by_capital(self, capital: Callable[[float], float], discrepancies: Floats, n: int, rounding: float) -> Outcome:
+        """Return the outcome of a test by betting; capital: log capital as a function of the bias."""
+        bias, limit = self.bias + rounding, -log(self.false_alarm)
+        statistic = float(np.max(discrepancies))
         p = exp(min(-capital(bias), 0.0))
-        sure = wagers.ruled_out(capital, statistic if isfinite(statistic) else 1.0, bias, limit)
-        return self._recorded(Outcome(statistic, 0.0, statistic - sure + bias, n, p))
+        rejected = wagers.ruled_out(capital, statistic if isfinite(statistic) else 1.0, bias, limit)
+        return self._recorded(Outcome(statistic, 0.0, statistic - rejected + bias, n, p))
 
-    def _enough(self, n: int, law: Law, unit: str) -> int:
-        """Return n. Raises ValueError for too few calls or trials, or a design of another law."""
+    def _checked(self, n: int, law: Law, unit: str) -> int:
+        """Return n. Raises ValueError for too few calls or trials, and for a design that tests another property."""
         if n < self.n or self.law != law:
             raise ValueError(
                 f"expected at least {self.n} {unit} and law {law!r} for {self.name}, got {n} and {self.law!r}"
@@ -163,7 +166,7 @@ class Design:
 
     def judge_rare(self, happened: npt.NDArray[np.bool_]) -> Outcome:
         """Test at least n trials, each with conditional probability at most `bias` of the event."""
-        n = self._enough(happened.size, "rare", "trials")
+        n = self._checked(happened.size, "rare", "trials")
         count = int(happened.sum())
         p = float(stats.binom.sf(count - 1, n, self.bias))
         high = float(stats.binom.isf(self.false_alarm, n, self.bias))
@@ -177,7 +180,7 @@ class Design:
 
 @contextmanager
 def recorded() -> Iterator[list[tuple[str, Outcome]]]:
-    """Collect the name of the design and the outcome of every judgement made inside."""
+    """Collect the outcome of every test inside the context, with the name of its design."""
     found: list[tuple[str, Outcome]] = []
     token = _RECORDS.set(found)
     try:
@@ -189,14 +192,18 @@ def recorded() -> Iterator[list[tuple[str, Outcome]]]:
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A statistic of n draws, and its acceptance interval, left with probability `Design.false_alarm`."""
+    """A statistic of n draws and its acceptance interval.
+
+    If the tested property holds, the statistic is outside with the probability `Design.false_alarm`.
+    """
 
     statistic: float
     low: float
     high: float
     n: int
     p: float
-    """Chance of a statistic at least as far out, if the law is right: uniform then; with a bias, at least uniform."""
+    """Probability of a statistic at least as extreme if the tested property holds. p is uniform then; with a bias, it
+    is stochastically larger than uniform."""
 
     @property
     def passed(self) -> bool:
@@ -206,7 +213,7 @@ class Outcome:
 
 @cache
 def _size_of_rare(catches: float, chance: float, false_alarm: float, miss: float) -> int:
-    """Return the smallest n for which events at the rate `catches` are too many, but for `miss`."""
+    """Return the smallest n for which events at the rate `catches` pass with a probability of at most `miss`."""
     n = 1
     while stats.binom.cdf(stats.binom.isf(false_alarm, n, chance), n, catches) > miss:
         n += 1
@@ -214,7 +221,7 @@ def _size_of_rare(catches: float, chance: float, false_alarm: float, miss: float
 
 
 def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
-    """Return the interval of the statistic, by its exact law."""
+    """Return the acceptance interval of the statistic, by its exact distribution."""
     match law:
         case "mean":
             high = float(stats.norm.isf(false_alarm / 2)) / sqrt(n)
@@ -226,7 +233,7 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
 
 
 def _p_value(law: Law, n: int, statistic: float) -> float:
-    """Return the two-sided chance of the statistic, by its exact law; of a distance, the chance of a larger one."""
+    """Return the p-value of the statistic by its exact distribution: two-sided, or for a distance one-sided."""
     match law:
         case "mean":
             return 2.0 * float(stats.norm.sf(abs(statistic) * sqrt(n)))
@@ -237,23 +244,23 @@ def _p_value(law: Law, n: int, statistic: float) -> float:
 
 
 def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
-    """Return (a bound on) the chance that n draws pass although the discrepancy is `catches`."""
+    """Return (a bound on) the probability that n draws pass although the discrepancy is `catches`."""
     low, high = _limits(law, n, false_alarm)
     match law:
         case "mean":
             return float(stats.norm.cdf((high - catches) * sqrt(n)))
         case "variance":
-            more, less = 1 + catches, 1 - catches
-            return max(float(stats.chi2.cdf(n * high / more, n)), float(stats.chi2.sf(n * low / less, n)))
+            larger, smaller = 1 + catches, 1 - catches
+            return max(float(stats.chi2.cdf(n * high / larger, n)), float(stats.chi2.sf(n * low / smaller, n)))
         case _:
-            # F_n passes only if it is further than catches - high from the law that it is drawn from.
+            # The empirical F_n passes only if its distance from the sampled distribution exceeds catches - high.
             return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
 
 
 def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple[int, int]:
-    """Return low < high with `_missed` above `miss` at low (or low = 0), and at most it at high.
+    """Return low < high with `_missed` above `miss` at low (or low = 0), and at most `miss` at high.
 
-    Searched around the size that limit laws suggest: one evaluation of Kolmogorov's law costs 0.1 s.
+    The search starts at the size by the limit distributions, as one evaluation of Kolmogorov's costs 0.1 s.
     """
     tail = stats.kstwobign if law == "law" else stats.norm
     spread = 1.0 if law == "law" else sqrt(2.0)
@@ -272,7 +279,7 @@ def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple
 
 @cache
 def _size(law: Law, catches: float, false_alarm: float, miss: float) -> int:
-    """Return the smallest n with `_missed` at most `miss`, which falls as n grows."""
+    """Return the smallest n with `_missed` at most `miss`; `_missed` decreases as n grows."""
     if law == "mean":
         return ceil(((float(stats.norm.isf(false_alarm / 2)) + float(stats.norm.isf(miss))) / catches) ** 2)
     low, high = _bracket(law, catches, false_alarm, miss)

@@ -1,4 +1,4 @@
-"""Statistical tests that can be made again: under pytest with one seed, by `validation.tools.calibrate` with many."""
+"""Statistical tests that can be repeated: pytest runs them with one seed, `validation.tools.calibrate` with many."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Experiment:
 
 
 PROCESSES = 16
-"""As many processes may a claim list before the checks on it spend more than their share."""
+"""Largest number of processes in a claim for which the checks stay within their allocation of the budget."""
 _DESIGNS: dict[str, Design] = {}
 EXPERIMENTS: list[Experiment] = []
-"""Of the evidence tests that were imported, in order."""
+"""Experiments of the evidence modules imported so far, in order."""
 CHECKS: list[Callable[..., None]] = []
-"""Checks on targets that judge by designs."""
+"""Checks of targets that use a design."""
 
 
 def statistical(design: Design, **cases: Sequence[Any]) -> Callable[[Callable[..., Floats]], Callable[..., None]]:
-    """Make a pytest test from a function of the cases and `seed` that returns a sample; it fails if the design rejects.
+    """Turn a function of the cases and `seed` that returns a sample into a pytest test by this design.
 
-    The design tests one sample for every combination of the cases, and must have that many `samples`.
+    The design tests one sample for every combination of the cases, so its `samples` must be their number.
     """
     combinations = prod(len(choices) for choices in cases.values())
     if combinations != design.samples:
@@ -48,8 +48,8 @@ def statistical(design: Design, **cases: Sequence[Any]) -> Callable[[Callable[..
         def test(**arguments: Any) -> None:
             outcome = design.judge(draw(**arguments))
             limits = f"[{outcome.low:.5g}, {outcome.high:.5g}]"
-            said = f"{design.name}: {outcome.statistic:.5g} is outside {limits} (n = {outcome.n}, p = {outcome.p:.2g})"
-            assert outcome.passed, f"{said}; {design.why}"
+            found = f"{design.name}: {outcome.statistic:.5g} is outside {limits} (n = {outcome.n}, p = {outcome.p:.2g})"
+            assert outcome.passed, f"{found}; {design.why}"
 
         for number, values in enumerate(product(*cases.values())):
             bound = dict(zip(cases, values, strict=True))
@@ -79,6 +79,7 @@ def by_design(design: Design) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def _register(design: Design) -> None:
+    """Register a design. Raises ValueError if its name is in use already."""
     if design.name in _DESIGNS:
-        raise ValueError(f"expected one use of each line in SHARES, got two of {design.name!r}")
+        raise ValueError(f"expected one use of each allocation in SHARES, got two of {design.name!r}")
     _DESIGNS[design.name] = design

@@ -1,1 +1,1 @@
-"""Adapters that put other libraries before the suite: one module a library, one factory a target."""
+"""Adapters of other libraries: one module per library, one factory per target."""

@@ -1,13 +1,13 @@
 """Hugging Face diffusers as targets, `validation.targets.diffusers:FACTORY`.
 
-| factory | library class | dtype | judged through |
+| factory | library class | dtype | calls and attributes used |
 |---|---|---|---|
 | `ddpm` | `DDPMScheduler`, `DDIMScheduler` | float32 | those below, `alphas_cumprod`, `compute_snr` |
 | `ddpm_bfloat16`, `ddpm_float16` | the same, called on half tensors | half | `add_noise`, `step`, `get_velocity` |
 | `score_sde_vp` | `ScoreSdeVpScheduler` (deprecated) | float32 | `step_pred` |
 
-Every number comes out of a call of the library; the adapters shift k to its 0-based timesteps, and
-move arrays. Where a number has to be read off a larger result, the docstring says how, and why it is exact.
+Every number is a result of the library; the adapters only shift k to its timesteps, which start at 0, and convert
+arrays. If a number must be extracted from a larger result, the docstring states how, and why this is exact.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def _chain(beta: Callable[[int], float]) -> Chain:
 
 
 def _cosine_beta(i: int) -> float:
-    """Return 1 - cos²b/cos²a, a at time i/N and b at (i + 1)/N, offset 0.008, as a product: no cancellation."""
-    a, b = (0.5 * pi * (j / _N + 0.008) / 1.008 for j in (i, i + 1))
+    """Return 1 - cos²b/cos²a = sin(b - a) sin(b + a)/cos²a, with a at time i/N, b at (i + 1)/N and offset 0.008."""
+    a = 0.5 * pi * (i / _N + 0.008) / 1.008
+    b = 0.5 * pi * ((i + 1) / _N + 0.008) / 1.008
     return min(sin(b - a) * sin(b + a) / cos(a) ** 2, 0.999)
 
 
@@ -63,7 +64,7 @@ _SCHEDULES: Mapping[Chain, Mapping[str, Any]] = {
     _chain(lambda i: (sqrt(8.5e-4) + i / (_N - 1) * (sqrt(0.012) - sqrt(8.5e-4))) ** 2): _SCALED_LINEAR,
     _chain(_cosine_beta): {"beta_schedule": "squaredcos_cap_v2"},
 }
-"""The library's own schedules, by their definitions in binary64, and how to ask for them (linear is the default)."""
+"""The library's own schedules, by their definitions in binary64, and the options that select them (default: linear)."""
 
 _PREDICTION_TYPES: Mapping[Parameterization, str] = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
 
@@ -71,7 +72,7 @@ _PREDICTION_TYPES: Mapping[Parameterization, str] = {"eps": "epsilon", "x_0": "s
 @final
 @dataclass
 class _Library:
-    """A target: what it claims, and what it builds."""
+    """A target: its claim, and the function that makes an adapter for a process."""
 
     claim: Claim
     make: Callable[[Process], object]
@@ -87,17 +88,17 @@ def ddpm() -> Target:
 
 
 def ddpm_bfloat16() -> Target:
-    """Return DDPMScheduler called on bfloat16 tensors. Its own table is float32: no `schedule` is claimed."""
+    """Return DDPMScheduler called on bfloat16 tensors. Its table is float32, so `schedule` is not claimed."""
     return _ddpm("bfloat16", "perturb", "convert", "posterior", "step")
 
 
 def ddpm_float16() -> Target:
-    """Return DDPMScheduler called on float16 tensors. Its own table is float32: no `schedule` is claimed."""
+    """Return DDPMScheduler called on float16 tensors. Its table is float32, so `schedule` is not claimed."""
     return _ddpm("float16", "perturb", "convert", "posterior", "step")
 
 
 def score_sde_vp() -> Target:
-    """Return ScoreSdeVpScheduler in float32: sigma is all that can be read from its one call at every t."""
+    """Return ScoreSdeVpScheduler in float32. Only sigma can be extracted at every t from its one call, `step_pred`."""
     return _Library(_claim("ScoreSdeVpScheduler", "float32", (Linear,), "schedule"), _ScoreSdeVp)
 
 
@@ -120,7 +121,7 @@ def _claim(
 
 @final
 class _Ddpm:
-    """DDPMScheduler for one chain, with nothing clipped; one scheduler for each kind of prediction."""
+    """DDPMScheduler for one chain, without clipping; one scheduler for each prediction type."""
 
     def __init__(self, process: Process, dtype: torch.dtype) -> None:
         if not isinstance(process, Chain):
@@ -135,7 +136,7 @@ class _Ddpm:
         self._ddim = DDIMScheduler(len(process.betas), clip_sample=False, **betas)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
-        """Read the table `alphas_cumprod`, of which alone the class keeps a copy, and call `compute_snr`."""
+        """Read the table `alphas_cumprod`, the only one that the class stores, and call `compute_snr`."""
         snr = compute_snr(self._any, _index(t))
         return {"alpha_bar": _array(self._any.alphas_cumprod[_index(t)]), "log_snr": _array(torch.log(snr))}
 
@@ -144,7 +145,7 @@ class _Ddpm:
         return _array(self._any.add_noise(self._tensor(x_0), self._tensor(eps), _index(t)))
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
-        """Return x_0 from `step`, or v from `get_velocity` of eps and of the x_0 that `step` gives for it."""
+        """Return x_0 by `step`, or v by `get_velocity` of eps and of the x_0 that `step` returns for eps."""
         if source not in self._schedulers or (to != "x_0" and (source, to) != ("eps", "v")):
             raise Unsupported(f"DDPMScheduler has no call that gives {to} from {source}")
         k, given = _index(t), self._tensor(value)
@@ -154,9 +155,9 @@ class _Ddpm:
     def _predicted_x_0(
         self, source: Parameterization, value: torch.Tensor, x_t: torch.Tensor, k: torch.Tensor
     ) -> torch.Tensor:
-        """Call `step` an example at a time, since it takes one timestep, with the axis for channels that it asks for.
+        """Return x_0_hat by calling `step` for each example, as it takes one timestep, with the channel axis it needs.
 
-        Its `prev_sample` is dropped, and the noise in it seeded.
+        `prev_sample`, for which the library draws noise, is not used.
         """
         scheduler, generator = self._schedulers[source], torch.Generator().manual_seed(0)
         examples = zip(value[:, None, None], k.tolist(), x_t[:, None, None], strict=True)
@@ -165,15 +166,15 @@ class _Ddpm:
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         """Call `step` of a scheduler that predicts x_0: with noise 0 it returns the mean.
 
-        From x_t = x_0 = 0 with noise 1 it returns the deviation, in float64 but for the library's own rounding, so
-        that its square is the variance that the library took the root of.
+        For x_t = x_0 = 0 and noise 1 it returns the standard deviation. These tensors are float64, so that the square
+        of the result is the variance that the library computed, in its own rounding.
         """
         mean, zero = self._stepped("x_0", x_0, x_t, t, s, np.zeros_like(x_0)), np.zeros((len(t), 1))
         deviation = self._stepped("x_0", zero, zero, t, s, np.ones_like(zero), torch.float64)
         return _array(mean), _array((deviation[:, 0] ** 2).to(self._dtype))
 
     def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Call `step` of DDPMScheduler with this noise, or of DDIMScheduler, which needs none."""
+        """Call `step` of DDPMScheduler with this noise, or of DDIMScheduler without noise."""
         match rule:
             case "ddpm":
                 return _array(self._stepped("eps", eps_hat, x_t, t, s, noise))
@@ -192,24 +193,23 @@ class _Ddpm:
         noise: Array,
         dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
-        """Call DDPMScheduler.step an example at a time, on the timesteps t and s, with noise in place of its draw."""
+        """Call DDPMScheduler.step for each example, on the timesteps t and s, with `noise` in place of its own draw."""
         scheduler, kind = self._schedulers[source], dtype or self._dtype
         results = []
         for given, k, x, earlier, z in zip(value, _index(t).tolist(), x_t, (s - 1).tolist(), noise, strict=True):
-            # Timesteps of one's own are looked up by the step, and -1 after the last.
+            # `step` takes the next of the custom timesteps as its end, or -1 after the last.
             scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, int(earlier)])
-            tensors = (torch.from_numpy(np.array(y)).to(kind)[None, None] for y in (given, x, z))
-            prediction, sample, instead = tensors
-            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, instead=instead, **__: instead):
+            prediction, sample, draw = (torch.from_numpy(np.array(y)).to(kind)[None, None] for y in (given, x, z))
+            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, draw=draw, **__: draw):
                 results.append(scheduler.step(prediction, k, sample).prev_sample[0])
         scheduler.num_inference_steps, scheduler.custom_timesteps = None, False
         return torch.cat(results)
 
     def _ddim_stepped(self, eps_hat: Array, x_t: Array, t: Times, s: Times) -> torch.Tensor:
-        """Call DDIMScheduler.step, whose stride is N // num_inference_steps, on each example."""
+        """Call DDIMScheduler.step for each example. Its stride is N // num_inference_steps, the same for all."""
         steps, strides = self._ddim.config.num_train_timesteps, set((t - s).tolist())
         if len(strides) != 1 or steps // (steps // (stride := strides.pop())) != stride:
-            raise Unsupported("DDIMScheduler computes its stride from a number of steps, and has no such stride")
+            raise Unsupported("DDIMScheduler has no number of inference steps that gives this stride")
         self._ddim.set_timesteps(steps // stride)
         examples = zip(
             self._tensor(eps_hat)[:, None, None], _index(t).tolist(), self._tensor(x_t)[:, None, None], strict=True
@@ -232,30 +232,29 @@ class _ScoreSdeVp:
         self._scheduler.set_timesteps(1)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
-        """Read sigma off two steps from x = 0, which are d·noise for the score 0 and -d²/sigma (less noise) for 1.
+        """Extract sigma from two steps from x = 0: the result is d·noise for the score 0; the mean is -d²/sigma for 1.
 
-        d = √beta(t) and sigma are computed in float32, as t is. x and score are float64, so that what
-        comes out has d and sigma in full: d is noise divided out and rounded back to float32, its square
-        the one that the library took, and the quotient of d² and the second step rounds to its sigma
-        to the bit. Where the second step is infinite, the library divided by sigma = 0.
+        The library computes d = √beta(t) and sigma in float32, like t. x and the score are float64, so the results keep
+        all bits of d and sigma: result/noise, rounded to float32, is d; and -d²/mean, rounded to float32, is sigma, to
+        the bit. If the mean is infinite, the library divided by sigma = 0.
         """
         if self._starts_at_rest:
             raise Unsupported("with beta_min = 0, step_pred is NaN at t = 0, and sigma cannot be read from it")
         time = torch.from_numpy(np.array(t))
         x = torch.zeros(len(time), 2, dtype=torch.float64)
         score = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand_as(x)
-        moved, mean = self._scheduler.step_pred(score, x, time, torch.Generator().manual_seed(0))
+        result, mean = self._scheduler.step_pred(score, x, time, torch.Generator().manual_seed(0))
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
-        d = (moved / noise)[:, 0].float()
+        d = (result / noise)[:, 0].float()
         sigma = torch.where(mean[:, 1].isinf(), 0.0, d**2 / -mean[:, 1])
         return {"sigma": _array(sigma.float())}
 
 
 def _index(t: Times) -> torch.Tensor:
-    """Return the library's timesteps, which count from 0."""
+    """Return the library's timesteps, which start at 0."""
     return torch.from_numpy(np.array(t)) - 1
 
 
 def _array(tensor: torch.Tensor) -> Array:
-    """Return a NumPy array; bfloat16, which NumPy lacks, as float32."""
+    """Return a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
     return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -30,7 +30,8 @@ def no_solver(iterations: int) -> Figure:
     torch.set_num_threads(1)
     made = {steps: solver.by_solver(linear_rate, steps) for steps in CURVE}
     at = solver.places(TWO, linear_scales, solver.by_closed_form(linear_scales))
-    floors = [abs(solver.floor(solver.places(TWO, linear_scales, m)) - solver.floor(at)) for m in made.values()]
+    best = solver.irreducible_loss(at)
+    floors = [abs(solver.irreducible_loss(solver.places(TWO, linear_scales, m)) - best) for m in made.values()]
     biases = [solver.bias(TWO, linear_scales, m) for m in made.values()]
     reached, seconds = {}, {}
     for steps in (0, *TRAINED):

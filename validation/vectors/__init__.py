@@ -1,1 +1,1 @@
-"""The test vectors of spec/vectors: values from the Arb oracle, tolerances from the checks' bounds."""
+"""The generator of spec/vectors: values from the Arb oracle, tolerances from the clauses."""

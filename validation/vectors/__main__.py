@@ -3,8 +3,8 @@
     python -m validation.vectors            writes the files, and the lock of their ids
     python -m validation.vectors --check    compares byte for byte; exits 1, and says which file differs
 
-An id is never removed, and never changes its inputs: `ids.lock` holds a hash of each vector's inputs, and a change that
-breaks it is refused unless the lock is edited by hand.
+An id is never removed, and its inputs never change: `ids.lock` has a hash of each vector's inputs. The program refuses
+to write files that contradict the lock, unless a person edits the lock first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES: Mapping[str, Callable[[], Iterable[Vector]]] = {
     "sampling": training.steps,
     "invalid": invalid.invalid,
 }
-"""Files, with the function that generates the vectors of each."""
+"""Names of the files, and the function that generates the vectors of each."""
 NOTES: Mapping[str, tuple[str, str]] = {
     "Cancellation": ("numerics", "1 - alpha_bar loses its digits here; sqrt(-expm1(log_alpha_bar)) does not (E10)"),
     "EndOfTime": ("limits", "the value is a limit: exact 0, 1, or infinity"),
@@ -50,7 +50,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
 
 
 def contents() -> dict[str, str]:
-    """Return the text of every file by its name."""
+    """Return the text of every file, by its name."""
     with flint.ctx.workprec(BITS):
         made = {name: list(make()) for name, make in FILES.items()}
     every = [vector for vectors in made.values() for vector in vectors]
@@ -62,6 +62,7 @@ def contents() -> dict[str, str]:
 
 
 def _text(name: str, vectors: list[Vector]) -> str:
+    """Return the JSON text of one file, one vector per line."""
     flags = sorted({flag for vector in vectors for flag in vector.flags})
     head: dict[str, Any] = {
         "schema": "vectors.schema.json",
@@ -76,13 +77,14 @@ def _text(name: str, vectors: list[Vector]) -> str:
 
 
 def broken(old: str, new: str) -> list[str]:
-    """Return the ids of an old lock that vanished, or ask something else, in a new one."""
-    before, after = (dict(line.split() for line in text.splitlines()) for text in (old, new))
+    """Return the ids of an old lock that are missing in the new one, or have other inputs there."""
+    before = dict(line.split() for line in old.splitlines())
+    after = dict(line.split() for line in new.splitlines())
     return [name for name, digest in before.items() if after.get(name) != digest]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or check them."""
+    """Write the files, or compare them; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m validation.vectors", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Coefficients, noising, posteriors and conversions: values from Arb, tolerances from the bounds of the checks."""
+"""Vectors of coefficients, noising, posteriors and conversions: values from Arb, tolerances from the clauses."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _COSINE = {"log_alpha_bar": "SCH-4", "alpha_bar": "SCH-4", "beta": "SCH-5"}
 
 
 def at(t: float) -> Times:
-    """Return one time, or index, as the checks take times."""
-    # An int is a float to the type checker, and an index here.
+    """Return an array of one time (float64) or one index (int64), in the form of the contract."""
+    # An index is an int, which the type checker accepts as a float.
     found: Times = np.array([t], dtype=np.int64) if type(t) is int else np.array([t], dtype=np.float64)
     return found
 
 
 def flags_of(t: float, quantity: str) -> tuple[str, ...]:
-    """Return the classes of bugs that a vector at t would show."""
+    """Return the classes of bugs that a vector at t can find."""
     flags = ["Subnormal"] if 0.0 < t < 2.0**-126 else []
     if t in (0.0, 1.0):
         flags.append("EndOfTime")
@@ -66,12 +66,12 @@ def flags_of(t: float, quantity: str) -> tuple[str, ...]:
 
 
 def _scalar(named: Named, quantity: Quantity, t: float, fmt: Format) -> Bounds:
-    """Return the two tiers of a coefficient; the clauses' bounds, as errors of the quantity itself."""
+    """Return the MUST and SHOULD tolerances of a coefficient, as absolute errors of the coefficient itself."""
     when = at(t)
     value = exact(named.process, quantity, when).value[0]
-    narrow = float(rho(named.process, quantity, when, fmt)[0])
-    asked = bool(in_rho_domain(named.process, when, fmt)[0]) and not np.isnan(narrow) and abs(value) <= fmt.largest
-    should = narrow if asked or value == 0.0 else None
+    bound = float(rho(named.process, quantity, when, fmt)[0])
+    in_domain = bool(in_rho_domain(named.process, when, fmt)[0]) and not np.isnan(bound) and abs(value) <= fmt.largest
+    should = bound if in_domain or value == 0.0 else None
     with np.errstate(all="ignore"):
         if quantity in ("alpha", "alpha_bar") or quantity == "beta":
             must = float(delta(named.process, quantity, when, fmt)[0])
@@ -79,16 +79,16 @@ def _scalar(named: Named, quantity: Quantity, t: float, fmt: Format) -> Bounds:
             must = float(of_variance(np.array([value]), delta(named.process, "variance", when, fmt))[0])
         else:
             a = exact(named.process, "alpha_bar", when).value[0]
-            loss = float(delta(named.process, "alpha_bar", when, fmt)[0])
+            error = float(delta(named.process, "alpha_bar", when, fmt)[0])
             slope = a if quantity == "log_alpha_bar" else a * exact(named.process, "variance", when).value[0]
-            loss = loss + 4.0 * fmt.u * slope * abs(value) if np.isfinite(value) else np.inf
-            # An eighth of the slope is what the loss may take before the logarithm bends: then nothing is said.
-            must = 8.0 / 7.0 * loss / slope if slope > 0.0 and 8.0 * loss <= slope else np.inf
+            error = error + 4.0 * fmt.u * slope * abs(value) if np.isfinite(value) else np.inf
+            # An error above 1/8 of the slope is too large to linearise the logarithm: there is no tolerance then.
+            must = 8.0 / 7.0 * error / slope if slope > 0.0 and 8.0 * error <= slope else np.inf
     return must, should
 
 
 def quantities() -> Iterator[Vector]:
-    """Yield the coefficients of schedules and chains."""
+    """Yield the vectors of the coefficients of schedules and chains."""
     for named in (*DEFAULTS, *OTHERS):
         names = TIMES if named in DEFAULTS else {k: TIMES[k] for k in ("start", "early", "half", "last-but-one", "end")}
         for quantity, clause in QUANTITIES.items():
@@ -103,7 +103,7 @@ def quantities() -> Iterator[Vector]:
 
 
 def _quantity(
-    named: Named, quantity: Quantity, clause: str, label: str, t: float, more: tuple[str, ...] = ()
+    named: Named, quantity: Quantity, clause: str, label: str, t: float, flags: tuple[str, ...] = ()
 ) -> Vector:
     key = "k" if isinstance(named.process, Chain) else "t"
     inputs = hexed(**{key: t})
@@ -114,12 +114,12 @@ def _quantity(
         inputs=inputs,
         output=balls.decimal(balls.quantity(quantity, named.scales(t))),
         tolerance=tolerances(inputs, partial(_scalar, named, quantity, t)),
-        flags=(*flags_of(t, quantity), *more) if key == "t" else more,
+        flags=(*flags_of(t, quantity), *flags) if key == "t" else flags,
     )
 
 
 def slug(text: str) -> str:
-    """Return a name as an id spells it."""
+    """Return a name in the spelling of ids."""
     return text.replace(".", "p").replace("_", "-")
 
 
@@ -127,17 +127,19 @@ DATA = {"unit": (1.0, -0.5), "large": (-32.0, 3.25), "noiseless": (0.75, 0.0), "
 
 
 def _noised(named: Named, t: float, x_0: float, eps: float, fmt: Format) -> Bounds:
+    """Return the MUST and SHOULD tolerances of x_t."""
+
     def tier(q: Scales) -> float:
         size = q.alpha[0] * abs(x_0) + q.sigma[0] * abs(eps)
         return float(abs(x_0) * q.d_alpha[0] + abs(eps) * q.d_sigma[0] + 4.0 * fmt.u * size + fmt.smallest)
 
-    asked = bool(in_rho_domain(named.process, at(t), fmt)[0])
-    narrow = tier(should_scales(named.process, at(t), fmt)) if asked else None
-    return tier(must_scales(named.process, at(t), fmt)), narrow
+    in_domain = bool(in_rho_domain(named.process, at(t), fmt)[0])
+    should = tier(should_scales(named.process, at(t), fmt)) if in_domain else None
+    return tier(must_scales(named.process, at(t), fmt)), should
 
 
 def marginals() -> Iterator[Vector]:
-    """Yield perturb."""
+    """Yield the vectors of `perturb`."""
     places: list[tuple[Named, str, float]] = [
         (named, label, TIMES[label]) for named in DEFAULTS for label in ("start", "early", "half", "end")
     ]
@@ -162,7 +164,7 @@ STRIDES = {"adjacent": (499, 500), "strided": (400, 500), "to-start": (0, 1), "w
 
 
 def posteriors() -> Iterator[Vector]:
-    """Yield the coefficients and the variance of the posterior."""
+    """Yield the vectors of the coefficients and the variance of the posterior."""
     for named in (*DEFAULTS, DDPM):
         pairs: Mapping[str, tuple[float, float]] = STRIDES if named is DDPM else PAIRS
         for label, (s, t) in pairs.items():
@@ -181,14 +183,15 @@ def posteriors() -> Iterator[Vector]:
 
 
 def _posterior(named: Named, s: float, t: float, name: str, fmt: Format) -> Bounds:
-    limits = tolerances_at(named.process, at(s), at(t), fmt)
-    if not limits.domain[0]:
+    """Return the MUST tolerance of one coefficient of the posterior, or of its variance."""
+    bounds = tolerances_at(named.process, at(s), at(t), fmt)
+    if not bounds.domain[0]:
         return float("inf"), None
-    return float((limits.variance if name == "variance" else limits.coefficient)[0]), None
+    return float((bounds.variance if name == "variance" else bounds.coefficient)[0]), None
 
 
 def conversions() -> Iterator[Vector]:
-    """Yield the twelve conversions."""
+    """Yield the vectors of the twelve conversions."""
     clauses = {"x_0": "PAR-1", "eps": "PAR-2", "v": "PAR-3", "score": "PAR-4"}
     for (source, to), formula in balls.CONVERSIONS.items():
         clause = "PAR-3" if source == "v" and to != "score" else clauses[to]
@@ -215,6 +218,7 @@ CONVERTED = (0.625, -1.5)
 
 
 def _converted(named: Named, pair: Any, t: float, fmt: Format) -> Bounds:
+    """Return the MUST and SHOULD tolerances of a conversion."""
     value, x_t = (fmt.rounded(np.array([[y]])) for y in CONVERTED)
     found = []
     for scales in (must_scales, should_scales):

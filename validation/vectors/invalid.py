@@ -1,4 +1,4 @@
-"""Vectors of invalid calls, which a consumer must refuse with an error."""
+"""Vectors of invalid calls, for which an implementation must raise an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROCESSES: dict[str, tuple[str, dict[str, Any], str]] = {
     "beta-negative": ("DIS-1", {"chain": {"betas": [(-0.1).hex()]}}, "beta_1 < 0"),
     "beta-nan": ("DIS-1", {"chain": {"betas": [nan.hex()]}}, "beta_1 is NaN"),
 }
-"""Processes that do not exist: clause, how they are written, and why."""
+"""Invalid processes: clause, JSON form, and the reason why it is invalid."""
 OUTSIDE = {"negative": -(2.0**-149), "beyond": 1.0 + 2.0**-23, "nan": nan, "infinite": inf}
 
 
@@ -33,7 +33,7 @@ def _vector(name: str, call: str, process: Named | NoProcess, why: str, **inputs
 
 
 def invalid() -> Iterator[Vector]:
-    """Yield them all."""
+    """Yield all vectors of invalid calls."""
     for name, (clause, written, why) in PROCESSES.items():
         process = NoProcess(f"no-{name}", written)
         given: dict[str, Any] = {"k": 1} if "chain" in written else {"t": 0.5}

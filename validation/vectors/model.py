@@ -18,23 +18,23 @@ from refdiff.conformance.interface import Chain, Cosine, DType, Linear
 from ..oracles import balls, certified
 
 Bounds: TypeAlias = tuple[float, float | None]
-"""MUST and SHOULD; None where the second tier says nothing."""
+"""MUST and SHOULD tolerance; inf and None mean that there is none."""
 JUDGED: tuple[DType, ...] = ("float16", "bfloat16", "float32", "float64")
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A process with the name that its vectors have in their ids, and how a file writes it."""
+    """A process, its name in the ids of vectors, and its JSON form (`written`)."""
 
     name: str
     process: Linear | Cosine | Chain
     written: Mapping[str, Any]
     betas: tuple[Any, ...] = ()
-    """Of a chain, as balls."""
+    """The betas of a chain, as Arb balls."""
 
     def scales(self, t: float) -> balls.Scales:
-        """Return alpha, sigma and the rate at t, or after k steps."""
+        """Return alpha, sigma and beta at time t, or after t steps of a chain."""
         match self.process:
             case Linear():
                 return balls.of_schedule(certified.linear(self.process.beta_min, self.process.beta_max), t)
@@ -47,7 +47,7 @@ class Named:
 @final
 @dataclass(frozen=True, slots=True)
 class NoProcess:
-    """Parameters in the form of a process that are invalid."""
+    """Invalid parameters, in the JSON form of a process."""
 
     name: str
     written: Mapping[str, Any]
@@ -65,7 +65,7 @@ def cosine(s: float) -> Named:
 
 
 def chain(name: str, betas: tuple[float, ...]) -> Named:
-    """Return a chain by its betas."""
+    """Return a chain with these betas."""
     written = {"chain": {"betas": [beta.hex() for beta in betas]}}
     return Named(name, Chain(betas=betas), written, tuple(map(flint.arb, betas)))
 
@@ -73,21 +73,21 @@ def chain(name: str, betas: tuple[float, ...]) -> Named:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
-    """One call, and what it should give."""
+    """One call of an implementation, with the proven result and its tolerances."""
 
     id: str
     call: str
     process: Named | NoProcess
     inputs: Mapping[str, Any]
-    """Numbers as hex floats, names and indices as they are."""
+    """Floats in hexadecimal; names and indices unchanged."""
     output: Mapping[str, str] | None = None
     tolerance: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     why: str = ""
-    """Of an invalid call: what is wrong with it."""
+    """For an invalid call: the reason."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the file holds."""
+        """Return the JSON form of the vector."""
         common: dict[str, Any] = {
             "id": self.id,
             "call": self.call,
@@ -101,24 +101,24 @@ class Vector:
 
     @property
     def digest(self) -> str:
-        """Return a hash of the question: an id never changes what it asks."""
-        asked = json.dumps([self.call, self.process.written, self.inputs], sort_keys=True)
-        return sha256(asked.encode()).hexdigest()[:16]
+        """Return a hash of call, process and inputs, which never change for an id."""
+        text = json.dumps([self.call, self.process.written, self.inputs], sort_keys=True)
+        return sha256(text.encode()).hexdigest()[:16]
 
 
 def hexed(**numbers: float | str) -> dict[str, Any]:
-    """Return inputs as they are written: floats in hex, indices and names as they are."""
+    """Return inputs in their JSON form: floats in hexadecimal, indices and names unchanged."""
     return {name: x.hex() if isinstance(x, float) else x for name, x in numbers.items()}
 
 
 def tolerances(inputs: Mapping[str, Any], bounds: Callable[[Format], Bounds]) -> dict[str, dict[str, str | None]]:
-    """Return both tiers for each format that holds the inputs exactly, rounded up to three digits."""
+    """Return both tolerances, rounded up to three digits, for each format that represents the inputs exactly."""
     found: dict[str, dict[str, str | None]] = {}
     numbers = [float.fromhex(x) for x in inputs.values() if isinstance(x, str) and "0x" in x]
     for name in JUDGED:
         fmt = FORMATS[name]
-        carried = np.array(numbers, dtype=np.float64)
-        if not np.array_equal(fmt.rounded(carried).astype(np.float64), carried):
+        unrounded = np.array(numbers, dtype=np.float64)
+        if not np.array_equal(fmt.rounded(unrounded).astype(np.float64), unrounded):
             continue
         must, should = bounds(fmt)
         if isfinite(must) or should is not None:
@@ -127,11 +127,12 @@ def tolerances(inputs: Mapping[str, Any], bounds: Callable[[Format], Bounds]) ->
 
 
 def _up(bound: float) -> str | None:
+    """Return a tolerance rounded up to three digits, or None if it is infinite or NaN."""
     if bound == 0.0:
         return "0"
     if isinf(bound) or np.isnan(bound):
         return None
     text = f"{bound:.2e}"
-    # Rounded up by a unit of the last digit, so that no platform's last bit of the bound is seen.
+    # One unit of the last digit is added, so that differences of rounding between platforms do not matter.
     mantissa, exponent = text.split("e")
     return f"{float(mantissa) + 0.01:.2f}e{int(exponent)}"

@@ -1,4 +1,4 @@
-"""SDEs, weights, losses and steps: values from Arb, tolerances from the bounds of the checks."""
+"""Vectors of SDEs, weights, losses and steps: values from Arb, tolerances from the clauses."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .model import Bounds, Named, Vector, hexed, tolerances
 
 
 def sdes() -> Iterator[Vector]:
-    """Yield drift, diffusion, reverse drift and flow."""
+    """Yield the vectors of drift, diffusion, reverse drift and flow."""
     x, score = 1.25, -0.75
     for named in DEFAULTS:
         for label in ("start", "early", "half", "late"):
             t = TIMES[label]
             beta = named.scales(t).beta
             assert beta is not None
-            moving = {
+            cases = {
                 "drift": ("SDE-1", -beta / 2 * flint.arb(x), 0.5 * abs(x)),
                 "reverse_drift": ("SDE-6", -beta * (flint.arb(x) / 2 + flint.arb(score)), 0.5 * abs(x) + abs(score)),
                 "flow": ("SDE-7", -beta / 2 * (flint.arb(x) + flint.arb(score)), 0.5 * (abs(x) + abs(score))),
                 "diffusion": ("SDE-2", beta.sqrt(), 0.0),
             }
-            for call, (clause, value, size) in moving.items():
+            for call, (clause, value, size) in cases.items():
                 given = {"t": t} if call == "diffusion" else {"x": x, "t": t}
                 if call in ("reverse_drift", "flow"):
                     given["score"] = score
@@ -48,22 +48,22 @@ def sdes() -> Iterator[Vector]:
                     process=named,
                     inputs=inputs,
                     output=balls.decimal(value),
-                    tolerance=tolerances(inputs, partial(_moving, named, t, size)),
+                    tolerance=tolerances(inputs, partial(_by_beta, named, t, size)),
                     flags=flags_of(t, call) + (("SignOfScore",) if "score" in given else ()),
                 )
 
 
-def _moving(named: Named, t: float, size: float, fmt: Format) -> Bounds:
-    """Return the bound of something that multiplies beta by `size`, or for 0 takes its root."""
+def _by_beta(named: Named, t: float, size: float, fmt: Format) -> Bounds:
+    """Return the MUST tolerance of beta times a number of magnitude `size`, or for size 0 of sqrt(beta)."""
     rate = float(exact(named.process, "beta", at(t)).value[0])
-    off = float(delta(named.process, "beta", at(t), fmt)[0])
+    error = float(delta(named.process, "beta", at(t), fmt)[0])
     if size == 0.0:
-        return float(of_variance(np.array([rate**0.5]), np.array([off + 4.0 * fmt.u * rate]))[0]), None
-    return size * off + 6.0 * fmt.u * size * rate + fmt.smallest, None
+        return float(of_variance(np.array([rate**0.5]), np.array([error + 4.0 * fmt.u * rate]))[0]), None
+    return size * error + 6.0 * fmt.u * size * rate + fmt.smallest, None
 
 
 def weights() -> Iterator[Vector]:
-    """Yield the table of weights."""
+    """Yield the vectors of the table of loss weights."""
     clauses = {"inverse_snr": "LOS-7", "min_snr": "LOS-8", "likelihood": "LOS-10"}
     for weight, clause in clauses.items():
         for prediction in get_args(Parameterization):
@@ -80,10 +80,10 @@ def _weight(named: Named, weight: str, clause: str, prediction: str, label: str)
     inputs = hexed(t=t) | {"weight": weight, "prediction": prediction}
 
     def tiers(fmt: Format) -> Bounds:
-        beta, off = np.zeros(1), np.zeros(1)
+        beta, beta_error = np.zeros(1), np.zeros(1)
         if weight == "likelihood":
-            beta, off = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
-        known = Known(must_scales(named.process, at(t), fmt), beta, off)
+            beta, beta_error = exact(named.process, "beta", at(t)).value, delta(named.process, "beta", at(t), fmt)
+        known = Known(must_scales(named.process, at(t), fmt), beta, beta_error)
         found = weight_of((prediction, weight), known, fmt)  # type: ignore[arg-type]  # both are names of the contract
         inside = found.domain[0] and found.value[0] <= fmt.largest
         return (float(found.tolerance[0]) if inside else np.inf), None
@@ -103,7 +103,7 @@ def _weight(named: Named, weight: str, clause: str, prediction: str, label: str)
 
 
 def steps() -> Iterator[Vector]:
-    """Yield the samplers' steps."""
+    """Yield the vectors of one step of each sampler."""
     clauses: Mapping[Rule, str] = {"em": "SMP-1", "ddpm": "SMP-2", "ddim": "SMP-3", "ode": "SMP-4"}
     x, eps_hat, noise = 0.875, -0.5, 1.25
     for rule, clause in clauses.items():
@@ -133,19 +133,20 @@ def steps() -> Iterator[Vector]:
 
 
 def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
-    data = tuple(fmt.rounded(np.array([[y]])) for y in given)
-    inputs = Inputs.of(data[0], data[1], data[2], at(s), at(t))
+    """Return the MUST tolerance of a step; given: x_t, eps_hat and the noise."""
+    x, eps_hat, noise = (fmt.rounded(np.array([[y]])) for y in given)
+    inputs = Inputs.of(x, eps_hat, noise, at(s), at(t))
     if rule == "ddpm":
-        limits = tolerances_at(named.process, at(s), at(t), fmt)
+        bounds = tolerances_at(named.process, at(s), at(t), fmt)
         silent = 0.0 if s == 0 else None
-        found = ancestral(inputs, (data[0], data[1]), named.process, at(s), at(t), limits, fmt, silent=silent)
+        found = ancestral(inputs, (x, eps_hat), named.process, at(s), at(t), bounds, fmt, silent=silent)
     else:
         found = step(rule, inputs, named.process, at(s), at(t), fmt, general=False)
     return float(found.tolerance[0, 0]) if found.domain[0, 0] else np.inf, None
 
 
 def losses_of_one() -> Iterator[Vector]:
-    """Yield the loss of one example of one number."""
+    """Yield the vectors of the loss of one example with one feature."""
     x_0, eps, predicted = 0.75, -1.25, 0.5
     for prediction in get_args(Parameterization):
         for weight in ("uniform", "min_snr"):
@@ -154,8 +155,8 @@ def losses_of_one() -> Iterator[Vector]:
                 (SHORT, "k-3", 3),
             ):
                 q = named.scales(t)
-                wanted = {"eps": flint.arb(eps), "x_0": flint.arb(x_0), "v": q.alpha * eps - q.sigma * x_0}
-                y = wanted[prediction] if prediction in wanted else -flint.arb(eps) / q.sigma
+                targets = {"eps": flint.arb(eps), "x_0": flint.arb(x_0), "v": q.alpha * eps - q.sigma * x_0}
+                y = targets[prediction] if prediction in targets else -flint.arb(eps) / q.sigma
                 key = "k" if isinstance(named.process, Chain) else "t"
                 inputs = hexed(x_0=x_0, eps=eps, predicted=predicted, **{key: t})
                 yield Vector(
@@ -170,6 +171,7 @@ def losses_of_one() -> Iterator[Vector]:
 
 
 def _loss(named: Named, kind: Any, t: float, given: tuple[float, float, float], fmt: Format) -> Bounds:
+    """Return the MUST tolerance of a loss; given: the prediction, x_0 and eps."""
     predicted, x_0, eps = (fmt.rounded(np.array([[y]])) for y in given)
     known = Known(must_scales(named.process, at(t), fmt), np.zeros(1), np.zeros(1))
     found = losses(kind, Batch(predicted, x_0, eps, at(t)), known, fmt)
