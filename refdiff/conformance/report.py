@@ -56,11 +56,13 @@ class Row:
     """Whether it belongs to the chapters that were asked for."""
     causes: tuple[Cause, ...] = ()
     """Failures of other clauses that this one may follow from."""
+    unmet: bool = False
+    """Whether it fails because it was required, and was not judged wholly."""
 
     @property
     def word(self) -> str:
         """The status as a person reads it: a SHOULD that fails is a warning."""
-        if self.status == "fail" and self.clause.level == "SHOULD":
+        if self.status == "fail" and self.clause.level == "SHOULD" and not self.unmet:
             return "warning"
         return self.status.replace("_", " ")
 
@@ -136,7 +138,7 @@ class Report:
     @property
     def does_not_conform(self) -> bool:
         """Whether what was judged is enough to say that the target does not conform."""
-        return bool(self.errors) or any(row.status == "fail" and row.clause.level == "MUST" for row in self.rows)
+        return bool(self.errors) or any(row.word == "fail" for row in self.rows)
 
     def cover(self) -> dict[str, int]:
         """Return how many clauses that have a check were judged, wholly and in part, and what became of the others."""
@@ -216,14 +218,13 @@ def assemble(
         # Sorted: xdist's workers finish in any order, and the report says the same.
         own = tuple(sorted((o for o in found if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
         row = _row(clause, own, tuple(sorted(set(evidence.get(clause.id, ())))), chapters)
-        if _matches(clause.id, required):
-            row = _required(row)
         if clause.id in known and row.status == "fail":
             entry = known[clause.id]
             row = replace(row, status="known_failure", reason=f"{entry.reason} ({entry.link}): {row.reason}")
         elif clause.id in known and row.status == "pass":
             errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
-        rows.append(row)
+        # After the known failures: a list of them does not excuse a claim that shrinks.
+        rows.append(_required(row) if _matches(clause.id, required) else row)
     if not target["dtype"] and outcomes:
         errors.append(f"the target did not load: {outcomes[0].reason}")
     judged = {row.status for row in rows if row.selected and not row.clause.id.startswith("CON")}
@@ -272,11 +273,11 @@ def _row(clause: Clause, outcomes: tuple[Outcome, ...], evidence: tuple[str, ...
 def _required(row: Row) -> Row:
     """Return the row as a failure if it was not judged, or in part only."""
     if row.status in ("not_claimed", "unsupported", "not_run"):
-        return replace(row, status="fail", reason=f"required, but {row.word}: {row.reason}")
+        return replace(row, status="fail", unmet=True, reason=f"required, but {row.word}: {row.reason}")
     if row.status == "pass" and row.in_part:
         refused = dict.fromkeys(line for outcome in row.outcomes for line in outcome.skipped)
         refused |= dict.fromkeys(o.reason for o in row.outcomes if o.status == "unsupported")
-        return replace(row, status="fail", reason=f"required, but judged in part: {'; '.join(refused)}")
+        return replace(row, status="fail", unmet=True, reason=f"required, but judged in part: {'; '.join(refused)}")
     return row
 
 

@@ -130,6 +130,21 @@ def test_required() -> None:
     assert statuses(made(("ABC-1", "not_claimed"), required=["AB"])) == ["not_claimed", "not_run"]
 
 
+def test_required_should_clause_that_is_not_judged_fails() -> None:
+    """A SHOULD clause that fails is a warning; one that is required and not judged is a failure."""
+    report = made(("ABC-1", "pass"), ("ABC-2", "not_claimed"), required=["ABC-2"])
+    assert (report.rows[1].word, report.verdict) == ("fail", "non-conforming")
+
+
+def test_known_failure_does_not_excuse_a_required_clause_that_is_not_judged() -> None:
+    """A clause that is listed as a known failure, and no longer claimed, fails where it is required."""
+    known = {"ABC-1": KnownFailure(reason="r", link="l")}
+    assert (
+        made(("ABC-1", "not_claimed"), ("ABC-2", "pass"), required=["ABC-1"], known=known).verdict == "non-conforming"
+    )
+    assert statuses(made(("ABC-1", "fail"), required=["ABC-1"], known=known))[0] == "known_failure"
+
+
 def test_known() -> None:
     """A known failure that fails is known; one that passes is an error."""
     known = {"ABC-1": KnownFailure(reason="r", link="l")}
