@@ -1,4 +1,4 @@
-"""Traceability: every clause has a check, evidence and code, or says why not; every check names a clause."""
+"""Traceability: every clause has a check, evidence and code, or gives a reason; every check names a clause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVIDENCE = Path(__file__).parents[2] / "validation" / "evidence"
 
 
 def shown() -> dict[str, set[str]]:
-    """Return the kinds of evidence by clause that the suite declares."""
+    """Return the kinds of evidence that the suite declares, by clause."""
     found: dict[str, set[str]] = {}
     for path in EVIDENCE.glob("test_*.py"):
         for clause, kinds in declared(path).items():
@@ -27,7 +27,7 @@ def shown() -> dict[str, set[str]]:
 
 
 def test_clauses_are_read() -> None:
-    """The chapters hold clauses of their own prefix, and each clause has a statement."""
+    """Each chapter has clauses of its own prefix, and each clause has a statement."""
     prefixes = {clause.chapter.split()[0]: clause.id[:3] for clause in clauses().values()}
     assert prefixes == {
         "0": "NOT",
@@ -87,7 +87,7 @@ def test_lock() -> None:
 
 
 def test_every_clause_has_a_check_or_says_why_not() -> None:
-    """A stated reason stands in place of a check, never beside one."""
+    """Each clause has either a check or a stated reason, and never both."""
     checked = {check.clause for check, _ in checks()}
     excused = {clause.id for clause in clauses().values() if clause.check_note}
     assert checked | excused == set(clauses())
@@ -96,7 +96,7 @@ def test_every_clause_has_a_check_or_says_why_not() -> None:
 
 @pytest.mark.parametrize("clause", [c.id for c in clauses().values() if c.level == "MUST"])
 def test_every_must_has_evidence(clause: str) -> None:
-    """Two kinds of evidence or more, unless the clause is a convention and says so."""
+    """Each MUST clause has at least two kinds of evidence, unless its note declares it a convention."""
     if clauses()[clause].evidence_note:
         assert clauses()[clause].evidence_note.startswith("convention")
         assert clause not in shown()
@@ -105,13 +105,13 @@ def test_every_must_has_evidence(clause: str) -> None:
 
 
 def test_evidence_names_clauses() -> None:
-    """Evidence for a clause that is none is evidence for nothing."""
+    """Every clause that evidence names exists."""
     assert set(shown()) <= set(clauses())
 
 
 @pytest.mark.parametrize("clause", clauses())
 def test_every_clause_names_its_code(clause: str) -> None:
-    """Each dotted name leads to an object."""
+    """Each clause names code, and each dotted name resolves to an object."""
     assert clauses()[clause].code
     for name in clauses()[clause].code:
         parts = name.split(".")
