@@ -1,6 +1,6 @@
-"""refdiff judged on processes at the edges of their domain: `python -m tests.meta.edges float32`.
+"""Judge refdiff on processes at the edges of their domain: `python -m tests.meta.edges float32`.
 
-A program, since the tests' import hook makes refdiff several times slower.
+This is a program of its own, since the import hook of the tests makes refdiff several times slower.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHAPTERS = ("NOT", "SCH", "MAR", "SDE", "PAR", "LOS", "DIS", "NUM", "CON")
 
 
 def failures(dtype: DType) -> list[str]:
-    """Return what fails a MUST clause, a line each."""
+    """Return the failures of MUST clauses, one line each."""
     right, found = target(dtype), []
     for process in EDGES:
         claim = replace(right.claim, processes=(process,), capabilities=right.claim.capabilities - {*MADE, "step"})

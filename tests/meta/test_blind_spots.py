@@ -1,4 +1,4 @@
-"""Faults that a check once did not see, each planted again."""
+"""Regression tests of the suite: faults that an earlier version of a check did not find."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.meta.test_judge import failing, judged
 from validation.checks.suite import checks
 
 pytestmark = pytest.mark.usefixtures("unhooked")
-"""Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
+"""These tests are about the suite, so they run refdiff without runtime type checks, which is several times faster."""
 
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
@@ -40,7 +40,7 @@ DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
 
 @dataclass(frozen=True)
 class Altered:
-    """refdiff, claiming one process, with one method replaced."""
+    """A target: refdiff with a claim of one process, and with one method replaced."""
 
     process: Process
     method: str
@@ -50,7 +50,7 @@ class Altered:
 
     @property
     def claim(self) -> Claim:
-        """Claim what is altered, and `perturb`."""
+        """Claim the capability of the replaced method, and `perturb`."""
         return Claim(
             name="altered",
             version="1",
@@ -60,7 +60,7 @@ class Altered:
         )
 
     def build(self, process: Process) -> object:
-        """Return refdiff's own, with the method replaced by one that is given it."""
+        """Return refdiff's object with the method replaced; `by` gets the original object as its first argument."""
         right = self.right.build(process)
         methods = {name: getattr(right, name) for name in ("coefficients", "perturb", "convert", "posterior")}
         methods[self.method] = lambda *arguments: self.by(right, *arguments)
@@ -68,34 +68,34 @@ class Altered:
 
 
 def altered(process: Process, method: str, by: Callable[..., Any], capability: Capability) -> Altered:
-    """Return refdiff with a fault."""
+    """Return refdiff with one method replaced by a faulty one."""
     return Altered(process, method, by, capability, target())
 
 
 def sorts_its_times(right: Any, t: Times) -> Any:
-    """Return what belongs to the times in order."""
+    """Return the coefficients at the sorted times, in place of the given order."""
     return right.coefficients(np.sort(t))
 
 
 def only_for_rank_2(right: Any, value: Array, x_t: Array, t: Times, source: str, to: Parameterization) -> Any:
-    """Return zeros for events of another rank than 1."""
+    """Convert arrays of rank 2 (events of rank 1), and return zeros for any other rank."""
     return right.convert(value, x_t, t, source, to) if value.ndim == 2 else np.zeros_like(value)
 
 
 def nothing_at_zero(right: Any, t: Times) -> Any:
-    """Return no quantity if a time is 0."""
+    """Return no quantity if any time is 0."""
     return {} if (t == 0).any() else right.coefficients(t)
 
 
 def beta_for_the_posterior_variance(right: Any, x_t: Array, x_0: Array, t: Times, s: Times) -> Any:
-    """Return beta_k where the posterior's variance is asked for: DDPM's other choice, which is not the posterior's."""
+    """Return beta_k, DDPM's other choice for adjacent steps, in place of the variance of the posterior."""
     mean, variance = right.posterior(x_t, x_0, t, s)
     adjacent = s == t - 1
     return mean, np.where(adjacent, np.array(DDPM.betas)[t - 1], variance).astype(np.float32)
 
 
 def adjacent_only(right: Any, x_t: Array, x_0: Array, t: Times, s: Times) -> Any:
-    """Serve adjacent steps only, and those with the wrong variance."""
+    """Refuse all but adjacent steps, and return the wrong variance for those."""
     if (s != t - 1).any():
         raise Unsupported("adjacent steps only")
     return beta_for_the_posterior_variance(right, x_t, x_0, t, s)
@@ -118,14 +118,14 @@ FAULTS: dict[str, tuple[Altered, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_seen(name: str) -> None:
-    """Each at the clause that one would expect."""
+def test_fault_fails_its_clause(name: str) -> None:
+    """Each fault fails the MUST clause that it breaks."""
     wrong, clause = FAULTS[name]
     assert clause in failing(judged(wrong), "MUST")
 
 
 def test_refusing_everything_is_not_conforming() -> None:
-    """A target that serves no call was not judged, and a run says so."""
+    """A target that refuses every call is non-conforming, and the report states that nothing was judged."""
 
     def refuse(*_: object) -> None:
         raise Unsupported("not today")
@@ -135,8 +135,8 @@ def test_refusing_everything_is_not_conforming() -> None:
     assert report.errors == ("nothing was judged: no clause but those of the contract itself was claimed and served",)
 
 
-def test_ends_refused_and_the_rest_judged() -> None:
-    """A target that refuses t = 0 is judged at every other time."""
+def test_times_that_are_not_refused_are_judged() -> None:
+    """A target that refuses t = 0 is judged at all other times, and the report shows the refusal."""
 
     def not_at_zero(right: Any, t: Times) -> Any:
         if (t == 0).any():
@@ -149,8 +149,8 @@ def test_ends_refused_and_the_rest_judged() -> None:
     assert any("t = 0 is not for us" in line for row in report.rows for o in row.outcomes for line in o.skipped)
 
 
-def test_claim_that_raises() -> None:
-    """A claim that cannot be read fails CON-1, and the verdict with it."""
+def test_claim_that_raises_is_an_error() -> None:
+    """If reading the claim raises, the target is non-conforming, and the report has the exception."""
 
     class Broken:
         @property
@@ -166,7 +166,7 @@ def test_claim_that_raises() -> None:
 
 
 def test_a_check_that_crashes_is_a_suite_error() -> None:
-    """A fault of the suite is told as such, with its traceback: neither a failure of the target nor a pass."""
+    """An exception in a check is a suite error with its traceback, neither a failure of the target nor a pass."""
     (check,) = {check for check, _ in checks() if check.clause == "SCH-1"}
 
     def crash(case: Case) -> None:
@@ -179,7 +179,7 @@ def test_a_check_that_crashes_is_a_suite_error() -> None:
 
 
 def case() -> Case:
-    """Return a case that calls nothing."""
+    """Return a case whose target is None, so that no call is possible."""
     return Case(
         member=Member(process=Own(label="x"), expression="x"),
         built=Built(None, FORMATS["float32"], 1.0, is_chain=False),
@@ -211,8 +211,8 @@ def case() -> Case:
         ([1.0], [1.0], [np.nan], True),
     ],
 )
-def test_expect(got: list[float], want: list[float], bound: list[float], *, fails: bool) -> None:
-    """A violation of a bound is found, whatever other processes are claimed."""
+def test_expect_finds_each_violation(got: list[float], want: list[float], bound: list[float], *, fails: bool) -> None:
+    """`expect` fails exactly if an element exceeds its tolerance; an infinite tolerance hides no other element."""
     made = case()
     made.expect("q", got, Expected(want, bound), at={"t": np.zeros(len(got))})
     assert made.worst is not None
@@ -220,8 +220,8 @@ def test_expect(got: list[float], want: list[float], bound: list[float], *, fail
     assert (made.worst.beyond > 0) == fails
 
 
-def test_a_refusal_is_shown_though_others_are_served() -> None:
-    """A pair that is not served is in the report, beside the pass of those that are."""
+def test_report_shows_a_refused_pair_beside_a_pass() -> None:
+    """If a target refuses one pair of parameterizations, the clause passes by the others, and the report names it."""
 
     def no_score(right: Any, value: Array, x_t: Array, t: Times, source: str, to: Parameterization) -> Any:
         if source == "score":

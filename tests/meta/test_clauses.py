@@ -1,4 +1,4 @@
-"""Traceability: every clause has a check, evidence and code, or says why not; every check names a clause."""
+"""Traceability: every clause has a check, evidence and code, or gives a reason; every check names a clause."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_evidence_is_listed() -> None:
 
 
 def test_clauses_are_read() -> None:
-    """The chapters hold clauses of their own prefix, and each clause has a statement."""
+    """Each chapter has clauses of its own prefix, and each clause has a statement."""
     prefixes = {clause.chapter.split()[0]: clause.id[:3] for clause in clauses().values()}
     assert prefixes == {
         "0": "NOT",
@@ -82,7 +82,7 @@ def test_lock() -> None:
 
 
 def test_every_clause_has_a_check_or_says_why_not() -> None:
-    """A stated reason stands in place of a check, never beside one."""
+    """Each clause has either a check or a stated reason, and never both."""
     checked = {check.clause for check, _ in checks()}
     excused = {clause.id for clause in clauses().values() if clause.check_note}
     assert checked | excused == set(clauses())
@@ -91,7 +91,7 @@ def test_every_clause_has_a_check_or_says_why_not() -> None:
 
 @pytest.mark.parametrize("clause", [c.id for c in clauses().values() if c.level == "MUST"])
 def test_every_must_has_evidence(clause: str) -> None:
-    """Two kinds of evidence or more, unless the clause is a convention and says so."""
+    """Each MUST clause has at least two kinds of evidence, unless its note declares it a convention."""
     if clauses()[clause].evidence_note:
         assert clauses()[clause].evidence_note.startswith("convention")
         assert clause not in evidence()
@@ -100,13 +100,13 @@ def test_every_must_has_evidence(clause: str) -> None:
 
 
 def test_evidence_names_clauses() -> None:
-    """Evidence for a clause that is none is evidence for nothing."""
+    """Every clause that evidence names exists."""
     assert set(evidence()) <= set(clauses())
 
 
 @pytest.mark.parametrize("clause", clauses())
 def test_every_clause_names_its_code(clause: str) -> None:
-    """Each dotted name leads to an object."""
+    """Each clause names code, and each dotted name resolves to an object."""
     assert clauses()[clause].code
     for name in clauses()[clause].code:
         parts = name.split(".")

@@ -1,4 +1,4 @@
-"""Right variants: whatever the algebraic form, none fails a MUST clause (NUM-1, LOS-1)."""
+"""Right formulas fail no MUST clause, in any algebraic form (NUM-1, LOS-1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.meta.targets.refusing import musts, outcomes
 from validation.expected.tiers import delta, exact
 
 SCALES = ("SCH-3", "SCH-4", "SCH-8", "MAR-1", "MAR-2", "DIS-1")
-"""Clauses, MAR-10 and MAR-11 beside, that hold alpha, sigma and alpha_bar against their values."""
+"""MUST clauses that compare alpha, sigma and alpha_bar with their exact values."""
 BOTH = pytest.mark.parametrize("dtype", ["float32", "float64"])
 INSIDE: dict[str, float] = {"t_min": 1e-5, "t_max": 0.999}
 VARIANTS = [
@@ -38,15 +38,15 @@ VARIANTS = [
 
 @BOTH
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant[2])
-def test_form_of_the_scales(variant: Any, dtype: DType) -> None:
-    """alpha, sigma and alpha_bar in each form are within the MUST bounds."""
+def test_scales_in_each_form_pass(variant: Any, dtype: DType) -> None:
+    """alpha, sigma and alpha_bar in each form are within the MUST tolerances."""
     process, forms, name, claim = variant
     assert musts(outcomes(Forms(process, forms[name], dtype, claim_of=claim), SCALES)) == {}
 
 
 @pytest.mark.parametrize("name", LINEAR_FORMS)
-def test_form_at_every_time(name: str) -> None:
-    """NUM-1: at 130,000 float32 times, for steep and flat rates, no form is beyond delta."""
+def test_form_is_within_tolerance_at_every_time(name: str) -> None:
+    """NUM-1: at 130,000 float32 times, for steep and constant rates, each form is within the MUST tolerance."""
     t = np.unique(np.random.default_rng(0).uniform(1e-5, 1.0, 2**17).astype(np.float32))
     for process in (LINEAR, replace(LINEAR, beta_min=3.0, beta_max=3.0), replace(LINEAR, beta_min=0.0, beta_max=60.0)):
         alpha, sigma = (x.astype(np.float64) for x in LINEAR_FORMS[name](process, t, np.float32))
@@ -70,7 +70,7 @@ WAYS: list[Parameterization] = ["eps", "x_0", "v", "score"]
 @pytest.mark.parametrize("scales", ["expm1", "roots of an exponential", "noise level"])
 @pytest.mark.parametrize("way", WAYS)
 def test_loss_by_way_of_each_prediction(way: Parameterization, scales: str, dtype: DType) -> None:
-    """EDM's way by x_0_hat, and the three others: right losses, and right conversions, at every claimed time."""
+    """Losses and conversions through x_0_hat, as in EDM, or through another prediction, pass at all claimed times."""
     right = Forms(LINEAR, LINEAR_FORMS[scales], dtype, way, {"t_min": 1e-5})
     assert musts(outcomes(right, ("LOS-3", "LOS-5", "LOS-7", "LOS-8", "PAR-1", "PAR-2", "PAR-3", "PAR-4"))) == {}
     assert musts(outcomes(right, ("LOS-1",), name="test_loss")) == {}
@@ -78,7 +78,7 @@ def test_loss_by_way_of_each_prediction(way: Parameterization, scales: str, dtyp
 
 @pytest.mark.parametrize("way", WAYS)
 def test_loss_of_other_processes_by_each_way(way: Parameterization) -> None:
-    """The same of the cosine schedule, inside its end, and of a chain, reduced."""
+    """Losses through each prediction pass for the cosine schedule up to t = 0.999, and for a chain, with reductions."""
     cosine = Forms(COSINE, COSINE_FORMS["ratio"], "float32", way, INSIDE, reduction="all_mean")
     chain = Forms(DDPM, CHAIN_FORMS["product"], "float32", way, reduction="batch_mean")
     for right in (cosine, chain):
@@ -96,26 +96,26 @@ CLOCKS: dict[str, Callable[[Any], Any]] = {
 
 @BOTH
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_time_by_way_of_a_networks_own(clock: str, dtype: DType) -> None:
-    """An honest adapter that divides back gives a time that is off by roundings (LOS-1)."""
+def test_time_rescaled_and_back_passes(clock: str, dtype: DType) -> None:
+    """LOS-1: an adapter that scales the time for the network and back has rounding errors in t, and passes."""
     right = Forms(LINEAR, LINEAR_FORMS["expm1"], dtype, claim_of={"t_min": 1e-5}, clock=CLOCKS[clock])
     assert musts(outcomes(right, ("LOS-1", "LOS-8"))) == {}
 
 
 def azula(p: Own, t: Any, f: Any) -> Scales:
-    """Return a schedule whose variances add up to 1 + 1e-6."""
+    """Return a schedule with alpha^2 + sigma^2 = 1 + 1e-6."""
     alpha = np.exp(f(log(1e-3)) * t * t)
     return alpha, np.sqrt(f(1) - alpha * alpha + f(1e-3) ** 2)
 
 
 def vdm(p: Own, t: Any, f: Any) -> Scales:
-    """Return a line in log-SNR, which begins at 13.3."""
+    """Return a schedule whose log-SNR decreases linearly from 13.3."""
     gamma = f(-13.3) + f(18.3) * t
     return np.sqrt(f(1) / (f(1) + np.exp(gamma))), np.sqrt(f(1) / (f(1) + np.exp(-gamma)))
 
 
 def ddpm(p: Own, t: Any, f: Any) -> Scales:
-    """Return the continuous schedule of ddpm-pytorch, whose exponent begins at 1e-4."""
+    """Return the continuous schedule of ddpm-pytorch, whose -log alpha_bar begins at 1e-4."""
     log_snr = -np.log(np.expm1(f(1e-4) + f(10) * t * t))
     return np.sqrt(f(1) / (f(1) + np.exp(-log_snr))), np.sqrt(f(1) / (f(1) + np.exp(log_snr)))
 
@@ -125,8 +125,8 @@ FLOORS = {"azula": (azula, 1e-3), "vdm": (vdm, sqrt(1 / (1 + exp(13.3)))), "ddpm
 
 @BOTH
 @pytest.mark.parametrize("name", FLOORS)
-def test_floor_of_sigma(name: str, dtype: DType) -> None:
-    """A process that does not begin at the data passes with its floor declared; without, SCH-1 fails (F7)."""
+def test_least_sigma_must_be_declared(name: str, dtype: DType) -> None:
+    """A process with sigma(0) > 0 passes if it declares `sigma_min`, and fails SCH-1 otherwise (F7)."""
     scales, floor = FLOORS[name]
     declared = Forms(Own(label=name, sigma_min=floor), scales, dtype)
     clauses = ("SCH-1", "SCH-6", "SCH-8", "MAR-3", "MAR-4", "PAR-4", "PAR-5", "PAR-6", "NUM", "LOS-1", "LOS-3")
@@ -134,8 +134,8 @@ def test_floor_of_sigma(name: str, dtype: DType) -> None:
     assert "SCH-1" in musts(outcomes(replace(declared, process=Own(label=name)), ("SCH-1",)))
 
 
-def test_range_and_events_that_are_claimed_are_all_that_is_asked() -> None:
-    """A target that raises outside its claimed times, and for every shape but its own, fails nothing (F4, P5)."""
+def test_calls_stay_within_the_claimed_times_and_events() -> None:
+    """A target that raises for times and shapes outside its claim fails nothing (F4, P5)."""
     right = Forms(LINEAR, LINEAR_FORMS["noise level"], claim_of={"t_min": 0.05, "t_max": 0.9, "events": ((3, 4, 4),)})
 
     def strict(p: Any, t: Any, f: Any) -> Scales:

@@ -1,4 +1,4 @@
-"""The suite finds faults: each wrong target is reported at the clause that one would expect."""
+"""Wrong targets fail the clauses that they break, and right targets pass."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CHAIN = Plain(processes=(Chain.linear(1000, beta_start=1e-4, beta_end=0.02),))
 
 
 def judged(target: Target | str, seed: int = 0) -> Report:
-    """Return the report on a target, judged in this process."""
+    """Return the report on a target, judged in this Python process."""
     judge = Judge.of(target, Settings(seed=seed))
     outcomes = judge.judge(checks())
     return assemble(clauses().values(), outcomes, target=described(judge.claim, judge.origin))
 
 
 def failing(report: Report, level: str) -> set[str]:
-    """Return the ids that fail at a level."""
+    """Return the ids of the clauses of one level that fail."""
     return {row.clause.id for row in report.rows if row.status == "fail" and row.clause.level == level}
 
 
 def in_half(log_alpha_bar: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Return a formula whose argument went through float16."""
+    """Return a formula whose argument and result are rounded to float16."""
     return lambda process, t: log_alpha_bar(process, t.astype(np.float16).astype(F)).astype(np.float16)
 
 
@@ -71,7 +71,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_target_is_reported(name: str) -> None:
-    """A wrong formula fails MUST clauses, the one it breaks among them, with the place and size of the error."""
+    """A wrong formula fails the MUST clauses that it breaks, and the report has the place and the size of the error."""
     target, expected = WRONG[name]
     report = judged(target)
     assert report.verdict == "non-conforming"
@@ -86,14 +86,14 @@ def test_wrong_target_is_reported(name: str) -> None:
 
 @pytest.mark.parametrize("right", [LINEAR, COSINE, CHAIN], ids=["linear", "cosine", "chain"])
 def test_right_target_conforms(right: Plain) -> None:
-    """A right implementation in float32 meets every MUST clause that it claims: none of the above is a false alarm."""
+    """A right implementation in float32 fails no MUST clause."""
     report = judged(right)
     assert failing(report, "MUST") == set()
     assert {row.clause.id for row in report.rows if row.status == "pass"} >= {"MAR-1", "MAR-2", "MAR-4", "PAR-4"}
 
 
-def test_inaccurate_target_has_warnings_only() -> None:
-    """sqrt(1 - exp(.)) in float32 is right and loses digits: it fails SHOULD clauses, and no MUST."""
+def test_cancellation_is_an_accuracy_warning() -> None:
+    """sqrt(1 - exp(.)) in float32 is right but cancels: it fails SHOULD clauses, and no MUST clause."""
     report = judged(LINEAR.with_fault(sigma=lambda x: np.sqrt(F(1) - np.exp(x))))
     assert report.verdict == "conforming-with-warnings"
     assert failing(report, "MUST") == set()
@@ -105,13 +105,13 @@ def test_inaccurate_target_has_warnings_only() -> None:
 
 
 def test_one_process_judges_many_targets() -> None:
-    """Two judges in one process do not see each other's targets."""
+    """Two judges in one Python process give the verdicts that each gives alone."""
     right, wrong = judged(LINEAR), judged(WRONG["square root dropped"][0])
     assert (right.verdict, wrong.verdict) == (judged(LINEAR).verdict, "non-conforming")
 
 
 def test_seed_changes_the_draws_and_not_the_verdict() -> None:
-    """A type may be asked for any member: other seeds draw other parameters, and find the same."""
+    """For a claimed type of process, the seed draws the parameters; the verdict is the same for each seed."""
     target = Plain(processes=(Linear,))
     drawn = {repr(row.worst.process) for seed in (1, 2) for row in judged(target, seed).rows if row.worst}
     assert len(drawn) > 4

@@ -1,4 +1,4 @@
-"""Laws alone, with no certified value to compare with, find what is wrong in a process of a library's own."""
+"""Properties, without certified values, find the faults in a process with constants of the library's own (`Own`)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FAULTS = {
 }
 
 
-def test_right_process_of_its_own() -> None:
-    """No law flags a right process, and laws were applied."""
+def test_right_own_process_passes() -> None:
+    """A right process passes the clauses that check properties."""
     report = judged(Sigmoid())
     assert failing(report, "MUST") == set()
     passed = {row.clause.id for row in report.rows if row.status == "pass"}
@@ -28,6 +28,6 @@ def test_right_process_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_breaks_a_law(fault: str) -> None:
-    """Each fault breaks the law that one would expect."""
+def test_fault_breaks_a_property(fault: str) -> None:
+    """Each fault fails the clause whose property it breaks."""
     assert FAULTS[fault] in failing(judged(Sigmoid(fault)), "MUST")

@@ -1,4 +1,4 @@
-"""A right library that refuses one thing fails no MUST clause, and does not pass by what it refused (CON-5)."""
+"""A right target that refuses some calls fails no MUST clause, and does not pass a clause by refused calls (CON-5)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterizatio
 from tests.meta.targets.refusing import Refusing, musts, outcomes
 
 pytestmark = pytest.mark.usefixtures("unhooked")
-"""Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
+"""These tests are about the suite, so they run refdiff without runtime type checks, which is several times faster."""
 
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 SHORT = Chain(betas=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75))
 PREDICTIONS = get_args(Parameterization)
 PAIRS = [(source, to) for source in PREDICTIONS for to in PREDICTIONS if source != to]
 ONLY = {("eps", "x_0"): "PAR-1", ("x_0", "eps"): "PAR-2"}
-"""Pairs that are the whole of a clause."""
+"""Pairs of parameterizations that a clause consists of."""
 PARTS = ("PAR-1", "PAR-2", "PAR-3", "PAR-4", "PAR-6", "PAR-7", "CON")
 ON_GRIDS = ("LOS-3", "LOS-5", "LOS-7", "LOS-8", "LOS-9", "LOS-10")
-"""Losses that are asked at certain times; those that are drawn take the same way to be served, and longer."""
+"""Clauses of losses at fixed times; those at random times use the same calls, and take longer."""
 
 
 def refused(found: list[Any]) -> bool:
-    """Say whether a refusal is shown."""
+    """Return whether the report shows a refusal."""
     return any("refused for the test" in line for outcome in found for line in (*outcome.skipped, outcome.reason))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" to ".join)
-def test_a_pair(pair: tuple[str, str]) -> None:
-    """Each conversion is refused in turn."""
+def test_refused_conversion(pair: tuple[str, str]) -> None:
+    """A refused pair fails nothing; a clause that consists of this pair is unsupported."""
     found = outcomes(Refusing((LINEAR,), lambda m, a: m == "convert" and a[3:] == pair), PARTS)
     assert musts(found) == {}
     assert refused(found)
@@ -42,8 +42,8 @@ def test_a_pair(pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("weight", get_args(Weighting))
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_a_prediction_with_a_weight(prediction: str, weight: str) -> None:
-    """Each loss is refused in turn."""
+def test_refused_prediction_with_a_weight(prediction: str, weight: str) -> None:
+    """A refused loss, of one prediction and one weight, fails nothing."""
 
     def refuse(method: str, arguments: tuple[Any, ...]) -> bool:
         return method == "loss" and (arguments[1], arguments[5]) == (prediction, weight)
@@ -55,8 +55,8 @@ def test_a_prediction_with_a_weight(prediction: str, weight: str) -> None:
 
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_a_prediction(prediction: str, *, only: bool) -> None:
-    """Each prediction is refused in turn, and then all but that."""
+def test_refused_prediction(prediction: str, *, only: bool) -> None:
+    """If one prediction is refused, or all but one, the losses pass by the others."""
     processes = (Cosine(s=0.008), SHORT)
     found = outcomes(Refusing(processes, lambda m, a: m == "loss" and (a[1] != prediction) == only), ("LOS", "CON"))
     assert musts(found) == {}
@@ -67,8 +67,8 @@ def test_a_prediction(prediction: str, *, only: bool) -> None:
 
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("weight", get_args(Weighting))
-def test_a_weight(weight: str, *, only: bool) -> None:
-    """Each weight is refused in turn, and then all but that."""
+def test_refused_weight(weight: str, *, only: bool) -> None:
+    """If one weight is refused, its clause is unsupported; if all others are, its clause passes."""
     found = outcomes(Refusing((LINEAR,), lambda m, a: m == "loss" and (a[5] != weight) == only), ("LOS", "CON"))
     assert musts(found) == {}
     clause = {"inverse_snr": "LOS-7", "min_snr": "LOS-8", "likelihood": "LOS-10"}.get(weight)
@@ -77,8 +77,8 @@ def test_a_weight(weight: str, *, only: bool) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
-def test_a_rank_of_events(rank: int) -> None:
-    """Events of each rank are refused in turn."""
+def test_refused_rank_of_events(rank: int) -> None:
+    """Refused events of one rank fail nothing."""
 
     def refuse(method: str, arguments: tuple[Any, ...]) -> bool:
         data = arguments[2] if method == "loss" else arguments[0] if arguments else None
@@ -90,8 +90,8 @@ def test_a_rank_of_events(rank: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [Linear, Cosine, Chain])
-def test_a_process(kind: type) -> None:
-    """Each kind of process is refused in turn: the others are judged, and that is shown."""
+def test_refused_kind_of_process(kind: type) -> None:
+    """If one kind of process is refused, the clause about it is unsupported, and the other kinds are judged."""
     processes = (LINEAR, Cosine(s=0.008), SHORT)
     found = outcomes(Refusing(processes, lambda m, a: m == "build" and isinstance(a[0], kind)), ("SCH", "MAR-1", "DIS"))
     assert musts(found) == {}
@@ -100,15 +100,15 @@ def test_a_process(kind: type) -> None:
 
 
 @pytest.mark.parametrize("rule", get_args(Rule))
-def test_a_rule(rule: str) -> None:
-    """Each rule of a step is refused in turn: the contract's own rules are judged by another."""
+def test_refused_sampler(rule: str) -> None:
+    """If the steps of one sampler are refused, the rules of the contract are judged by another, and pass."""
     found = outcomes(Refusing((LINEAR,), lambda m, a: m == "step" and a[5] == rule), ("CON",))
     assert {outcome.status for outcome in found} == {"pass"}
 
 
 @pytest.mark.parametrize("method", ["coefficients", "perturb", "convert", "drift", "diffusion", "loss", "posterior"])
-def test_a_method(method: str) -> None:
-    """Each method refuses every call in turn: what needs it is not judged, and nothing fails."""
+def test_refused_method(method: str) -> None:
+    """If one method refuses every call, nothing fails."""
     found = outcomes(Refusing((LINEAR,), lambda m, a: m == method), ("NOT", "SCH", "MAR-3", "SDE", "PAR-5", "LOS-4"))
     assert musts(found) == {}
     assert refused(found)
@@ -121,8 +121,8 @@ ENDS: dict[str, Callable[[Any], bool]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_an_end(end: str) -> None:
-    """Either end of time is refused: the rest is judged, in every clause but those about an end."""
+def test_refused_end_of_time(end: str) -> None:
+    """If t = 0 or t = 1 is refused, all clauses pass by the other times, except those about an end."""
     place = {"coefficients": 0, "perturb": 2, "convert": 2, "drift": 1, "diffusion": 0, "loss": 4}
 
     def refuse(method: str, arguments: tuple[Any, ...]) -> bool:

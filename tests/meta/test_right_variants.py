@@ -10,20 +10,23 @@ from tests.meta.variants.judging import SUITE_ITSELF, failing, judged, passing
 from tests.meta.variants.variant import Variant
 
 SEED = 0
-"""`python -m tests.meta.variants --seeds 10` judges by more."""
+"""`python -m tests.meta.variants --seeds 10` uses more seeds."""
 
 
 @pytest.mark.parametrize("variant", RIGHT, ids=lambda variant: variant.name)
 def test_right_variant_fails_no_must_clause(variant: Variant) -> None:
-    """Judged by the clauses of its capabilities; some clause beside those of the contract passes."""
+    """Each variant fails no MUST clause of its capabilities, and passes at least one beside those of the contract."""
     outcomes = judged(variant, SEED)
     assert failing(outcomes) == {}
     assert not [o.reason for o in outcomes if SUITE_ITSELF in o.reason]
     assert {clause for clause in passing(outcomes) if clauses()[clause].id[:3] not in ("CON", "NOT")}
 
 
-def test_family_is_as_large_as_is_promised() -> None:
-    """100 at least, of every topic, in three array libraries, two dtypes, eager and compiled."""
+def test_family_covers_topics_libraries_and_dtypes() -> None:
+    """There are at least 100 right variants, of every topic, in three array libraries and two dtypes.
+
+    Those in torch are eager and compiled.
+    """
     assert len(RIGHT) >= 100
     assert all(len(family) >= 9 for family in FAMILIES)
     assert {variant.dtype for variant in RIGHT} == {"float32", "float64"}

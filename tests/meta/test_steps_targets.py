@@ -1,4 +1,4 @@
-"""Chapters 2, 7 and 10: right ways to write a step or a posterior pass, wrong ones fail the clause that they break."""
+"""Chapters 2, 7 and 10: right forms of a step or a posterior pass, and wrong ones fail the clause that they break."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROCESSES: dict[str, Process] = {
 
 @dataclass(frozen=True)
 class Only:
-    """A target that claims some capabilities of another, and maybe fewer times or events."""
+    """A target that claims some capabilities of another, optionally with fewer times or events."""
 
     of: Target
     capabilities: frozenset[Capability]
@@ -35,16 +35,16 @@ class Only:
 
     @property
     def claim(self) -> Claim:
-        """Claim less."""
+        """Return the narrower claim."""
         return replace(self.of.claim, capabilities=self.capabilities, **dict(self.narrower))
 
     def build(self, process: Process) -> object:
-        """Return what the other builds."""
+        """Return the object that the other target builds."""
         return self.of.build(process)
 
 
 def failed(target: Target, prefixes: tuple[str, ...], seed: int = 0) -> dict[str, str]:
-    """Return the MUST clauses that fail, each with its reason."""
+    """Return the MUST clauses that fail, with their reasons."""
     outcomes = Judge.of(target, Settings(seed=seed)).judge(c for c in checks() if c[0].clause.startswith(prefixes))
     return {o.clause: o.reason for o in outcomes if o.status == "fail" and clauses()[o.clause].level == "MUST"}
 
@@ -128,16 +128,16 @@ DIRECT = {
 
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("name", ANCESTRAL)
-def test_right_ancestral_step_is_not_flagged(name: str, process: str) -> None:
-    """SMP-2: each term alone within its own bound, whichever way the step is written in float32."""
+def test_right_ancestral_step_passes(name: str, process: str) -> None:
+    """SMP-2: an ancestral step in float32 passes, in each algebraic form."""
     target = _step(process=PROCESSES[process], ddpm=ANCESTRAL[name])
     assert failed(target, ("SMP-2", "SMP-5", "SMP-6", "SMP-7")) == {}
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("name", DIRECT)
-def test_right_deterministic_step_is_not_flagged(name: str, process: str) -> None:
-    """SMP-3: each term alone, likewise."""
+def test_right_deterministic_step_passes(name: str, process: str) -> None:
+    """SMP-3: a ddim step in float32 passes, in each algebraic form."""
     assert failed(_step(process=PROCESSES[process], ddim=DIRECT[name]), ("SMP-3", "SMP-5", "SMP-6")) == {}
 
 
@@ -155,13 +155,13 @@ EULER: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("process", ["linear", "from 0", "cosine"])
 @pytest.mark.parametrize("name", EULER)
-def test_right_euler_step_is_not_flagged(name: str, process: str) -> None:
-    """SMP-1, SMP-4: each term alone."""
+def test_right_euler_step_passes(name: str, process: str) -> None:
+    """SMP-1, SMP-4: an Euler step in float32 passes, in each algebraic form."""
     assert failed(_step(process=PROCESSES[process], **EULER[name]), ("SMP-1", "SMP-4")) == {}
 
 
 def _large_but_last(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
-    """Add noise of variance 1 - alpha_bar_t/alpha_bar_s but in the last step, as guided-diffusion's FIXED_LARGE."""
+    """Add noise of variance 1 - alpha_bar_t/alpha_bar_s, except in the last step, as guided-diffusion's FIXED_LARGE."""
     t, s = t[0], s[0]
     ratio = t / s
     mean = (x - (F(1) - ratio) / np.sqrt(F(1) - t) * e) / np.sqrt(ratio)
@@ -175,7 +175,7 @@ def _score_sde(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
 
 
 def _half_way(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
-    """Mix both variances half and half, in the logarithm, as learned variances begin."""
+    """Return a step whose variance is the geometric mean of both, where the training of learned variances starts."""
     small, large = _by_prediction(x, e, z, t, s), _large_but_last(x, e, z, t, s)
     mean = _by_prediction(x, e, F(0) * z, t, s)
     return mean + np.sign(z) * np.sqrt(np.abs(small - mean) * np.abs(large - mean))
@@ -187,7 +187,7 @@ def _noisy_last(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
 
 
 def _scaled(**by: float) -> Any:
-    """Multiply what x_t, eps_hat and the noise have in the step."""
+    """Return a step that multiplies x_t, eps_hat and the noise by factors x, e and z."""
 
     def step(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
         return _by_prediction(F(by.get("x", 1)) * x, F(by.get("e", 1)) * e, F(by.get("z", 1)) * z, t, s)
@@ -197,17 +197,17 @@ def _scaled(**by: float) -> Any:
 
 @dataclass(frozen=True)
 class Adjacent:
-    """A target that serves the steps from k to k - 1 alone, as guided-diffusion and score_sde do."""
+    """A target that has steps from k to k - 1 only, as guided-diffusion and score_sde do."""
 
     of: Target
 
     @property
     def claim(self) -> Claim:
-        """Claim the same."""
+        """Return the claim of the other target."""
         return self.of.claim
 
     def build(self, process: Process) -> Any:
-        """Return what refuses longer steps."""
+        """Return an object that refuses longer steps."""
         built: Any = self.of.build(process)
 
         def step(x_t: Any, eps_hat: Any, t: Any, s: Any, noise: Any, rule: Any) -> Any:
@@ -278,8 +278,8 @@ WRONG: dict[str, tuple[Target, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_step_is_flagged(name: str) -> None:
-    """SMP: each at the clause that it breaks, most with `step` claimed alone."""
+def test_wrong_step_fails_its_clause(name: str) -> None:
+    """SMP: each wrong step fails the clause that it breaks; most targets claim `step` alone."""
     target, clause = WRONG[name]
     assert clause in failed(target, (clause,))
 
@@ -301,7 +301,7 @@ def _mean_by_ddim(x_0: Any, x_t: Any, t: Any, s: Any) -> Any:
 
 
 def _mean_by_v(x_0: Any, x_t: Any, t: Any, s: Any) -> Any:
-    """Go from v at (x_0, x_t) to x_0 and eps, and on."""
+    """Compute v from (x_0, x_t), then x_0 and eps from v, then the mean."""
     a, d = np.sqrt(t), np.sqrt(F(1) - t)
     v = (a * x_t - x_0) / d
     x, e = a * x_t - d * v, d * x_t + a * v
@@ -325,8 +325,8 @@ VARIANCES = {
 
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("name", [*MEANS, *(f"variance {name}" for name in VARIANCES)])
-def test_right_posterior_is_not_flagged(name: str, process: str) -> None:
-    """MAR-7: x_0 alone and x_t alone within their bounds, whichever way the posterior is written in float32."""
+def test_right_posterior_passes(name: str, process: str) -> None:
+    """MAR-7: a posterior in float32 passes, in each algebraic form."""
     formulas = {"mean": MEANS[name]} if name in MEANS else {"variance": VARIANCES[name.removeprefix("variance ")]}
     assert failed(_posterior(PROCESSES[process], **formulas), ("MAR-7", "MAR-8", "DIS-4")) == {}
 
@@ -354,7 +354,7 @@ WRONG_POSTERIORS: dict[str, tuple[Only, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG_POSTERIORS)
-def test_wrong_posterior_is_flagged(name: str) -> None:
-    """MAR-7, MAR-8, DIS-4: each at the clause that it breaks."""
+def test_wrong_posterior_fails_its_clause(name: str) -> None:
+    """MAR-7, MAR-8, DIS-4: each wrong posterior fails the clause that it breaks."""
     target, clause = WRONG_POSTERIORS[name]
     assert clause in failed(target, (clause,))

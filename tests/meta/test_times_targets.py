@@ -1,4 +1,4 @@
-"""Chapter 6: right ways to draw times pass, wrong ones fail the clause that they break."""
+"""Chapter 6: right time samplers pass, and wrong ones fail the clause that they break."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FREE = Draws(density="declared", weights="free")
 
 
 def failed(target: Timed, prefix: str = "TIM", seed: int = 0) -> dict[str, str]:
-    """Return the clauses that fail, each with its reason."""
+    """Return the clauses that fail, with their reasons."""
     outcomes = Judge.of(target, Settings(seed=seed)).judge(c for c in checks() if c[0].clause.startswith(prefix))
     return {outcome.clause: outcome.reason for outcome in outcomes if outcome.status == "fail"}
 
@@ -35,7 +35,7 @@ def iid(n: int, rng: Any) -> Any:
 
 
 def strata(n: int, rng: Any) -> Any:
-    """Return strata in order."""
+    """Return stratified times in order."""
     return (np.arange(n) + rng.random(n)) / n
 
 
@@ -51,13 +51,13 @@ def antithetic(n: int, rng: Any) -> Any:
 
 
 def rising(n: int, rng: Any) -> Any:
-    """Return the density 2t and weights 1/(2t)."""
+    """Return times of density 2t, with weights 1/(2t)."""
     t = np.maximum(np.sqrt(rng.random(n)), 1e-6)
     return t, 1.0 / (2.0 * t)
 
 
 def cells(n: int, rng: Any) -> Any:
-    """Return a density that is constant on 10 cells, with weights."""
+    """Return times of a density that is constant on each of 10 cells, with weights."""
     mass = np.arange(1, 11) / 55.0
     cell = rng.choice(10, size=n, p=mass)
     return (cell + rng.random(n)) / 10.0, 0.1 / mass[cell]
@@ -73,19 +73,19 @@ def _edm_log(t: Any) -> Any:
 
 
 def edm(n: int, rng: Any) -> Any:
-    """Return times even in log sigma, of EDM's log-normal law, within the range of sigma."""
+    """Return stratified times of EDM's log-normal distribution of sigma, restricted to the range of sigma."""
     mean, spread = LOG_NORMAL
     low, high = ndtr((LOGS - mean) / spread)
     return (mean + spread * ndtri(low + (high - low) * rng.random(n)) - LOGS[0]) / (LOGS[1] - LOGS[0])
 
 
 def edm_density(t: Any) -> Any:
-    """Return its density, up to a factor."""
+    """Return the density of `edm`, up to a factor."""
     return np.exp(-0.5 * ((_edm_log(t) - LOG_NORMAL[0]) / LOG_NORMAL[1]) ** 2)
 
 
 def logit_normal(n: int, rng: Any) -> Any:
-    """Return SD3's times."""
+    """Return times of SD3's logit-normal distribution."""
     return 1.0 / (1.0 + np.exp(-rng.standard_normal(n)))
 
 
@@ -97,7 +97,7 @@ def logit_normal_density(t: Any) -> Any:
 
 
 def arcsine(n: int, rng: Any) -> Any:
-    """Return times whose density has no bound at either end."""
+    """Return times of the arcsine distribution, whose density is unbounded at both ends."""
     return np.sin(0.5 * np.pi * rng.random(n)) ** 2
 
 
@@ -108,13 +108,13 @@ def arcsine_density(t: Any) -> Any:
 
 
 def declared_and_undone(n: int, rng: Any) -> Any:
-    """Return density 1/2 + t, with weights."""
+    """Return times of density 1/2 + t, with weights 1 over the density."""
     t = np.sqrt(0.25 + 2.0 * rng.random(n)) - 0.5
     return t, 1.0 / (0.5 + t)
 
 
 def fine_cells(n: int, rng: Any) -> Any:
-    """Return a falling density on 37 cells, which are not those of a chain, with weights."""
+    """Return times of a decreasing density on 37 cells, which differ from those of a chain, with weights."""
     mass = 1.0 / (np.arange(37) + 1.0)
     mass /= mass.sum()
     cell = rng.choice(37, size=n, p=mass)
@@ -122,12 +122,12 @@ def fine_cells(n: int, rng: Any) -> Any:
 
 
 def within(low: float, high: float = 1.0) -> Any:
-    """Return strata of a range, shuffled."""
+    """Return a sampler of stratified times in a range, shuffled."""
     return lambda n, rng: low + (high - low) * (rng.permutation(n) + rng.random(n)) / n
 
 
 def weighted_indices(n: int, rng: Any) -> Any:
-    """Return indices of chance k/sum of a chain of 10, with weights."""
+    """Return indices with probabilities proportional to k, for a chain of 10 steps, with weights."""
     mass = np.arange(1, 11) / 55.0
     k = rng.choice(10, size=n, p=mass)
     return (k + 0.5) / 10.0, 0.1 / mass[k]
@@ -179,19 +179,19 @@ RIGHT: dict[str, Timed] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_times_are_not_flagged(name: str) -> None:
-    """TIM: no MUST clause fails, whatever the order, the dependence within a batch, and the declared law."""
+def test_right_times_pass(name: str) -> None:
+    """TIM: right times fail no MUST clause, for any order, dependence within a batch, and declared distribution."""
     assert must(failed(RIGHT[name])) == {}
 
 
 def rounded_ends(n: int, rng: Any) -> Any:
-    """Return k = 1 + round(u (N - 1)): the ends are half as likely."""
+    """Return k = 1 + round(u (N - 1)): both ends have half the probability of other indices."""
     u = rng.random(n)
     return (lambda steps: 1 + np.rint(u * (steps - 1))), np.ones(n)
 
 
 def clipped_rounds(n: int, rng: Any) -> Any:
-    """Return k = max(1, round(u N)): the last is half as likely, the first half as likely again."""
+    """Return k = max(1, round(u N)): the last index has 1/2, and the first 3/2, of the probability of others."""
     u = rng.random(n)
     return (lambda steps: np.maximum(np.rint(u * steps), 1)), np.ones(n)
 
@@ -254,14 +254,14 @@ WRONG: dict[str, tuple[Timed, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_times_are_flagged(name: str) -> None:
-    """TIM: each at the clause that it breaks."""
+def test_wrong_times_fail_their_clause(name: str) -> None:
+    """TIM: each wrong sampler fails the clause that it breaks."""
     target, clause = WRONG[name]
     assert clause in failed(target, clause)
 
 
-def test_seeds_in_pairs() -> None:
-    """TIM-5: a seed that is halved draws each batch twice."""
+def test_equal_batches_for_two_seeds_fail() -> None:
+    """TIM-5: a sampler that uses seed // 2 returns each batch for two seeds, and fails."""
     halved = Timed(iid)
     made = halved.build(halved.claim.processes[0])  # type: ignore[arg-type]  # an instance
 
@@ -275,8 +275,8 @@ def test_seeds_in_pairs() -> None:
     assert [outcome.status for outcome in outcomes] == ["fail"]
 
 
-def test_density_that_is_declared_and_missing_is_a_broken_promise() -> None:
-    """CON-1: a claim that declares a density needs the method."""
+def test_declared_density_needs_its_method() -> None:
+    """CON-1: a target that declares a density and has no such method fails."""
 
     class Without:
         claim = Timed(iid, draws=FREE).claim
@@ -290,7 +290,7 @@ def test_density_that_is_declared_and_missing_is_a_broken_promise() -> None:
 
 
 def test_times_are_float32_numbers() -> None:
-    """A target of these tests speaks the dtype it claims."""
+    """The targets of these tests return the dtypes that they claim."""
     t, weight = Timed(iid).build(chain(3)).times(4, 0)
     assert t.dtype == np.dtype(np.int64)
     assert weight.dtype == np.dtype(F)

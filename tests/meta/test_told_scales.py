@@ -1,4 +1,4 @@
-"""A process of the library's own whose schedule alone tells alpha and sigma: its loss and steps are judged."""
+"""For an `Own` process without `perturb`, the suite judges loss and steps by the target's own schedule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TELLS: Mapping[str, Callable[[Any], dict[Quantity, Any]]] = {
 
 @dataclass(frozen=True)
 class Told:
-    """A trainer that has a schedule in place of perturb."""
+    """A target with `schedule`, `loss` and `step`, and without `perturb`; tells: the quantities of its schedule."""
 
     tells: Callable[[Any], dict[Quantity, Any]]
     of: Trainer = field(default_factory=lambda: Trainer(processes=(SECH,)))
@@ -37,14 +37,14 @@ class Told:
 
     @property
     def claim(self) -> Claim:
-        """Claim what has alpha and sigma inside."""
+        """Claim the capabilities of this target, for one process of its own."""
         capabilities = frozenset(self.capabilities)
         return Claim(
             name="told", version="1", dtype="float32", processes=(self.process,), capabilities=capabilities, t_min=0.01
         )
 
     def build(self, process: Process) -> SimpleNamespace:
-        """Return the trainer's loss and step, and what it tells."""
+        """Return the trainer's loss and step, with the coefficients of `tells`."""
         built = self.of.build(process)
 
         def coefficients(t: Any) -> dict[Quantity, Any]:
@@ -55,7 +55,7 @@ class Told:
 
 
 def statuses(target: Told) -> dict[str, set[str]]:
-    """Return what became of each clause that is judged here."""
+    """Return the statuses of each clause in JUDGED."""
     found: dict[str, set[str]] = {}
     for outcome in Judge.of(target).judge(c for c in checks() if c[0].clause in JUDGED):
         found.setdefault(outcome.clause, set()).add(outcome.status)
@@ -63,19 +63,19 @@ def statuses(target: Told) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("name", TELLS)
-def test_loss_and_steps_are_judged_by_what_the_schedule_tells(name: str) -> None:
-    """LOS, SMP-5: a right target passes; none of it is "not claimed" for want of perturb."""
+def test_loss_and_steps_are_judged_by_the_schedule(name: str) -> None:
+    """LOS, SMP-5: a right target passes; no clause is "not claimed" because `perturb` is missing."""
     assert statuses(Told(TELLS[name])) == {clause: {"pass"} for clause in JUDGED}
 
 
 def _transition(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
-    """Add noise of the transition's variance."""
+    """Return DDPM's step with the variance of the transition, which is wrong."""
     ratio = t[0] / s[0]
     return (x - (F(1) - ratio) / np.sqrt(F(1) - t[0]) * e) / np.sqrt(ratio) + np.sqrt(F(1) - ratio) * z
 
 
 def _half_the_noise(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
-    """Return DDIM with eta^2 = 1/2: it lands on the marginal, and is no draw of the posterior."""
+    """Return DDIM's step with eta^2 = 1/2, which has the right marginal but is no draw of the posterior."""
     t, s = t[0], s[0]
     share = F(0.5) * (F(1) - t / s * (F(1) - s) / (F(1) - t))
     x_0 = (x - np.sqrt(F(1) - t) * e) / np.sqrt(t)
@@ -91,16 +91,16 @@ def _half_the_noise(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("name", ["alpha and sigma", "log_snr"])
-def test_fault_is_seen_without_perturb(name: str, clause: str, fault: dict[str, Any]) -> None:
-    """LOS-1, SMP-5: a fault fails, though the claim has no perturb."""
+def test_fault_fails_without_perturb(name: str, clause: str, fault: dict[str, Any]) -> None:
+    """LOS-1, SMP-5: a fault fails its clause, although the claim has no `perturb`."""
     target = Told(TELLS[name], Trainer(processes=(SECH,)).with_fault(**fault))
     found = [o for o in Judge.of(target).judge(c for c in checks() if c[0].clause == clause) if o.status == "fail"]
     assert found
     assert all(o.worst is not None for o in found)
 
 
-def test_nothing_that_tells_is_not_claimed() -> None:
-    """LOS-1, SMP-5: neither schedule nor perturb, or a floor and no sigma: there is nothing to judge by."""
+def test_clauses_without_alpha_and_sigma_are_not_claimed() -> None:
+    """LOS-1, SMP-5 are not claimed without schedule and perturb, or with `sigma_min` > 0 and no sigma."""
     silent = statuses(Told(TELLS["alpha and sigma"], capabilities=("loss", "step")))
     floored = statuses(Told(TELLS["alpha"], process=Own(label="floor", sigma_min=1e-3)))
     for found in (silent, floored):

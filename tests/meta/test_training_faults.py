@@ -1,4 +1,4 @@
-"""The checks of chapters 3, 5, 6, 7 and 10 find faults seen in the wild, each at its clause, and flag no right code."""
+"""Checks of chapters 3, 5, 6, 7, 8 and 10: faults of published code fail their clauses, and right code passes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN = Trainer(processes=(Own(label="sech"),))
 
 
 def judged(target: Target, prefixes: set[str], seed: int = 0) -> Report:
-    """Return the report of some chapters."""
+    """Return the report on a target, by the clauses with these prefixes."""
     judge = Judge.of(target, Settings(seed=seed))
     outcomes = judge.judge(c for c in checks() if c[0].clause[:3] in prefixes)
     return assemble(clauses().values(), outcomes, target=described(judge.claim, judge.origin))
@@ -34,7 +34,7 @@ def failing(report: Report) -> set[str]:
 
 
 def _weight(**wrong: Any) -> Any:
-    """Return the table with one named weight replaced, on eps and what follows from it."""
+    """Return the table of weights with one weight on eps replaced, and those on other predictions that follow."""
 
     def weight(snr: Any, sigma2: Any, beta: Any, name: str, prediction: str) -> Any:
         return wrong[name](snr, prediction) if name in wrong else weight_of(snr, sigma2, beta, name, prediction)  # type: ignore[arg-type]  # names of the contract
@@ -43,13 +43,13 @@ def _weight(**wrong: Any) -> Any:
 
 
 def _clipped(x: Any, e: Any, t: Any, s: Any) -> Any:
-    """Clip x_0 and keep eps: what is left of x_t is lost."""
+    """Return a ddim step that clips x_0 and keeps eps, so that the two no longer recompose x_t."""
     x_0 = np.clip((x - np.sqrt(F(1) - t) * e) / np.sqrt(t), -1, 1)
     return np.sqrt(s) * x_0 + np.sqrt(F(1) - s) * e
 
 
 def _adjacent(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
-    """Use beta_k, whatever the stride is."""
+    """Return a ddpm step that uses beta_k for any stride."""
     mean = (x - t[1] / np.sqrt(F(1) - t[0]) * e) / np.sqrt(F(1) - t[1])
     return mean + np.sqrt(t[1] * (F(1) - s[0]) / (F(1) - t[0])) * z
 
@@ -66,7 +66,7 @@ def _root_of_log(x: Any, e: Any, z: Any, t: Any, s: Any) -> Any:
 
 
 def _kept(step: Any) -> Any:
-    """Return averages by a step (decay, average, weights, k)."""
+    """Return an average of a history by a function step(decay, average, weights, k)."""
 
     def averages(decay: float, history: Any) -> Any:
         rows = [history[0]]
@@ -78,7 +78,7 @@ def _kept(step: Any) -> Any:
 
 
 def _warmed(decay: float, history: Any) -> Any:
-    """Let warm-up overwrite the decay, which then stays where the first step put it (hf#1864)."""
+    """Average with a warm-up that overwrites the decay, which then keeps its value of the first step (hf#1864)."""
     rows, kept = [history[0]], decay
     for k, row in enumerate(history[1:], start=1):
         kept = min(kept, (1 + k) / (10 + k))
@@ -87,7 +87,7 @@ def _warmed(decay: float, history: Any) -> Any:
 
 
 def _in_bfloat16(decay: float, history: Any) -> Any:
-    """Keep the average in bfloat16, each operation rounded."""
+    """Average in bfloat16, each operation rounded."""
     short = FORMATS["bfloat16"].rounded
     rows, d, rest = [short(history[0])], short(decay), short(1 - decay)
     for row in history[1:]:
@@ -96,7 +96,7 @@ def _in_bfloat16(decay: float, history: Any) -> Any:
 
 
 def _in_place(decay: float, history: Any) -> Any:
-    """Average in the history itself."""
+    """Average in place, which overwrites the input."""
     history.flags.writeable = True
     for k in range(1, len(history)):
         history[k] = history[k - 1] + F(1 - decay) * (history[k] - history[k - 1])
@@ -239,7 +239,7 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_reported(name: str) -> None:
-    """A wrong formula fails the clauses that one would expect, with a place and a size, or the rule that it breaks."""
+    """A fault fails the clauses that it breaks; the report has the place and size of the error, or the broken rule."""
     target, expected = FAULTS[name]
     prefixes = {clause[:3] for clause in expected} | ({"LOS", "TIM"} if expected == {"CON-2"} else set())
     report = judged(target, prefixes - {"CON"})
@@ -252,8 +252,8 @@ def test_fault_is_reported(name: str) -> None:
             assert row.worst.ratio > 1.0
 
 
-def test_infinities_of_a_target_are_judged_and_not_warned_of() -> None:
-    """A rate of infinity, and weights of 0, are compared: no warning of NumPy's stands for a verdict."""
+def test_infinite_results_fail_without_suite_errors() -> None:
+    """An infinite diffusion, and weights of 0, fail their clauses; NumPy's warnings cause no suite error."""
     infinite = LINEAR.with_fault(
         diffusion=lambda b: b * F("inf"),
         times=lambda n, rng: (stratified(n, rng)[0], np.zeros(n, dtype=F)),
@@ -288,14 +288,14 @@ RIGHT = {
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_code_is_not_flagged(name: str, seed: int) -> None:
-    """Right code in float32, cancellation and all, fails no MUST clause: DDPM's eps form, means, SNR by roots."""
+def test_right_code_passes(name: str, seed: int) -> None:
+    """Right code in float32 fails no MUST clause, even if it cancels."""
     report = judged(RIGHT[name], {"SDE", "LOS", "TIM", "DIS", "SMP", "TRN", "CON"}, seed)
     assert failing(report) == set(), [row.reason for row in report.rows if row.status == "fail"]
 
 
-def test_weak_average_is_told_from_a_wrong_one() -> None:
-    """TRN-2: gd's form, which drifts, fails the SHOULD alone; averages that keep constants fail nothing."""
+def test_drifting_average_fails_a_should_clause_only() -> None:
+    """TRN-2: the form d a + (1 - d) w drifts, and fails TRN-2 alone; averages that preserve constants fail nothing."""
     levels = {}
     for name in ("average that weighs both sides", "average kept in float64", "linear"):
         rows = judged(RIGHT[name], {"TRN"}).rows

@@ -1,4 +1,4 @@
-"""SMP-7 at the edges: narrow noise and hard processes are judged rightly, or declined by the suite; never blamed."""
+"""SMP-7 at the edges of its domain: for narrow noise and extreme processes there are no false alarms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.meta.test_steps_targets import Only
 from validation.checks.suite import checks
 
 pytestmark = pytest.mark.usefixtures("unhooked")
-"""Here the suite is tested, and not the types of what it judges: without them refdiff is several times faster."""
+"""These tests are about the suite, so they run refdiff without runtime type checks, which is several times faster."""
 
 SHORT = Chain(betas=tuple(np.linspace(0.01, 0.3, 12).tolist()))
 HARD: tuple[Process, ...] = (
@@ -35,14 +35,14 @@ HARD: tuple[Process, ...] = (
 
 @dataclass(frozen=True)
 class Variational:
-    """A process of its own as VDM has it: log-SNR linear from 13.3 to -5, in float64; `noise` multiplies a step's."""
+    """A target with VDM's process: log-SNR linear in t from 13.3 to -5; `noise` multiplies the noise of a step."""
 
     noise: float = 1.0
     dtype: DType = "float64"
 
     @property
     def claim(self) -> Claim:
-        """Claim steps."""
+        """Claim `perturb`, `step` and `posterior` for one process of its own."""
         own = Own(label="vdm", sigma_min=float(np.exp(-13.3 / 2)))
         return Claim(
             name="vdm",
@@ -91,7 +91,7 @@ def outcomes(made: Any, *clauses: str) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("process", HARD, ids=repr)
 def test_reference_at_the_edges(process: Process, dtype: DType) -> None:
-    """SMP, MAR-7, MAR-8, DIS-4: refdiff fails nothing on processes with hardly any noise, no signal, or one step."""
+    """SMP, MAR-7, MAR-8, DIS-4: refdiff fails nothing on processes with little noise, no signal, or one step."""
     made = Only(target(dtype), frozenset({"step", "perturb", "posterior"}), (("processes", (process,)),))
     clauses = ("MAR-7", "MAR-8", "DIS-4", *(f"SMP-{i}" for i in range(1, 8)))
     found = outcomes(made, *clauses)
@@ -100,14 +100,14 @@ def test_reference_at_the_edges(process: Process, dtype: DType) -> None:
 
 
 @pytest.mark.parametrize("process", [HARD[0], HARD[5]], ids=repr)
-def test_narrow_noise_is_walked(process: Process) -> None:
-    """SMP-7: in float64 the walk is judged, where the noise of a step is narrower than any grid."""
+def test_narrow_noise_is_judged(process: Process) -> None:
+    """SMP-7: in float64, sampling is judged although the noise of a step is narrower than the grid."""
     made = Only(target("float64"), frozenset({"step", "perturb"}), (("processes", (process,)),))
     assert outcomes(made, "SMP-7")["SMP-7 test_walk"][0] == "pass"
 
 
-def test_process_with_a_floor_of_noise() -> None:
-    """SMP-5, SMP-7, MAR-8 judge it, SMP-6 does not ask for its last step."""
+def test_last_step_of_a_process_with_least_sigma_is_not_claimed() -> None:
+    """SMP-5, SMP-7 and MAR-8 judge a process with sigma(0) > 0; SMP-6, on the last step, is not claimed."""
     found = outcomes(Variational(), "SMP-5", "SMP-6", "SMP-7", "MAR-8")
     assert {name: status for name, (status, _) in found.items()} == {
         "SMP-5 test_steps_land_on_the_marginal": "pass",
@@ -118,8 +118,8 @@ def test_process_with_a_floor_of_noise() -> None:
     }
 
 
-def test_walk_with_too_little_noise() -> None:
-    """SMP-7: a tenth less in each step is seen on VDM's process too."""
+def test_too_little_noise_fails() -> None:
+    """SMP-7: 10% less noise in each step fails for VDM's process too."""
     assert outcomes(Variational(noise=0.9), "SMP-7")["SMP-7 test_walk"][0] == "fail"
 
 
@@ -133,11 +133,8 @@ def test_walk_with_too_little_noise() -> None:
     ],
     ids=repr,
 )
-def test_claim_is_kept(narrower: dict[str, Any]) -> None:
-    """CON: no call uses another event, or a time outside, but s = 0 of a process that begins there.
-
-    The checks of chapters 2, 7 and 10 on what they compute themselves; what they ask of other chapters is theirs.
-    """
+def test_calls_stay_within_the_claim(narrower: dict[str, Any]) -> None:
+    """CON: the checks of chapters 2, 7 and 10 use only claimed events and times, and s = 0 if t_min is 0."""
     events, least, most = narrower.get("events"), narrower.get("t_min", 0.0), narrower.get("t_max", 1.0)
     right = target("float32")
     seen: set[str] = set()

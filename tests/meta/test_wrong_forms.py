@@ -1,4 +1,4 @@
-"""Wrong variants that hid behind what a check did not ask, or that a looser bound might forgive."""
+"""Wrong targets that a check with fewer inputs, or with a larger tolerance, would miss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANK_4 = {"t_min": 1e-5, "events": ((3, 4, 4),)}
 
 @dataclass(frozen=True)
 class Only(Forms):
-    """Serves losses of some predictions and weights only, and gives the denoiser x_t times a factor."""
+    """A target that has losses of some predictions and weights only, and gives the denoiser x_t times a factor."""
 
     kinds: tuple[tuple[Parameterization, Weighting], ...] = ()
     factor: float = 1.0
@@ -27,7 +27,7 @@ class Only(Forms):
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
     ) -> Array:
-        """Return the loss, if it is served."""
+        """Return the loss, or refuse predictions and weights that are not in `kinds`."""
         if (prediction, weight) not in self.kinds:
             raise Unsupported("another loss")
         return super().loss(
@@ -37,32 +37,32 @@ class Only(Forms):
 
 @dataclass(frozen=True)
 class Scaled(Forms):
-    """x_t of `perturb` is wrong by a factor, for events of the shape claimed only."""
+    """A target whose `perturb` returns x_t times 1.1, for images only."""
 
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
-        """Return x_t, wrong by 10%, and refuse other shapes."""
+        """Return 1.1 x_t for images, and refuse other shapes."""
         if x_0.ndim != 4:
             raise Unsupported("images only")
         return np.asarray(np.float32(1.1) * super().perturb(x_0, eps, t))
 
 
 def by(scales: Callable[[Any, Any, Any], Scales]) -> Forms:
-    """Return the right target, by other scales."""
+    """Return the right target with other functions for alpha and sigma."""
     return replace(RIGHT, scales=scales)
 
 
 def squared(x: Any) -> Scales:
-    """Return alpha and sigma of log alpha_bar."""
+    """Return alpha and sigma from log alpha_bar."""
     return np.exp(x / 2), np.sqrt(-np.expm1(x))
 
 
 def immiscible(x_0: Any, eps: Any, a: Any, s: Any) -> tuple[Any, Any]:
-    """Return x_t with the noise of another example, and the noise that is compared."""
+    """Return x_t with the noise of another example, and the original noise as the target."""
     return a * x_0 + s * eps[::-1], eps
 
 
 def repaired(x_0: Any, eps: Any, a: Any, s: Any) -> tuple[Any, Any]:
-    """Return the same, compared with the noise that went in."""
+    """Return x_t with the noise of another example, and that noise as the target."""
     return a * x_0 + s * eps[::-1], eps[::-1]
 
 
@@ -126,22 +126,22 @@ WRONG: dict[str, tuple[Forms, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_form_is_seen(name: str) -> None:
-    """Each wrong target fails the MUST clause that one would expect."""
+def test_wrong_form_fails_its_clause(name: str) -> None:
+    """Each wrong target fails the MUST clause that it breaks."""
     wrong, clause = WRONG[name]
     assert clause in musts(outcomes(wrong, (clause,)))
 
 
 @dataclass(frozen=True)
 class Weighed(Forms):
-    """A loss by way of x_0 that is wrong by a factor of alpha or sigma."""
+    """A target whose loss, through any prediction, is wrong by a function `times` of alpha and sigma."""
 
     times: Callable[[Any, Any], Any] = lambda a, s: a
 
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
     ) -> Array:
-        """Return the right loss times a factor."""
+        """Return the right loss times `times(alpha, sigma)`."""
         a, s = self.scales(self.process, t, self.number)
         right = super().loss(denoiser, prediction, x_0, eps, t, weight)
         return np.asarray(right * self.times(a, s), dtype=self.number)
@@ -158,14 +158,14 @@ FACTORS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FACTORS)
 @pytest.mark.parametrize("way", ["eps", "x_0", "v", "score"])
-def test_wrong_weight_is_seen_by_each_way(way: Parameterization, name: str, dtype: Any) -> None:
-    """The tolerance of a loss computed by way of another prediction hides no wrong weight (LOS-1)."""
+def test_wrong_weight_fails_through_each_prediction(way: Parameterization, name: str, dtype: Any) -> None:
+    """LOS-1: the tolerance for losses computed through another prediction is too small to hide a wrong weight."""
     wrong = Weighed(LINEAR, LINEAR_FORMS["expm1"], dtype, way, {"t_min": 1e-5}, times=FACTORS[name])
     assert "LOS-1" in musts(outcomes(wrong, ("LOS-1",), name="test_loss"))
 
 
-def test_repaired_noise_passes_where_the_fault_fails() -> None:
-    """Noise that is permuted in both places is no fault to LOS-3: the truth of the x_t that is given costs nothing."""
+def test_noise_permuted_in_sample_and_target_passes() -> None:
+    """LOS-3: noise that is permuted in x_t and in the target passes; noise that is permuted in x_t alone fails."""
     name = "of_what_is_given"
     assert musts(outcomes(replace(RIGHT, noised=repaired), ("LOS-3",), name=name)) == {}
     assert set(musts(outcomes(replace(RIGHT, noised=immiscible), ("LOS-3",), name=name))) == {"LOS-3"}

@@ -1,4 +1,4 @@
-"""Wrong code fails the clauses that it breaks, whatever else it fails."""
+"""Wrong variants fail the clauses that they break; they may fail others too."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SEED = 0
 
 @pytest.mark.parametrize("variant", WRONG, ids=lambda variant: variant.name)
 def test_wrong_variant_breaks_its_clauses(variant: Variant) -> None:
-    """Those that its fault is about are among what fails; the suite itself does not."""
+    """The clauses that its fault breaks are among those that fail, and there is no suite error."""
     outcomes = judged(variant, SEED)
     failed = failing(outcomes) | failing(outcomes, "SHOULD")
     assert variant.breaks <= set(failed), failed
     assert not [o.reason for o in outcomes if SUITE_ITSELF in o.reason]
 
 
-def test_wrong_targets_are_of_every_chapter() -> None:
-    """60 at least, here and in the older files, of every chapter that judges a target."""
+def test_wrong_targets_cover_every_chapter() -> None:
+    """There are at least 60 wrong targets, here and in other files of this folder, for every chapter with checks."""
     older = [clauses for _, clauses in test_judge.WRONG.values()]
     older += [clauses for _, clauses in test_training_faults.FAULTS.values()]
     older += [{clause} for clause in test_own.FAULTS.values()]

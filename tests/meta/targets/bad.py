@@ -18,7 +18,7 @@ RIGHT = Plain(capabilities=frozenset({"schedule", "perturb"}))
 
 @dataclass(frozen=True)
 class Bad:
-    """The right target, but for what `perturb` does."""
+    """The right target with another `perturb`."""
 
     name: str
     perturb: Callable[[PlainBuilt, Array, Array, Times], Any] | None
@@ -29,7 +29,7 @@ class Bad:
         return Plain(capabilities=RIGHT.capabilities, name=self.name).claim
 
     def build(self, process: Process) -> object:
-        """Return an object whose perturb misbehaves."""
+        """Return an object whose `perturb` breaks a rule of the contract."""
         right = RIGHT.build(process)
         return _Built(right, self.perturb) if self.perturb else _WithoutPerturb(right)
 
@@ -55,7 +55,7 @@ class _Built:
 
 
 def missing_method() -> Bad:
-    """Claim perturb, and have none."""
+    """Claim `perturb` without having it."""
     return Bad("missing_method", None)
 
 
@@ -89,7 +89,7 @@ def raises() -> Bad:
 
 
 def exits() -> Bad:
-    """Leave the process, or try to."""
+    """Try to end the Python process."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         raise SystemExit(0)
@@ -108,7 +108,7 @@ def writes() -> Bad:
 
 
 def mutates() -> Bad:
-    """Write to an input behind NumPy's back, as a framework that shares its memory can."""
+    """Write to a read-only input through its memory, as a framework that shares the memory can."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         result = right.perturb(x_0, eps, t)
@@ -120,7 +120,7 @@ def mutates() -> Bad:
 
 
 def hangs() -> Bad:
-    """Never return, and swallow what would stop it."""
+    """Loop for ever, and catch every exception."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         while True:
@@ -131,7 +131,7 @@ def hangs() -> Bad:
 
 
 def random_results() -> Bad:
-    """Draw noise of its own."""
+    """Draw its own noise in place of eps."""
     rng = np.random.default_rng()
     return Bad(
         "random_results",
@@ -145,7 +145,7 @@ def right() -> Plain:
 
 
 def no_claim() -> object:
-    """Return something else altogether."""
+    """Return an object that is no target."""
     return object()
 
 

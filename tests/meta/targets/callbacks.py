@@ -12,7 +12,7 @@ from refdiff.conformance.interface import Array, Claim, Cosine, Denoiser, Linear
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Formulas of no meaning, whose results tell what was passed on."""
+    """A target whose results show the arguments that it received."""
 
     claim = Claim(
         name="callbacks",
@@ -31,15 +31,15 @@ class Callbacks:
         return np.array(x_0)
 
     def loss(self, denoiser: Denoiser, prediction: str, x_0: Array, eps: Array, t: Times, weight: str) -> Array:
-        """Return sums of what the denoiser says."""
+        """Return the sums of the denoiser's predictions."""
         return np.asarray(denoiser(x_0, t).sum(1))
 
     def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
-        """Return a function that knows the data's sum."""
+        """Return a denoiser that adds the sum of the data to x_t."""
         return lambda x_t, t: np.asarray(x_t + data.sum())
 
     def step(self, *_: object) -> None:
-        """Leave."""
+        """End the Python process."""
         os._exit(1)
 
 

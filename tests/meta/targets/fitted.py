@@ -1,4 +1,4 @@
-"""A plain float32 trainer of single numbers, as a notebook writes it; and faults of training, trained to the end."""
+"""A plain float32 trainer for data of one feature, and the optima of wrong objectives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Learner = Callable[[Process, Array, int, float], Denoiser]
 
 
 def mlp(process: Process, data: Array, seed: int, seconds: float) -> Denoiser:
-    """Train a small network on the eps loss; x_t is made from the closed form, t is uniform."""
+    """Train a small network on the eps loss, with x_t from the closed form and uniform t."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
@@ -52,7 +52,7 @@ def mlp(process: Process, data: Array, seed: int, seconds: float) -> Denoiser:
 
 
 def optimal(predict: Callable[[float, float], Callable[[Any], Any]]) -> Learner:
-    """Return what never trains and knows the best eps_hat, for alpha and sigma^2: of a wrong objective, if so asked."""
+    """Return a `fit` that returns the denoiser predict(alpha, sigma^2) without training."""
 
     def fit(process: Process, data: Array, seed: int, seconds: float) -> Denoiser:
         def denoiser(x_t: Array, t: Times) -> Array:
@@ -69,12 +69,12 @@ def optimal(predict: Callable[[float, float], Callable[[Any], Any]]) -> Learner:
 
 
 def scaled(by: float, shift: float = 0.0) -> Mixture:
-    """Return the law of the data once scaled and shifted."""
+    """Return the distribution of the data after scaling and shifting."""
     return Mixture(DATA.weights, tuple(by * m + shift for m in DATA.means), tuple(by**2 * v for v in DATA.variances))
 
 
 def affine(alpha: float, variance: float) -> Callable[[Any], Any]:
-    """Return the best denoiser that a network without a hidden layer has."""
+    """Return the best affine denoiser, which is the optimum of a network without a hidden layer."""
     mean = sum(w * m for w, m in zip(DATA.weights, DATA.means, strict=True))
     rows = zip(DATA.weights, DATA.means, DATA.variances, strict=True)
     spread = sum(w * (v + (m - mean) ** 2) for w, m, v in rows)
@@ -98,12 +98,12 @@ WRONG: dict[str, Callable[[float, float], Callable[[Any], Any]]] = {
     "untrained": lambda a, v: lambda x: 0.0 * x,
     "NaN": lambda a, v: lambda x: np.full_like(x, np.nan),
 }
-"""The best that each wrong objective can teach, with all the data and time there is."""
+"""The optimal denoiser of each wrong objective."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The target."""
+    """A target with `fit`."""
 
     learner: Learner = mlp
     processes: tuple[Process | type[Process], ...] = (LINEAR,)
@@ -116,7 +116,7 @@ class Fitted:
         )
 
     def build(self, process: Process) -> Any:
-        """Return what fits."""
+        """Return an object with `fit`."""
         learner = self.learner
         fit = staticmethod(lambda data, seed, seconds: learner(process, data, seed, seconds))
         return type("Built", (), {"fit": fit})()

@@ -1,4 +1,4 @@
-"""Right implementations in NumPy, each in another algebraic form, and a target that computes by the forms given."""
+"""Right formulas in NumPy, in several algebraic forms, and a target that computes by a given form."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from refdiff.conformance.interface import (
 )
 
 Scales: TypeAlias = tuple[Array, Array]
-"""alpha and sigma at (n,) times."""
+"""alpha and sigma, each of shape (n,)."""
 ScalesBy: TypeAlias = Callable[[Any, Any, Any], Scales]
-"""From a process, its times, and the type to compute in."""
+"""Maps a process, times and a NumPy type to alpha and sigma, computed in that type."""
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 COSINE = Cosine(s=0.008)
 DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
@@ -41,7 +41,7 @@ def decay(p: Linear, t: Any, f: Any) -> Any:
 
 
 def of_alpha_bar(alpha_bar: Any) -> Scales:
-    """Return roots of alpha_bar and of what is left of 1: right, and weak where sigma is small."""
+    """Return sqrt(alpha_bar) and sqrt(1 - alpha_bar): right, but inaccurate where sigma is small."""
     return np.sqrt(alpha_bar), np.sqrt(type(alpha_bar.flat[0])(1) - alpha_bar)
 
 
@@ -93,7 +93,7 @@ LINEAR_FORMS: Mapping[str, ScalesBy] = {
     "reciprocal": lambda p, t, f: of_alpha_bar(f(1) / np.exp(decay(p, t, f))),
     "binary64 inside": lambda p, t, f: _cast(of_alpha_bar(np.exp(-decay(p, t.astype(np.float64), np.float64))), f),
 }
-"""Of the linear schedule."""
+"""Forms for the linear schedule."""
 
 
 def _angle(p: Cosine, t: Any, f: Any) -> Any:
@@ -115,11 +115,11 @@ COSINE_FORMS: Mapping[str, ScalesBy] = {
         np.minimum(np.exp(f(2) * (np.log(np.maximum(np.cos(_angle(p, t, f)), f(0))) - np.log(_start(p, f)))), f(1))
     ),
 }
-"""Of the cosine schedule; cosines that round to just above 1, or below 0, are cut."""
+"""Forms for the cosine schedule; values that round to above 1 or below 0 are clipped."""
 
 
 def _tree(factors: Any) -> Any:
-    """Multiply neighbours, again and again."""
+    """Return the product of the factors by repeated multiplication of neighbours."""
     while len(factors) > 1:
         odd = factors[len(factors) // 2 * 2 :]
         factors = np.concatenate([factors[0 : len(factors) // 2 * 2 : 2] * factors[1::2], odd])
@@ -135,11 +135,11 @@ CHAIN_FORMS: Mapping[str, ScalesBy] = {
     "binary64 inside": lambda p, k, f: _cast(of_alpha_bar(np.cumprod(1.0 - np.array(p.betas))[k - 1]), f),
     "product of roots": lambda p, k, f: _by_alpha(np.cumprod(np.sqrt(f(1) - np.array(p.betas, f)), dtype=f)[k - 1], f),
 }
-"""Of a chain."""
+"""Forms for a chain."""
 
 
 def parts(value: Any, x_t: Any, q: Scales, source: Parameterization) -> tuple[Any, Any]:
-    """Return the x_0 and the eps that follow from a value."""
+    """Return x_0 and eps, converted from a value of any parameterization."""
     a, s = q
     if source == "v":
         return a * x_t - s * value, s * x_t + a * value
@@ -150,7 +150,7 @@ def parts(value: Any, x_t: Any, q: Scales, source: Parameterization) -> tuple[An
 
 
 def told(x_0: Any, eps: Any, q: Scales, to: Parameterization) -> Any:
-    """Return what a prediction is for known parts."""
+    """Return the value of a parameterization from x_0 and eps."""
     a, s = q
     return {"x_0": lambda: x_0, "eps": lambda: eps, "v": lambda: a * eps - s * x_0, "score": lambda: -eps / s}[to]()
 
@@ -161,7 +161,7 @@ UNIT: Mapping[Parameterization, Callable[[Any, Any], Any]] = {
     "v": lambda a, s: 1 / a,
     "score": lambda a, s: 1 / s,
 }
-"""An error of a prediction, for an error 1 of eps."""
+"""The error of each prediction for an error of 1 in eps."""
 
 
 def weight_of_x_0(weight: Weighting, a: Any, s: Any) -> Any:
@@ -171,7 +171,7 @@ def weight_of_x_0(weight: Weighting, a: Any, s: Any) -> Any:
 
 @dataclass(frozen=True)
 class Forms:
-    """A target by these forms. `way`: the prediction by way of which its loss and its conversions go, if any."""
+    """A target with these forms. way: the prediction through which it computes losses and conversions, if any."""
 
     process: Process | type[Process]
     scales: ScalesBy
@@ -198,7 +198,7 @@ class Forms:
         return Claim(**{**given, **self.claim_of})
 
     def build(self, process: Process) -> Forms:
-        """Return the same, for one process."""
+        """Return this target for one process."""
         return replace(self, process=process)
 
     @property
@@ -207,7 +207,7 @@ class Forms:
         return np.float64 if self.dtype == "float64" else np.float32
 
     def at(self, t: Times, data: Any) -> Scales:
-        """Return the scales, shaped to stand beside data."""
+        """Return alpha and sigma in a shape that broadcasts with the data."""
         a, s = (x.reshape(-1, *(1,) * (data.ndim - 1)) for x in self.scales(self.process, t, self.number))
         return a, s
 
@@ -222,7 +222,7 @@ class Forms:
         return np.asarray(a * x_0 + s * eps)
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
-        """Convert, by the way given or straight."""
+        """Convert directly, or through the prediction `way`."""
         q = self.at(t, x_t)
         if self.way not in (None, source, to):
             assert self.way is not None
@@ -232,7 +232,7 @@ class Forms:
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
     ) -> Array:
-        """Return the loss, the difference formed of `way`, or of what is predicted."""
+        """Return the loss by the error of the prediction, or of `way` with the corresponding weight."""
         if weight == "likelihood":
             raise Unsupported("no likelihood weight")
         a, s = self.at(t, x_0)
@@ -255,7 +255,7 @@ class Forms:
 
 @dataclass(frozen=True)
 class OwnForm:
-    """A process of constants of its own: claims itself, and its floor."""
+    """A target of one `Own` process, which declares its `sigma_min`."""
 
     label: str
     sigma_min: float

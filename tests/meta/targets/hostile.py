@@ -1,4 +1,4 @@
-"""Targets that would take down, stall or confuse the process they run in: for a process of their own only."""
+"""Targets that crash, block or confuse the process in which they run. Run them only in a process of their own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.meta.targets.plain import PlainBuilt
 
 
 def is_killed() -> Bad:
-    """Be killed from outside."""
+    """Kill its own process by a signal."""
     return Bad("is_killed", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def leaves() -> Bad:
-    """Leave with the status of success, past every handler, having said something."""
+    """Print, and end the process with status 0 without running any handler."""
 
     def perturb(*_: Any) -> None:
         print("\x1b[31merror: nothing \N{BELL}to see here", file=sys.stderr, flush=True)
@@ -43,7 +43,7 @@ def stalls_in_c() -> Bad:
 
 
 def swallows() -> Bad:
-    """Loop for ever, and swallow whatever would end it."""
+    """Loop for ever, and catch every exception and signal."""
 
     def perturb(*_: Any) -> None:
         while True:
@@ -67,7 +67,7 @@ def grows() -> Bad:
 
 
 def prints() -> Bad:
-    """Be right, and print on standard output from Python and from C."""
+    """Return right results, and print to standard output from Python and from C."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         print('{"id": 1, "result": null}')
@@ -79,7 +79,7 @@ def prints() -> Bad:
 
 
 def writes_garbage() -> Bad:
-    """Find the pipe of the answers, and write into it."""
+    """Write into the pipe of the results."""
 
     def perturb(*_: Any) -> None:
         for fd in range(3, 64):
@@ -92,7 +92,7 @@ def writes_garbage() -> Bad:
 
 
 def floods() -> Bad:
-    """Find the pipe of the answers, and write without end or line."""
+    """Write into the pipe of the results, without a newline and without end."""
 
     def perturb(*_: Any) -> None:
         fds = [fd for fd in range(3, 64) if os.path.exists(f"/proc/self/fd/{fd}")]  # noqa: PTH110  # no file of a folder: a descriptor
@@ -107,7 +107,7 @@ def floods() -> Bad:
 
 
 def closes() -> Bad:
-    """Close every descriptor, and go on."""
+    """Close every file descriptor, and continue."""
 
     def perturb(*_: Any) -> None:
         os.closerange(0, 256)
@@ -117,7 +117,7 @@ def closes() -> Bad:
 
 
 def forks() -> Bad:
-    """Fork; the child comes back as if it were the parent."""
+    """Fork, and return in the child as well as in the parent."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         os.fork()
@@ -127,7 +127,7 @@ def forks() -> Bad:
 
 
 def dies_later() -> Bad:
-    """Answer, and die a moment later."""
+    """Return, and end the process a moment later."""
 
     def perturb(right: PlainBuilt, x_0: Array, eps: Array, t: Times) -> Array:
         threading.Timer(0.01, os._exit, [3]).start()
@@ -137,7 +137,7 @@ def dies_later() -> Bad:
 
 
 def interrupts() -> Bad:
-    """Raise what Ctrl-C raises."""
+    """Raise KeyboardInterrupt."""
 
     def perturb(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -146,7 +146,7 @@ def interrupts() -> Bad:
 
 
 def gives_a_mountain() -> Bad:
-    """Return an array of a size that no pipe should carry."""
+    """Return an array that is too large for the pipe of the results."""
     return Bad("gives_a_mountain", lambda *_: np.broadcast_to(np.float32(1), (2**20, 2**12)))
 
 

@@ -14,7 +14,7 @@ F = np.float32
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """alpha_bar(t) = (1 - tanh^2(2t)): smooth, falling, 1 at 0; beta = 4 tanh(2t). `fault` names what is wrong."""
+    """A target with alpha_bar(t) = 1 - tanh^2(2t) and beta = 4 tanh(2t). fault: name of its fault, if any."""
 
     fault: str = ""
 
@@ -34,7 +34,7 @@ class Sigmoid:
         return self
 
     def coefficients(self, t: Times) -> dict[Quantity, Array]:
-        """Return what it has; log_snr and sigma may be stale."""
+        """Return the coefficients; with the fault "stale", log_snr disagrees with alpha_bar."""
         th = np.tanh(F(2) * t)
         alpha_bar = (F(1) - th) * (F(1) + th)
         sigma = th
@@ -61,7 +61,7 @@ class Sigmoid:
         return np.asarray(a * x_0 + s * eps)
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
-        """Convert by way of x_0, which may be clipped."""
+        """Convert through x_0, which the fault "clipped" clips."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
         with np.errstate(all="ignore"):
             x_0, eps = both_parts(value, x_t, (a, s), source)
@@ -70,7 +70,7 @@ class Sigmoid:
             return np.asarray({"x_0": x_0, "eps": eps, "v": a * eps - s * x_0, "score": -eps / s}[to], dtype=F)
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
-        """Return mean and variance, by the variance-exploding formula if so asked."""
+        """Return mean and variance; with the fault "variance exploding", by the formula for such a process."""
         (a_t, v_t), (a_s, v_s) = ((a, q**2) for a, q in (self.scales(t), self.scales(s)))
         added = v_t - v_s if self.fault == "variance exploding" else F(1) - (a_t / a_s) ** 2
         shape = (-1, *(1,) * (x_0.ndim - 1))

@@ -1,4 +1,4 @@
-"""A plain implementation in NumPy, right in float32, with places where a test can put a fault."""
+"""A plain NumPy target, right in float32, whose formulas a test can replace by faulty ones."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ F = np.float32
 
 
 def linear_log_alpha_bar(p: Linear, t: Array) -> Array:
-    """Return SCH-3, each operation in float32."""
+    """Return log alpha_bar of the linear schedule (SCH-3), each operation in float32."""
     return -t * (F(p.beta_min) + F(0.5) * F(p.beta_max - p.beta_min) * t)
 
 
 def cosine_alpha_bar(p: Cosine, t: Array) -> Array:
-    """Return SCH-4, each operation in float32."""
+    """Return alpha_bar of the cosine schedule (SCH-4), each operation in float32."""
     half_pi, s = F(np.pi / 2), F(p.s)
     start = np.cos(half_pi * (s / (F(1) + s)))
     return np.asarray((np.cos(half_pi * ((t + s) / (F(1) + s))) / start) ** 2)
 
 
 def chain_alpha_bar(p: Chain, k: Times) -> Array:
-    """Return DIS-1 by a float32 product."""
+    """Return alpha_bar of a chain by a float32 product (DIS-1)."""
     return np.asarray(np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)[k - 1])
 
 
 def alpha_of(log_alpha_bar: Array) -> Array:
-    """Return MAR-1."""
+    """Return alpha from log alpha_bar (MAR-1)."""
     return np.asarray(np.exp(F(0.5) * log_alpha_bar))
 
 
 def sigma_of(log_alpha_bar: Array) -> Array:
-    """Return MAR-2, without cancellation."""
+    """Return sigma from log alpha_bar without cancellation (MAR-2)."""
     return np.asarray(np.sqrt(-np.expm1(log_alpha_bar)))
 
 
 def score_of(eps: Array, sigma: Array) -> Array:
-    """Return PAR-4."""
+    """Return the score from eps and sigma (PAR-4)."""
     return -eps / sigma
 
 
@@ -96,19 +96,19 @@ class Plain:
         return PlainBuilt(process, self.formulas)
 
     def with_fault(self, **formulas: Formula) -> Plain:
-        """Return the same with some formulas replaced."""
+        """Return this target with some formulas replaced."""
         return replace(self, formulas=replace(self.formulas, **formulas))
 
 
 @dataclass(frozen=True)
 class PlainBuilt:
-    """One process."""
+    """The object that `build` returns for one process."""
 
     process: Process
     by: Formulas
 
     def log_alpha_bar(self, t: Times) -> Array:
-        """Return the logarithm, in float32."""
+        """Return log alpha_bar in float32."""
         with np.errstate(all="ignore"):
             match self.process:
                 case Linear():
@@ -132,7 +132,7 @@ class PlainBuilt:
             )
 
     def coefficients(self, t: Times) -> dict[Quantity, Array]:
-        """Return what this has."""
+        """Return the coefficients."""
         log_alpha_bar = self.log_alpha_bar(t)
         alpha, sigma = self.scales(t)
         with np.errstate(all="ignore"):
@@ -144,7 +144,7 @@ class PlainBuilt:
         return np.asarray(alpha * x_0 + sigma * eps)
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
-        """Convert by way of x_0 or eps."""
+        """Convert through x_0 or eps."""
         a, s = (x.reshape(-1, *(1,) * (x_t.ndim - 1)) for x in self.scales(t))
         with np.errstate(all="ignore"):
             x_0, eps = both_parts(value, x_t, (a, s), source, self.by.score)
@@ -155,7 +155,7 @@ class PlainBuilt:
 def both_parts(
     value: Array, x_t: Array, scales: tuple[Array, Array], source: Parameterization, score: Formula = score_of
 ) -> tuple[Array, Array]:
-    """Return the x_0 and the eps that follow from a value."""
+    """Return x_0 and eps, converted from a value of any parameterization."""
     a, s = scales
     if source == "v":
         return a * x_t - s * value, s * x_t + a * value

@@ -1,4 +1,4 @@
-"""The reference, made to refuse one thing, and the checks of some clauses on a target."""
+"""A target that refuses some calls of the reference, and the outcomes of some clauses on a target."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from refdiff.conformance.reference import Reference, target
 from validation.checks.suite import checks
 
 MADE = ("times", "ema", "fit")
-"""Methods that no chapter tested here needs."""
+"""Methods that the chapters tested here do not need."""
 
 
 def outcomes(judged: Target, prefixes: Iterable[str], seed: int = 0, name: str = "") -> list[Outcome]:
-    """Return what the checks of the clauses that begin so, and whose name contains `name`, find."""
+    """Return the outcomes of the checks whose clause has one of these prefixes and whose name contains `name`."""
     judge = Judge.of(judged, Settings(seed=seed))
     asked = [(c, b) for c, b in checks() if c.clause.startswith(tuple(prefixes)) and name in b.__name__]
     return judge.judge(asked)
 
 
 def musts(found: Iterable[Outcome]) -> dict[str, str]:
-    """Return the MUST clauses that fail, each with its reason."""
+    """Return the MUST clauses that fail, with their reasons."""
     levels = {clause.id: clause.level for clause in clauses().values()}
     return {o.clause: o.reason for o in found if o.status == "fail" and levels[o.clause] == "MUST"}
 
 
 @dataclass(frozen=True)
 class Refusing:
-    """refdiff on some processes, refusing the calls that `refuse` knows by method and arguments."""
+    """refdiff on some processes; it refuses calls for which `refuse(method, arguments)` is true."""
 
     processes: tuple[Process, ...]
     refuse: Callable[[str, tuple[Any, ...]], bool]
@@ -40,12 +40,12 @@ class Refusing:
 
     @property
     def claim(self) -> Claim:
-        """Claim what refdiff does, but for what takes long."""
+        """Return the claim of refdiff, without the capabilities in MADE."""
         right = target(self.dtype).claim
         return replace(right, processes=self.processes, capabilities=right.capabilities - set(MADE))
 
     def build(self, process: Process) -> object:
-        """Return refdiff's own, behind the refusals."""
+        """Return refdiff's object, with the refusals."""
         if self.refuse("build", (process,)):
             raise Unsupported(f"no {type(process).__name__} here")
         return _Behind(Reference(self.claim).build(process), self.refuse)

@@ -1,4 +1,4 @@
-"""Targets that do nothing but draw times, right and wrong, by one function of a size and a generator."""
+"""Targets with `times` only, right and wrong, by one function of a size and a generator."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ F = np.float32
 LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 UNDECLARED = Draws()
 Drawing = Callable[[int, np.random.Generator], Any]
-"""Returns n times, or n times and n weights."""
+"""Maps n and a generator to n times, or to n times and n weights."""
 
 
 def chain(steps: int) -> Chain:
-    """Return a chain of so many steps."""
+    """Return a chain with this number of steps."""
     return Chain.linear(steps, beta_start=1e-4, beta_end=0.02)
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The target."""
+    """A target with `times`, and with `density` if one is declared."""
 
     drawing: Drawing
     process: Process | type[Process] = LINEAR
     density: Callable[[Any], Any] | None = None
-    """Declared, if there is one."""
+    """The declared density, if any."""
     draws: Draws = UNDECLARED
     dtype: DType = "float32"
     t_min: float = 0.0
@@ -56,13 +56,13 @@ class Timed:
 
 @dataclass(frozen=True)
 class Built:
-    """One process."""
+    """The object that `build` returns for one process."""
 
     of: Timed
     process: Process
 
     def times(self, n: int, seed: int) -> tuple[Times, Array]:
-        """Return times in [0, 1], or indices made of them, and weights."""
+        """Return times in [0, 1], or the corresponding indices, and weights."""
         kind = np.dtype(self.of.dtype)
         drawn = self.of.drawing(n, np.random.default_rng(seed))
         t, weight = drawn if isinstance(drawn, tuple) else (drawn, np.ones(n))

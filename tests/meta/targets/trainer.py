@@ -1,4 +1,4 @@
-"""A plain float32 target of what training and sampling need, as libraries write it, with places for faults."""
+"""A plain float32 target for training and sampling, whose formulas a test can replace by faulty ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Formula = Callable[..., Any]
 
 
 def _sech(t: Any) -> Array:
-    """Return alpha_bar of a process of its own: 1 - tanh^2(2t), whose rate is 4 tanh(2t)."""
+    """Return alpha_bar of an `Own` process: 1 - tanh^2(2t), with the rate 4 tanh(2t)."""
     th = np.tanh(F(2) * t)
     return np.asarray((F(1) - th) * (F(1) + th))
 
@@ -66,7 +66,7 @@ def rate_of(p: Process, t: Any) -> Array:
 
 
 def weight_of(snr: Array, sigma2: Array, beta: Any, name: Weighting, prediction: Parameterization) -> Any:
-    """Return the table of chapter 5, as min(SNR, g)/SNR guarded at SNR = 0 and infinity."""
+    """Return the weight by the table of chapter 5; min(SNR, g)/SNR has its limits at SNR = 0 and infinity."""
     if name == "uniform":
         return np.ones_like(snr)
     if name == "likelihood":
@@ -85,7 +85,7 @@ def weight_of(snr: Array, sigma2: Array, beta: Any, name: Weighting, prediction:
 
 
 def target_of(x_0: Array, eps: Array, a: Array, s: Array, prediction: Parameterization) -> Array:
-    """Return what is to be predicted."""
+    """Return the target of a prediction."""
     return np.asarray({"eps": eps, "x_0": x_0, "v": a * eps - s * x_0, "score": -eps / s}[prediction])
 
 
@@ -121,7 +121,7 @@ def ddim_step(x: Array, e: Array, t: Array, s: Array) -> Array:
 
 
 def averaged(decay: float, history: Array) -> Array:
-    """Return the averages, by the form that keeps constant weights."""
+    """Return the averages, by the form a + (1 - d)(w - a), which preserves constant weights."""
     rows = [history[0]]
     for row in history[1:]:
         rows.append(rows[-1] + F(1 - decay) * (row - rows[-1]))
@@ -130,7 +130,7 @@ def averaged(decay: float, history: Array) -> Array:
 
 @dataclass(frozen=True)
 class Formulas:
-    """Everything that a test may replace."""
+    """The formulas of `Trainer`, each of which a test may replace."""
 
     drift: Formula = lambda beta, x: F(-0.5) * beta * x
     diffusion: Formula = np.sqrt
@@ -152,7 +152,7 @@ class Formulas:
 
 @dataclass(frozen=True)
 class Trainer:
-    """The target."""
+    """A target with the capabilities of training and sampling."""
 
     processes: tuple[Process | type[Process], ...] = (Linear(beta_min=0.1, beta_max=20.0),)
     reduction: Reduction = "none"
@@ -160,7 +160,7 @@ class Trainer:
 
     @property
     def claim(self) -> Claim:
-        """Say what it can do; a chain, and a process of its own, have not all of it."""
+        """Return the claim; a chain and an `Own` process have fewer capabilities."""
         return Claim(
             name="trainer",
             version="1",
@@ -175,13 +175,13 @@ class Trainer:
         return Built(process, self.by, self.reduction)
 
     def with_fault(self, **formulas: Formula) -> Trainer:
-        """Return the same with some formulas replaced."""
+        """Return this target with some formulas replaced."""
         return replace(self, by=replace(self.by, **formulas))
 
 
 @dataclass(frozen=True)
 class Built:
-    """One process."""
+    """The object that `build` returns for one process."""
 
     process: Process
     by: Formulas
@@ -200,11 +200,11 @@ class Built:
         return np.asarray(a * x_0 + s * eps)
 
     def drift(self, x: Array, t: Array) -> Array:
-        """Return f."""
+        """Return the drift."""
         return np.asarray(self.by.drift(self._column(rate_of(self.process, t), x), x), dtype=F)
 
     def diffusion(self, t: Array) -> Array:
-        """Return g."""
+        """Return the diffusion."""
         return np.asarray(self.by.diffusion(rate_of(self.process, t)), dtype=F)
 
     def loss(

@@ -1,1 +1,1 @@
-"""A family of targets: right ones, in every algebraic form at hand, and wrong ones, each with the clauses it breaks."""
+"""Variants of targets: right ones, in many algebraic forms, and wrong ones, each with the clauses that it breaks."""

@@ -15,7 +15,7 @@ from tests.meta.variants.variant import Variant
 
 
 def main() -> int:
-    """Return 0 if no right variant fails a MUST clause, and every wrong one breaks what it should."""
+    """Return 0 if no right variant fails a MUST clause, and every wrong one fails the clauses that it breaks."""
     parser = argparse.ArgumentParser(prog="python -m tests.meta.variants")
     parser.add_argument("--seeds", type=int, default=10, help="judge with the seeds 0 .. SEEDS - 1")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _row(variant: Variant, seeds: range) -> bool:
-    """Print one line for a variant, and one for each clause that is not as it should be."""
+    """Print one line for a variant, and one for each clause with an unexpected result."""
     started, wrong, clauses = time.monotonic(), dict[str, list[str]](), set[str]()
     for seed in seeds:
         outcomes = judged(variant, seed)

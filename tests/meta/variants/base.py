@@ -1,4 +1,4 @@
-"""alpha and sigma in a library, right and without cancellation: what variants of other topics start from."""
+"""alpha and sigma in an array library, without cancellation, for the variants of other topics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process
 
 
 def scales(xp: Any, p: Process, t: Any) -> tuple[Any, Any]:
-    """Return alpha and sigma at t, or at k, shaped as t and in its dtype; a chain's from float64 tables."""
+    """Return alpha and sigma at times t or indices k, in the shape and dtype of t; for a chain, from float64 tables."""
     match p:
         case Linear():
             b = t * (p.beta_min + 0.5 * (p.beta_max - p.beta_min) * t)
@@ -48,11 +48,11 @@ def rate(xp: Any, p: Process, t: Any) -> Any:
 
 
 def column(values: Any, like: Any) -> Any:
-    """Return (n,) values shaped to stand beside data."""
+    """Return values of shape (n,) in a shape that broadcasts with the data."""
     return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def over(xp: Any, p: Process, t: Any, like: Any) -> tuple[Any, Any]:
-    """Return alpha and sigma, shaped to stand beside data and in its dtype."""
+    """Return alpha and sigma in a shape that broadcasts with the data, and in its dtype."""
     alpha, sigma = (xp.asarray(values, dtype=like.dtype) for values in scales(xp, p, t))
     return column(alpha, like), column(sigma, like)

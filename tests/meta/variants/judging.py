@@ -1,4 +1,4 @@
-"""Judging a variant, in the process at hand."""
+"""Judge a variant in this Python process."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tests.meta.variants.variant import Variant
 from validation.checks.suite import checks
 
 SUITE_ITSELF = "the suite itself failed"
-"""Text in a reason if the fault is not the target's."""
+"""Text in the reason of a suite error."""
 
 
 def wanted(variant: Variant) -> list[tuple[Check, Body]]:
-    """Return the checks that the claim calls for: those of its capabilities, and those of the contract itself."""
+    """Return the checks of the variant's capabilities, and those of the contract."""
     return [(check, body) for check, body in checks() if set(check.needs) <= variant.capabilities]
 
 
 def judged(variant: Variant, seed: int) -> list[Outcome]:
-    """Return all that the checks find."""
+    """Return the outcomes of these checks."""
     return Judge.of(variant, Settings(seed=seed, seconds=60.0)).judge(wanted(variant))
 
 
 def failing(outcomes: list[Outcome], level: str = "MUST") -> dict[str, str]:
-    """Return the clauses of a level that fail, each with its first reason."""
+    """Return the clauses of one level that fail, each with its first reason."""
     levels = {clause.id: clause.level for clause in clauses().values()}
     found: dict[str, str] = {}
     for outcome in outcomes:
@@ -34,5 +34,5 @@ def failing(outcomes: list[Outcome], level: str = "MUST") -> dict[str, str]:
 
 
 def passing(outcomes: list[Outcome]) -> set[str]:
-    """Return the clauses that pass: a variant of which nothing was judged is none."""
+    """Return the clauses that pass, to ensure that a variant was judged at all."""
     return {outcome.clause for outcome in outcomes if outcome.status == "pass"}

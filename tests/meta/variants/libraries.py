@@ -1,4 +1,4 @@
-"""Three array libraries behind one face, in float32 and float64, eager and compiled."""
+"""Three array libraries with one interface, in float32 and float64, eager and compiled."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from refdiff.conformance.interface import DType
 jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # of JAX
 Width: TypeAlias = Literal["float32", "float64"]
 SIZES = (8, 64, 512, 4096)
-"""Batches as a compiled function sees them: a library with one compiled shape fills up its batch."""
+"""Batch sizes of compiled functions: a smaller batch is padded to the next size."""
 
 
 @final
 @dataclass(frozen=True)
 class Library:
-    """An array library in one dtype. Its functions have NumPy's names, and numbers of Python take an array's dtype."""
+    """An array library in one dtype, with NumPy's function names; Python numbers take the dtype of the array."""
 
     name: str
     xp: Any
     dtype: DType
     into: Callable[[Any], Any]
-    """Takes a NumPy array of floats or of indices."""
+    """Converts a NumPy array of floats or of indices to the library."""
     compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
     filled: bool = False
-    """Whether the batch is filled up to one of SIZES."""
+    """Whether a batch is padded to one of SIZES."""
 
     @property
     def storage(self) -> np.dtype[Any]:
-        """The NumPy dtype of what crosses."""
+        """The NumPy dtype of arguments and results."""
         return np.dtype(self.dtype)
 
     def out(self, value: Any) -> Any:
-        """Return NumPy arrays of the dtype claimed for whatever structure the library made."""
+        """Convert a structure of the library's arrays to NumPy arrays of the claimed dtype."""
         if isinstance(value, dict):
             return {name: self.out(x) for name, x in value.items()}
         if isinstance(value, tuple):
@@ -48,7 +48,7 @@ class Library:
         return np.asarray(value).astype(self.storage)
 
     def call(self, function: Callable[..., Any], *arrays: np.ndarray[Any, Any]) -> Any:
-        """Return function(xp, *arrays) in this library, batch for batch: arrays in, arrays out."""
+        """Return function(xp, *arrays), evaluated in this library, with NumPy arrays as arguments and results."""
         n = len(arrays[0])
         size = next(size for size in (*SIZES, n) if size >= n) if self.filled else n
         sent = [self.into(np.concatenate([x, np.repeat(x[-1:], size - n, axis=0)])) for x in arrays]

@@ -36,18 +36,18 @@ class Variant:
     form: str
     """Description of the computation, in one sentence."""
     make: Make
-    """Makes the methods of one process."""
+    """Maps a process to the methods of the object that `build` returns."""
     capabilities: frozenset[Capability]
     processes: tuple[Claimed, ...] = (LINEAR,)
     dtype: DType = "float32"
     narrowed: Mapping[str, Any] = field(default_factory=dict)
-    """More of the claim: reduction, t_min, events, draws."""
+    """Further fields of the claim: reduction, t_min, events, draws."""
     breaks: frozenset[str] = frozenset()
-    """Clauses that it fails; none of a right variant."""
+    """Clauses that a wrong variant fails; empty for a right one."""
 
     @property
     def claim(self) -> Claim:
-        """Claim what is here, and no more."""
+        """Claim the capabilities of the variant only."""
         return Claim(
             name=self.name,
             version="1",
@@ -67,16 +67,16 @@ class Family:
     """Variants of one topic, in the order in which they are defined."""
 
     def __init__(self, topic: str) -> None:
-        """Begin with none."""
+        """Make an empty collection."""
         self.topic = topic
         self._found: dict[str, Variant] = {}
 
     def __iter__(self) -> Iterator[Variant]:
-        """Go through them."""
+        """Iterate over the variants."""
         return iter(self._found.values())
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of variants."""
         return len(self._found)
 
     def add(
