@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refdiff.chain import DiscreteChain as DiscreteChain
+    from refdiff.derived import RateSchedule as RateSchedule
     from refdiff.ema import average_weights as average_weights
     from refdiff.errors import ConfigError as ConfigError
     from refdiff.errors import DomainError as DomainError
@@ -84,6 +85,7 @@ _HOMES = {
     "Objective": "loss",
     "PositionSampler": "positions",
     "Posterior": "marginal",
+    "RateSchedule": "derived",
     "RefdiffError": "errors",
     "RungeKutta4": "samplers",
     "Sampler": "samplers",

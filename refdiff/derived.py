@@ -31,13 +31,26 @@ class RateSchedule(ABC):
 
     The public methods are elementwise: they take times of any shape and any float dtype, return values of that shape
     and dtype, and raise DomainError outside [0, 1].
+
+    A subclass implements `_beta`, `_beta_slope`, `_decay` and `_inverse`, in float64 and without checks.
+
+    Example:
+        >>> import torch
+        >>> from refdiff import RateSchedule
+        >>> class Constant(RateSchedule):
+        ...     def _beta(self, t): return torch.full_like(t, 10.0)
+        ...     def _beta_slope(self, t): return torch.zeros_like(t)
+        ...     def _decay(self, s, t): return -10.0 * (t - s)
+        ...     def _inverse(self, log_snr): return torch.nn.functional.softplus(-log_snr) / 10.0
+        >>> Constant().alpha_bar(torch.tensor([0.0, 0.1]))
+        tensor([1.0000, 0.3679])
     """
 
     __slots__ = ()
 
-    _BETA_CLAUSE: ClassVar[str]
+    _BETA_CLAUSE: ClassVar[str] = "SCH-1"
     """The clause that states beta, named in errors."""
-    _DECAY_CLAUSE: ClassVar[str]
+    _DECAY_CLAUSE: ClassVar[str] = "SCH-3"
     """The clause that states alpha_bar and its logarithm, named in errors."""
 
     @abstractmethod

@@ -84,7 +84,6 @@ class LinearSchedule(RateSchedule):
     """
 
     _BETA_CLAUSE: ClassVar[str] = "SCH-2"
-    _DECAY_CLAUSE: ClassVar[str] = "SCH-3"
 
     beta_min: float = 0.1
     """Noise rate at t = 0, per unit of time."""
