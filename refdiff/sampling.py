@@ -42,7 +42,7 @@ def checked_rule(name: object) -> Rule:
         The name: em, ddpm, ddim, ode or rk4.
 
     Raises:
-        DomainError: Any other value; a former name is told with the present one.
+        DomainError: Any other value; the error of a former name gives the present one.
     """
     for rule in get_args(Rule):
         if name == rule:

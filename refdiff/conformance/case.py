@@ -78,7 +78,7 @@ class Case:
 
     @property
     def process(self) -> Process:
-        """The process, as the target was asked for it."""
+        """The process that the target was asked to build."""
         return self.member.process
 
     @property

@@ -80,7 +80,7 @@ class Limit:
 
 
 def _waits(pid: int) -> dict[str, float]:
-    """Return the seconds that each thread of a process was ready to run and had no core; empty if not told."""
+    """Return the seconds that each thread of a process was ready to run and had no core; empty if unknown."""
     found = {}
     with suppress(OSError, ValueError, IndexError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -132,7 +132,7 @@ class Child:
         self._write()
 
     def limit(self, seconds: float) -> Limit:
-        """Return a limit on an answer that is asked for now."""
+        """Return a time limit that starts now."""
         return Limit(self._popen.pid, seconds)
 
     def receive(self, limit: Limit) -> bytes:

@@ -74,8 +74,8 @@ def _detail(row: Row) -> list[str]:
     name = f": {row.clause.title}" if row.clause.title else ""
     parts = [f"### {row.clause.id} ({row.clause.level}, {row.word}){_text(name)}"]
     parts.append(f"> {' '.join(row.clause.text.split())}")
-    if told := hint(row):
-        parts.append(f"Hint: {told}")
+    if text := hint(row):
+        parts.append(f"Hint: {text}")
     parts.append(_text(plain(row.reason)))
     parts += [_sentence(line) for line in (where(row, most=99), why(row)) if line]
     if len(row.failures) > 1:

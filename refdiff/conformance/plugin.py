@@ -1,6 +1,6 @@
 """The pytest plugin: its options, and the session that judges.
 
-Installed as an entry point, so it is loaded in every pytest session of whoever installs refdiff: it
+Installed as an entry point, so it is loaded in every pytest session where refdiff is installed: it
 imports nothing heavy, and does nothing until a target is named or a check is collected.
 """
 

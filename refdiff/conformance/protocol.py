@@ -116,7 +116,7 @@ def decode(value: Any) -> Any:
 
 
 def as_array(value: object) -> object:
-    """Return what a denoiser is asked about as an array, if NumPy can make one of it (a tensor, a list)."""
+    """Return the input of a denoiser as an array, if NumPy can make one of it (a tensor, a list)."""
     array = np.asarray(value)
     return value if array.dtype.hasobject else array
 

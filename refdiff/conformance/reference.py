@@ -136,12 +136,12 @@ class _Built:
             self._schedule()
         objective = Objective(process=self.process, prediction=prediction, weight=_WEIGHTS[weight])
 
-        def asked(x_t: Tensor, time: Tensor) -> Tensor:
+        def predict(x_t: Tensor, time: Tensor) -> Tensor:
             return self._tensor(
                 denoiser(self._array(x_t), self._array(time) if time.is_floating_point() else time.numpy())
             )
 
-        return self._array(objective(asked, self._tensor(x_0), self._tensor(eps), self._tensor(t)))
+        return self._array(objective(predict, self._tensor(x_0), self._tensor(eps), self._tensor(t)))
 
     def times(self, n: int, seed: int) -> tuple[Times, Array]:
         generator = torch.Generator().manual_seed(seed)

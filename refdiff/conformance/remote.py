@@ -1,4 +1,4 @@
-"""A target in a process of its own, as a target: started, asked, and started again when it was lost (CON-1, CON-5)."""
+"""A target in a process of its own: started, called, and started again if it dies (CON-1, CON-5)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Remote:
     def running(self, what: str) -> Child:
         """Return the process, started again if it was lost. Raises ContractViolation."""
         if self._gone:
-            raise ContractViolation("CON-5", f"{what} is not asked: {self._gone}", fatal=True)
+            raise ContractViolation("CON-5", f"{what} is not called: {self._gone}", fatal=True)
         if self._child is None or not self._child.alive:
             try:
                 claim = self._start(f"loading {self._name} again")

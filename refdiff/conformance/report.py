@@ -53,7 +53,7 @@ class Row:
     """Python that repeats the worst call, or the one that broke a rule of the contract."""
     outcomes: tuple[Outcome, ...]
     selected: bool = True
-    """Whether it belongs to the chapters that were asked for."""
+    """Whether it belongs to the requested chapters."""
     causes: tuple[Cause, ...] = ()
     """Failures of other clauses that this one may follow from."""
     unmet: bool = False
@@ -114,7 +114,7 @@ class Report:
     suite_errors: tuple[str, ...] = ()
     """Tracebacks of the suite's own failures."""
     chapters: tuple[str, ...] = ()
-    """Chapters that were asked for; empty: all."""
+    """Requested chapters; empty means all."""
 
     @property
     def complete(self) -> bool:
@@ -209,7 +209,7 @@ def assemble(
     evidence: kinds of evidence by clause id; broken_evidence: sentences about evidence that failed;
     required: ids, or prefixes of ids, that must be judged wholly;
     missing: checks that did not run to their end; suite_errors: failures of the suite outside of its checks;
-    chapters: prefixes of the clauses that were asked for, none for all.
+    chapters: prefixes of the requested clauses; empty means all.
     """
     known, evidence = known or {}, evidence or {}
     found = [*outcomes, *_never_served(target, outcomes)]

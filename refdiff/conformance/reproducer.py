@@ -1,4 +1,4 @@
-"""A few lines of Python that repeat a call, and print what was expected of it, for whoever reads a report."""
+"""A few lines of Python that repeat a call, and print what was expected of it, for readers of a report."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class Predicts:
 
 def _literal(value: object, example: int | None) -> str:
     if isinstance(value, Predicts):
-        told = 'print("the denoiser is given", x_t, t)'
-        return f"lambda x_t, t: {told} or {_literal(value.prediction, example)}"
+        show = 'print("the denoiser is given", x_t, t)'
+        return f"lambda x_t, t: {show} or {_literal(value.prediction, example)}"
     if not isinstance(value, np.ndarray):
         return repr(value)
     one = value if example is None or not value.shape else value[example : example + 1]

@@ -119,7 +119,7 @@ class Session:
         return True
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Attach to a check what it is, so that each of its reports tells; a node id would not."""
+        """Attach clause and name to a check, so that its reports carry them; a node id would not identify it."""
         if (mark := item.get_closest_marker("refdiff_check")) and isinstance(item, pytest.Function):
             item.user_properties.append(("refdiff_check", json.dumps([mark.args[0].clause, item.originalname])))
         elif item.get_closest_marker("refdiff_evidence"):
@@ -127,7 +127,7 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note whether there is anything to judge, and leave out the chapters that were not asked for."""
+        """Note whether there is anything to judge, and leave out chapters that were not requested."""
         if any(item.get_closest_marker("refdiff_check") for item in items) and not self.config.option.collectonly:
             self._begin()
         if self.choice.chapters:

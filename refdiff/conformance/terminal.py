@@ -103,9 +103,9 @@ def _reason(row: Row, shown: set[str]) -> str:
     rules = [cause.clause for cause in row.causes if not cause.uses]
     sentence = _MORE.sub("", row.reason)
     for rule in rules:
-        told = sentence.removesuffix(f" ({rule})").removesuffix(AGAIN)
-        if told != sentence and told in shown:
-            return f"its calls broke {rule}, as told above"
+        reported = sentence.removesuffix(f" ({rule})").removesuffix(AGAIN)
+        if reported != sentence and reported in shown:
+            return f"its calls broke {rule}, as reported above"
     shown.add(sentence)
     return row.reason
 
@@ -118,8 +118,8 @@ def _notes(row: Row, *, is_told: bool) -> Iterator[str]:
         yield processes
     if (causes := why(row)) and not is_told:
         yield causes
-    if told := hint(row):
-        yield f"hint: {told}"
+    if text := hint(row):
+        yield f"hint: {text}"
 
 
 def write(report: Report, reporter: Any, folder: str) -> None:

@@ -195,8 +195,8 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, width, height, breadth = x.shape
-        asked = self.ask(self.norm(x)).reshape(batch, 3, self.heads, width // self.heads, height * breadth)
-        query, key, value = asked.transpose(-1, -2).unbind(1)
+        projected = self.ask(self.norm(x)).reshape(batch, 3, self.heads, width // self.heads, height * breadth)
+        query, key, value = projected.transpose(-1, -2).unbind(1)
         read = F.scaled_dot_product_attention(query, key, value)
         out: Tensor = x + self.answer(read.transpose(-1, -2).reshape(x.shape))
         return out

@@ -140,7 +140,7 @@ def test_a_broken_rule_is_told_once() -> None:
     lines = [line for line in terminal.problems(found) if line.startswith("n: ")]
     assert lines[:3] == [
         "n: CON-2 fail: P: bad shape",
-        "n: MAR-1 fail: its calls broke CON-2, as told above",
+        "n: MAR-1 fail: its calls broke CON-2, as reported above",
         "n: MAR-2 fail: P: bad dtype (CON-2)",
     ]
 
