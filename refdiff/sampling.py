@@ -49,8 +49,8 @@ def checked_rule(name: object) -> Rule:
             known: Rule = rule
             return known
     if isinstance(name, str) and name in RENAMED:
-        raise DomainError("SMP-6", f"the rule {RENAMED[name]!r}", f"its former name {name!r}")
-    raise DomainError("SMP-6", f"a rule of {', '.join(get_args(Rule))}", repr(name))
+        raise DomainError("SMP-6", f"the sampler {RENAMED[name]!r}", f"its former name {name!r}")
+    raise DomainError("SMP-6", f"one of the samplers {', '.join(get_args(Rule))}", repr(name))
 
 
 def sampler_named(name: str, *, eta: float | None = None) -> Sampler:
@@ -75,7 +75,7 @@ def sampler_named(name: str, *, eta: float | None = None) -> Sampler:
     if eta is None:
         return _SAMPLERS[rule]()
     if rule != "ddim":
-        raise DomainError("SMP-3", f"no eta for the rule {rule!r}, which does not use it", eta)
+        raise DomainError("SMP-3", f"no eta for the sampler {rule!r}, which does not use it", eta)
     return DDIM(eta=eta)
 
 

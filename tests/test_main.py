@@ -99,7 +99,7 @@ def test_former_sampler_names_are_refused_with_the_present_ones(
         ["train", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "old.toml")],
     ):
         assert main(asked) == 2
-        want = f"refdiff: expected the rule '{new}', got its former name '{old}' (SMP-6)\n"
+        want = f"refdiff: expected the sampler '{new}', got its former name '{old}' (SMP-6)\n"
         assert capsys.readouterr().err == want
 
 

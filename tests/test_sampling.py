@@ -92,16 +92,16 @@ def test_each_name_has_one_sampler() -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.5])
 def test_eta_that_is_not_used_is_refused(name: str, eta: float) -> None:
     """SMP-3: eta belongs to ddim; given for another sampler, even as 0, it is refused."""
-    with pytest.raises(DomainError, match=rf"^expected no eta for the rule '{name}', .*, got {eta} \(SMP-3\)$"):
+    with pytest.raises(DomainError, match=rf"^expected no eta for the sampler '{name}', .*, got {eta} \(SMP-3\)$"):
         sampler_named(name, eta=eta)
 
 
 @pytest.mark.parametrize(("old", "new"), [("ancestral", "ddpm"), ("euler_maruyama", "em"), ("flow", "ode")])
 def test_former_names_are_refused_with_the_present(old: str, new: str) -> None:
     """SMP-6: one vocabulary, that of the contract."""
-    with pytest.raises(DomainError, match=rf"^expected the rule '{new}', got its former name '{old}' \(SMP-6\)$"):
+    with pytest.raises(DomainError, match=rf"^expected the sampler '{new}', got its former name '{old}' \(SMP-6\)$"):
         sampler_named(old)
-    with pytest.raises(DomainError, match=r"^expected a rule of em, ddpm, .*, got 'none' \(SMP-6\)$"):
+    with pytest.raises(DomainError, match=r"^expected one of the samplers em, ddpm, .*, got 'none' \(SMP-6\)$"):
         sampler_named("none")
 
 
