@@ -154,7 +154,7 @@ def _ancestral(case: Case, s: Times, t: Times, *, with_noise: bool) -> None:
     if len(t):
         limits = tolerances(case, s, t, *scales_of(case.process, s, t))
         given, silent = Inputs.of(*inputs, s, t), None if with_noise else SILENT
-        expected = ancestral(given, inputs[:2], case.process, s, t, limits, case.format, silent=silent)
+        expected = ancestral(given, case.process, s, t, limits, case.format, silent=silent)
         _compare(case, "ddpm", s, t, inputs, expected)
 
 

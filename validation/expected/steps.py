@@ -92,7 +92,6 @@ def step(
 
 def ancestral(
     given: Inputs,
-    inputs: tuple[Array, Array],
     process: Process,
     s: Times,
     t: Times,
@@ -105,7 +104,6 @@ def ancestral(
 
     Args:
         given: arguments of the step.
-        inputs: x_t and eps_hat, as the target got them.
         process: process of the contract, whose exact values are known.
         s: times to step to, (n,).
         t: times to step from, (n,).
@@ -113,7 +111,7 @@ def ancestral(
         fmt: format of the target.
         silent: deviation of noise that counts as none, for a step that adds no noise.
     """
-    x_0_hat = converted(("eps", "x_0"), inputs[1], inputs[0], must_scales(process, t, fmt), fmt)
+    x_0_hat = converted(("eps", "x_0"), given.eps, given.x, must_scales(process, t, fmt), fmt)
     q, ndim = coefficients(process, s, t), given.x.ndim
     deviation = np.sqrt(q.variance)
     on_x_0, on_x_t, root = (column(y, ndim) for y in (q.on_x_0, q.on_x_t, deviation))

@@ -139,7 +139,7 @@ def _step(named: Named, rule: Rule, s: float, t: float, given: tuple[float, floa
     if rule == "ddpm":
         bounds = tolerances_at(named.process, at(s), at(t), fmt)
         silent = 0.0 if s == 0 else None
-        found = ancestral(inputs, (x, eps_hat), named.process, at(s), at(t), bounds, fmt, silent=silent)
+        found = ancestral(inputs, named.process, at(s), at(t), bounds, fmt, silent=silent)
     else:
         found = step(rule, inputs, named.process, at(s), at(t), fmt, general=False)
     return float(found.tolerance[0, 0]) if found.domain[0, 0] else np.inf, None
