@@ -175,6 +175,7 @@ def test_each_failure_is_printed_once(tmp_path: Path) -> None:
     assert done.stdout.count("MAR-3 fail: alpha^2 + sigma^2 at t=0 of Linear") == 1
     assert done.stdout.count("alpha^2 + sigma^2 at t=0 of Linear") == 1
     assert "= FAILURES =" not in done.stdout
+    assert run(tmp_path, *options, CI="true").stdout.count("alpha^2 + sigma^2 at t=0 of Linear") == 1
     assert run(tmp_path, *options, "--tb", "short").stdout.count("alpha^2 + sigma^2 at t=0 of Linear") == 2
     (tmp_path / "test_theirs.py").write_text("def test_theirs():\n    assert 1 + 1 == 3\n")
     suite = str(ROOT / "validation")
