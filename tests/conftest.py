@@ -10,8 +10,11 @@ from typing import Any
 
 import jaxtyping
 import pytest
-import torch
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch or NumPy is imported, here and in the programs that the tests start: else each uses all cores.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 NAMES = (
     *("schedule", "derived", "tensors", "numerics", "marginal", "parameterization", "chain", "positions", "times"),
@@ -28,13 +31,6 @@ jaxtyping.install_import_hook(CORE, "beartype.beartype")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave other workers a core, and let pass what torch warns of itself."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
-    _let_pass(config)
-
-
-def _let_pass(config: pytest.Config) -> None:
     """Let pass what torch warns of itself: dynamo makes a Function object, forward mode and inductor script."""
     for text in (".*Function'> should not be instantiated", "`torch.jit.script(_method)?` is deprecated"):
         config.addinivalue_line("filterwarnings", f"ignore:{text}:DeprecationWarning")
