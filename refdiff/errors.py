@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 
@@ -30,6 +31,16 @@ class DomainError(RefdiffError, ValueError):
     def __init__(self, clause: str, need: str, got: object) -> None:
         """Build the message "expected {need}, got {got} ({clause})"."""
         super().__init__(f"expected {need}, got {got} ({clause})")
+
+    def __reduce__(self) -> tuple[Callable[[str], DomainError], tuple[str]]:
+        """Return how pickle rebuilds this error in another process: from its message."""
+        return _domain_error, (str(self),)
+
+
+def _domain_error(message: str) -> DomainError:
+    error = DomainError.__new__(DomainError)
+    error.args = (message,)
+    return error
 
 
 @final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import pickle
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def test_every_error_has_the_root_and_is_a_value_error(error: Exception) -> None
     """Who catches refdiff's errors catches all; who knows only ValueError misses none."""
     assert isinstance(error, RefdiffError)
     assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize("error", [DomainError("SCH-2", "x", 1), ConfigError("no such file")])
+def test_errors_reach_another_process(error: RefdiffError) -> None:
+    """An error that is pickled, as a process pool does, keeps its type and its message."""
+    received = pickle.loads(pickle.dumps(error))  # noqa: S301 - bytes that this test made
+    assert type(received) is type(error)
+    assert str(received) == str(error)
 
 
 def test_the_core_raises_nothing_else_on_purpose() -> None:
