@@ -97,7 +97,7 @@ ROWS = (
     Row("prediction", "x_0", _predicts("x_0")),
     Row("prediction", "score", _predicts("score")),
     Row("schedule", "linear", {"process": {"kind": "linear"}}),
-    Row("schedule", "linear, eps", {"process": {"kind": "linear"}, **_predicts("eps")}, "eps"),
+    Row("schedule", "linear, eps", {"process": {"kind": "linear"}, **_predicts("eps")}, "linear"),
     Row("times", "uniform", {"times": {"sampler": "uniform"}}),
     Row("times", "importance", {"times": {"sampler": "importance", "masses": MASSES}}),
     Row("times", "second moment", {"times": {"sampler": "second_moment"}}),
