@@ -21,7 +21,7 @@ from refdiff.training import generate
 from refdiff.training.config import Config
 from refdiff.training.errors import PeerError
 from refdiff.training.generate import Trained
-from refdiff.training.launch import failed_before
+from refdiff.training.launch import failed_before, tell_torchrun
 from refdiff.training.parsing import from_mapping, present_name, read, setting_docs, setting_types, to_mapping
 from refdiff.training.run import train
 
@@ -160,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of several processes, the first that fails says why.
         if not isinstance(error, PeerError) and not failed_before(str(error)):
             print(f"refdiff: {error}", file=sys.stderr)
+        tell_torchrun(error)
         return 2
     return 0
 

@@ -13,11 +13,12 @@ from typing import final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import Store  # type: ignore[attr-defined]  # torch exports it without saying so
 from torch.nn.parallel import DistributedDataParallel
 
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.training.errors import PeerError, TrainingError
-from refdiff.training.launch import Launch, Store, first_failure
+from refdiff.training.launch import Launch, first_failure
 
 
 @final
@@ -121,7 +122,7 @@ def joined(device: str, timeout: float = 600.0) -> Iterator[World]:
         store = _connect(launch, chosen, timedelta(seconds=timeout))
         yield World(rank=launch.rank, size=launch.size, device=chosen)
     except Exception as error:  # an error of any kind on one rank ends all, with one message
-        said = error if isinstance(error, RefdiffError) else _explained(error, launch)
+        said = error if isinstance(error, RefdiffError) else _explained(error, launch, timeout)
         # Before the group is left: then the others fail, and must find this message.
         earlier = first_failure(store, launch.rank, str(said)) if store else None
         if earlier is not None:
@@ -144,20 +145,19 @@ def _connect(launch: Launch, device: torch.device, timeout: timedelta) -> Store:
     return store
 
 
-def _explained(error: Exception, launch: Launch) -> TrainingError:
+def _explained(error: Exception, launch: Launch, timeout: float) -> TrainingError:
     """Return the error of a process in one sentence: another process is gone, or this one raised."""
-    reason = " ".join(str(error).split())
+    reason, all_of_them = " ".join(str(error).split()), f"all {launch.size} processes"
     if isinstance(error, dist.DistError) or "gloo" in reason or "NCCL" in reason:
-        need = f"an answer of all {launch.size} processes within --runtime.timeout"
-        return TrainingError(f"expected {need}, got none from at least one of them: {_last(reason)} (TRN-10)")
+        if "imed out" in reason or "timeout" in reason:
+            need = f"an answer of {all_of_them} within {timeout:g} s (--runtime.timeout)"
+            return TrainingError(f"expected {need}, got none of at least one (TRN-10)")
+        if "onnection" in reason:
+            return TrainingError(f"expected {all_of_them} to go on, got one that ended without a message (TRN-10)")
+        return TrainingError(f"expected {all_of_them} to communicate, got: {reason[:200]} (TRN-10)")
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
     return TrainingError(f"expected no exception, got {type(error).__name__} at {where}: {reason} (TRN-10)")
-
-
-def _last(reason: str) -> str:
-    """Return the reason without the place in torch's sources that precedes it."""
-    return reason.rpartition("] ")[2][:160]
 
 
 def _device(name: str, local: int) -> torch.device:

@@ -13,7 +13,8 @@ from torch.distributed import (  # type: ignore[attr-defined]  # torch exports t
     TCPStore,
 )
 
-from refdiff.errors import ConfigError
+from refdiff.errors import ConfigError, RefdiffError
+from refdiff.training.errors import PeerError
 
 _FAILED = "refdiff/failed"
 _PATIENCE = timedelta(seconds=10)
@@ -98,6 +99,20 @@ def failed_before(sentence: str) -> bool:
         return first_failure(launch.store(_PATIENCE), launch.rank, sentence) is not None
     except (ConfigError, RuntimeError):
         return False
+
+
+def tell_torchrun(error: RefdiffError) -> None:
+    """Write why this process ends where torchrun looks for it, so that its report ends with the reason.
+
+    The cause of an error, such as an exception in a user's network, is written with its traceback.
+    """
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler  # lazy import: only needed here
+
+        try:
+            raise RefdiffError(str(error)) from (None if isinstance(error, PeerError) else error.__cause__)
+        except RefdiffError as told:  # the handler takes the exception that is being handled
+            get_error_handler().record_exception(told)
 
 
 def _need(holds: bool, need: str, got: object) -> None:

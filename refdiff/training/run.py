@@ -27,6 +27,7 @@ from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
 from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator
+from refdiff.training.rehearsal import rehearse
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
@@ -87,12 +88,15 @@ def train(
         else:
             findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
             _react(list(findings), config.monitor.on_findings, said)
+        evaluator = Evaluator(loop, held_out, features)
+        if world.first:
+            rehearse(evaluator)
         agree(world, described(config, training, few, loop.state.model, loop.state.step))
         monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
         if resume:
             monitor.resume(loop.state.step)
         said(_describe(loop, held_out))
-        return _Run(loop, monitor, Evaluator(loop, held_out, features), out, said).go()
+        return _Run(loop, monitor, evaluator, out, said).go()
 
 
 def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> None:
