@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,14 +35,17 @@ def described(config: Config, data: Examples, few: Tensor, model: nn.Module, ste
 
 def agree(world: World, values: Mapping[str, Any]) -> None:
     """Raise ConfigError if a value differs between processes."""
-    if world.size == 1:
-        return
-    first, *others = (json.loads(text) for text in world.texts(json.dumps(values)))
+    compare(world.texts(json.dumps(values)))
+
+
+def compare(texts: Sequence[str]) -> None:
+    """Raise ConfigError if a value of another rank differs from that of rank 0; texts: JSON objects, by rank."""
+    first, *others = map(json.loads, texts)
     for rank, other in enumerate(others, start=1):
         names = [name for name in {**first, **other} if first.get(name) != other.get(name)]
         if names:
             name = names[0]
-            more = f", and {len(names) - 1} more differences" if len(names) > 1 else ""
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
             raise ConfigError(
                 f"expected the same in all processes, got another {name} on rank {rank} than on rank 0: "
                 f"{other.get(name)} instead of {first.get(name)}{more} (TRN-10)"
