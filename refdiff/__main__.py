@@ -19,7 +19,9 @@ from refdiff.samplers import Rule
 from refdiff.sampling import RENAMED, checked_rule
 from refdiff.training import generate
 from refdiff.training.config import Config
+from refdiff.training.errors import PeerError
 from refdiff.training.generate import Trained
+from refdiff.training.launch import failed_before, tell_torchrun
 from refdiff.training.parsing import from_mapping, present_name, read, setting_docs, setting_types, to_mapping
 from refdiff.training.run import train
 
@@ -155,7 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _parse(list(sys.argv[1:] if arguments is None else arguments))()
     except RefdiffError as error:
-        print(f"refdiff: {error}", file=sys.stderr)
+        # Of several processes, the first that fails says why.
+        if not isinstance(error, PeerError) and not failed_before(str(error)):
+            print(f"refdiff: {error}", file=sys.stderr)
+        tell_torchrun(error)
         return 2
     return 0
 

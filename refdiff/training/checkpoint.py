@@ -126,7 +126,11 @@ def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, An
 
 def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int) -> None:
     """Write weights as safetensors, with config, shape of an example and step as metadata."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # Cloned, since safetensors refuses weights that share memory, as tied ones do.
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
     about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
     # A single key: safetensors writes several in hash order, so that equal runs would differ in bytes.
     write(path, safetensors.torch.save(tensors, {"refdiff": json.dumps(about)}))

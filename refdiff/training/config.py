@@ -256,6 +256,13 @@ class RuntimeConfig:
     """Compile the network with torch.compile."""
     channels_last: bool = False
     """Use the channels-last memory format for images; not supported on CPU."""
+    timeout: float = 600.0
+    """With several processes: longest wait for another one, in seconds; rank 0 may evaluate for as long."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for invalid values."""
+        # torch counts milliseconds in 32 bits.
+        _need(0.0 < self.timeout <= 2_000_000.0, "runtime.timeout in (0, 2,000,000]", self.timeout)
 
 
 @final

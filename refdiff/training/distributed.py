@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import Store  # type: ignore[attr-defined]  # torch exports it without saying so
 from torch.nn.parallel import DistributedDataParallel
 
-from refdiff.errors import ConfigError
+from refdiff.errors import ConfigError, RefdiffError
+from refdiff.training.errors import PeerError, TrainingError
+from refdiff.training.launch import Launch, first_failure
 
 
 @final
@@ -71,6 +76,16 @@ class World:
         dist.all_gather(parts, value.contiguous())
         return torch.cat(parts)
 
+    def texts(self, text: str) -> list[str]:
+        """Return the texts of all processes, in order of rank."""
+        if self.size == 1:
+            return [text]
+        content = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self.device)
+        sizes = self.gathered(torch.tensor([len(content)], device=self.device)).tolist()
+        padded = nn.functional.pad(content, (0, max(sizes) - len(content)))
+        rows = self.gathered(padded[None]).cpu()
+        return [bytes(row[:size].tolist()).decode() for row, size in zip(rows, sizes, strict=True)]
+
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""
         return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
@@ -82,24 +97,67 @@ class World:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
-    """Join the process group of torchrun, if there is one, and leave it on exit, if it was joined here."""
-    size, rank, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
-    chosen = _device(device, local)
-    if size == 1:
+def joined(device: str, timeout: float = 600.0) -> Iterator[World]:
+    """Join the process group of torchrun, if there is one, and leave it on exit, if it was joined here.
+
+    Args:
+        device: name of the device, or auto.
+        timeout: largest time to wait for another process, in seconds.
+
+    Raises:
+        ConfigError: the environment describes no launch, or the device is not available.
+        TrainingError: this process is the first to fail, or another one did not answer in time.
+        PeerError: another process failed before this one.
+    """
+    launch = Launch.of_environment()
+    chosen = _device(device, launch.local)
+    if dist.is_initialized():  # by the script that calls the trainer
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=chosen)
+        return
+    if launch.size == 1:
         yield World(device=chosen)
         return
-    joining = not dist.is_initialized()
-    if joining:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+    store: Store | None = None
     try:
-        yield World(rank=rank, size=size, device=chosen)
+        store = _connect(launch, chosen, timedelta(seconds=timeout))
+        yield World(rank=launch.rank, size=launch.size, device=chosen)
+    except Exception as error:  # an error of any kind on one rank ends all, with one message
+        said = error if isinstance(error, RefdiffError) else _explained(error, launch, timeout)
+        # Before the group is left: then the others fail, and must find this message.
+        earlier = first_failure(store, launch.rank, str(said)) if store else None
+        if earlier is not None:
+            raise PeerError(f"expected all {launch.size} processes to go on, got an error on {earlier}") from error
+        raise said from (None if said is error else error)
     finally:
-        if joining:
+        if dist.is_initialized():
             dist.destroy_process_group()
 
 
-_ENVIRONMENT = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+def _connect(launch: Launch, device: torch.device, timeout: timedelta) -> Store:
+    """Join the process group, and return the store of the launch, where a failing process leaves its message."""
+    store = launch.store(timeout)
+    # A group of gloo and one of NCCL would wait for each other.
+    kind = store.compare_set("device", "", device.type).decode()
+    if kind != device.type:
+        raise ConfigError(f"expected one kind of device in all processes, got {kind} and {device.type} (TRN-10)")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=timeout)
+    return store
+
+
+def _explained(error: Exception, launch: Launch, timeout: float) -> TrainingError:
+    """Return the error of a process in one sentence: another process is gone, or this one raised."""
+    reason, all_of_them = " ".join(str(error).split()), f"all {launch.size} processes"
+    if isinstance(error, dist.DistError) or "gloo" in reason or "NCCL" in reason:
+        if "imed out" in reason or "timeout" in reason:
+            need = f"an answer of {all_of_them} within {timeout:g} s (--runtime.timeout)"
+            return TrainingError(f"expected {need}, got none of at least one (TRN-10)")
+        if "onnection" in reason:
+            return TrainingError(f"expected {all_of_them} to go on, got one that ended without a message (TRN-10)")
+        return TrainingError(f"expected {all_of_them} to communicate, got: {reason[:200]} (TRN-10)")
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
+    return TrainingError(f"expected no exception, got {type(error).__name__} at {where}: {reason} (TRN-10)")
 
 
 def _device(name: str, local: int) -> torch.device:

@@ -18,5 +18,10 @@ class DataError(RefdiffError, ValueError):
 
 
 @final
+class PeerError(RefdiffError):
+    """Another process of the run failed before this one; the message quotes its own, which the user has."""
+
+
+@final
 class TrainingError(RefdiffError):
     """The run cannot continue, for example because a gradient is not finite."""

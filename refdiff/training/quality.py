@@ -60,7 +60,9 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
             from torchmetrics.image.fid import FrechetInceptionDistance  # lazy import: only needed here
         except ModuleNotFoundError:
             raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
-    metric: Any = FrechetInceptionDistance(feature=features or RawPixels(tuple(examples.shape[1:])))
+    extractor = features or RawPixels(tuple(examples.shape[1:]))
+    # Only rank 0 evaluates: synchronising the metric would wait for processes that do not compute it.
+    metric: Any = FrechetInceptionDistance(feature=extractor, sync_on_compute=False)
     metric.set_dtype(torch.float64)
     metric.update(examples, real=True)
     metric.update(samples, real=False)

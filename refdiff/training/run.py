@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from refdiff.errors import ConfigError
 from refdiff.training import checkpoint, checks, generate
+from refdiff.training.agreement import agree, described
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
 from refdiff.training.data import Examples, load, split
@@ -26,13 +27,14 @@ from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
 from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator
+from refdiff.training.rehearsal import rehearse
 from refdiff.training.state import State
 from refdiff.training.step import DTYPES, Loop
 
 End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
 Say: TypeAlias = Callable[[str], None]
-CHANGEABLE = ("steps", "monitor")
-"""Settings that may change on resuming. With another number of steps a cosine learning rate follows the new one."""
+CHANGEABLE = ("steps", "monitor", "runtime.timeout")
+"""Settings and tables that may change on resuming. A cosine learning rate follows a new number of steps."""
 CHECKED = 64
 """Number of examples in the checks before the first step."""
 
@@ -75,7 +77,7 @@ def train(
     Raises:
         RefdiffError: the run cannot start or continue; the message is one line.
     """
-    with joined(config.runtime.device) as world, _repeatable(world.device):
+    with joined(config.runtime.device, config.runtime.timeout) as world, _repeatable(world.device):
         said = (say or _to_stderr) if world.first else _say_nothing
         _check_setup(config, out, world, resume=resume)
         training, held_out = _load_data(config)
@@ -86,11 +88,15 @@ def train(
         else:
             findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
             _react(list(findings), config.monitor.on_findings, said)
+        evaluator = Evaluator(loop, held_out, features)
+        if world.first:
+            rehearse(evaluator)
+        agree(world, described(config, training, few, loop.state.model, loop.state.step))
         monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
         if resume:
             monitor.resume(loop.state.step)
         said(_describe(loop, held_out))
-        return _Run(loop, monitor, Evaluator(loop, held_out, features), out, said).go()
+        return _Run(loop, monitor, evaluator, out, said).go()
 
 
 def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> None:
@@ -120,7 +126,7 @@ def _load_data(config: Config) -> tuple[Examples, Examples]:
 def _restore(loop: Loop, out: Path, say: Say) -> None:
     """Load the newest valid checkpoint. Raises ConfigError if settings that must not change differ from its own."""
     saved, state = checkpoint.newest(out, say)
-    changed = [name for name in differences(saved, loop.config) if name.split(".")[0] not in CHANGEABLE]
+    changed = [name for name in differences(saved, loop.config) if not {name, name.split(".")[0]} & {*CHANGEABLE}]
     if changed:
         raise ConfigError(
             f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
