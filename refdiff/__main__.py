@@ -17,7 +17,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.samplers import Rule
 from refdiff.sampling import RENAMED, checked_rule
-from refdiff.training import generate
+from refdiff.training import files, generate
 from refdiff.training.config import Config
 from refdiff.training.errors import PeerError
 from refdiff.training.generate import Trained
@@ -77,14 +77,19 @@ class Sample:
     """Number of sampling steps."""
     weights: Literal["ema", "model"] = "ema"
     """Weights to load from a folder: the EMA (ema), or those of the last step (model)."""
+    overwrite: bool = False
+    """Replace samples that are in the output folder."""
     denoiser: str | None = None
     """Your own network, as package.module:function, if the model was trained with one."""
 
     def __call__(self) -> None:
         """Sample. Raises RefdiffError."""
-        path = self.checkpoint / f"{self.weights}.safetensors" if self.checkpoint.is_dir() else self.checkpoint
+        path = self.checkpoint / f"{self.weights}.safetensors" if files.is_folder(self.checkpoint) else self.checkpoint
         trained = Trained(path, _import(self.denoiser))
-        generate.write(self.out, trained.samples(self.num, seed=self.seed, sampler=self.sampler, steps=self.steps))
+        if not self.overwrite:
+            generate.check_output(self.out)  # before the time that sampling takes
+        made = trained.samples(self.num, seed=self.seed, sampler=self.sampler, steps=self.steps)
+        generate.write(self.out, made, overwrite=self.overwrite)
 
 
 def _import(name: str | None) -> Any:

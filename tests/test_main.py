@@ -50,7 +50,8 @@ def test_every_sampler_samples(tmp_path: Path, kind: str, rules: tuple[str, ...]
         out = tmp_path / rule
         asked = ["--out", str(out), "--sampler", rule, "--num", "5", "--steps", "3"]
         assert main(["sample", "--checkpoint", str(run), "--weights", "model", *asked]) == 0
-        assert main(["sample", "--checkpoint", str(run / "ema.safetensors"), *asked]) == 0
+        assert main(["sample", "--checkpoint", str(run / "ema.safetensors"), *asked]) == 2
+        assert main(["sample", "--checkpoint", str(run / "ema.safetensors"), *asked, "--overwrite"]) == 0
         made = np.load(out / "samples.npy")
         assert made.shape == (5, 1, 8, 8)
         assert (np.abs(made) <= 1.0).all()

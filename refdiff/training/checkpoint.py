@@ -1,36 +1,50 @@
-"""Checkpoints and exported weights: written atomically, and loaded without executing code (TRN-11)."""
+"""Checkpoints and exported weights: written atomically, and loaded without executing code (TRN-11).
+
+Both carry a digest of their content and the identity of the data. A checkpoint is one line with the digest, and what
+`torch.save` writes; weights are a safetensors file.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from refdiff.errors import RefdiffError
+from refdiff.training import digests, files
 from refdiff.training.config import Config
 from refdiff.training.errors import CheckpointError
+from refdiff.training.identity import Identity
 from refdiff.training.parsing import from_mapping, to_mapping
 
-FORMAT = "refdiff-checkpoint-2"
-FORMER = frozenset({"refdiff-checkpoint-1"})
-"""Formats of earlier versions, whose settings have other names."""
+FORMAT = "refdiff-checkpoint-3"
+FORMER = frozenset({"refdiff-checkpoint-1", "refdiff-checkpoint-2"})
+"""Formats of earlier versions: settings with other names, and files without digest and identity of the data."""
 FOLDER = "checkpoints"
 LARGEST = 2**28
 """Largest size of one example that a file may declare: 2^28 numbers, 1 GiB in float32."""
 _NAME = re.compile(r"step-(\d{9})\.pt")
+_FORMAT = re.compile(rb"refdiff-checkpoint-\d")
+
+
+@final
+class Checkpoint(NamedTuple):
+    """Content of a checkpoint."""
+
+    config: Config
+    state: dict[str, Any]
+    data: Identity
 
 
 @final
@@ -43,45 +57,21 @@ class Weights:
     event: tuple[int, ...]
     """The shape of one example."""
     step: int
+    data: Identity | None
+    """Identity of the data, if the weights were trained on data that has one."""
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file atomically: a crash or a full disk leaves the previous one. Raises CheckpointError."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        with suppress(OSError):  # the parent may not be a folder
-            partial.unlink()
-        raise CheckpointError(
-            f"expected to write {path}, got: {error.strerror}; earlier files are unchanged (TRN-11)"
-        ) from None
-
-
-def _sync(folder: Path) -> None:
-    """Flush a rename to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def save(out: Path, config: Config, state: Mapping[str, Any], *, keep: int) -> Path:
+def save(out: Path, config: Config, state: Mapping[str, Any], data: Identity, *, keep: int) -> Path:
     """Write a checkpoint and delete older ones, keeping the `keep` newest, this one included.
 
-    Checkpoints of later steps are kept: the run resumed from an earlier one because they do not load.
+    Checkpoints of later steps are kept: the run resumed from an earlier one because they do not load or do not fit.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "config": json.dumps(to_mapping(config)), "state": dict(state)}, buffer)
+    settings = json.dumps(to_mapping(config))
+    torch.save({"format": FORMAT, "config": settings, "data": data.to_json(), "state": dict(state)}, buffer)
     path = out / FOLDER / f"step-{state['step']:09d}.pt"
-    write(path, buffer.getvalue())
+    content = buffer.getbuffer()
+    files.write(path, digests.first_line(FORMAT, content), content)
     for old in [earlier for earlier in listed(out) if earlier.name <= path.name][keep:]:
         with suppress(OSError):
             old.unlink()
@@ -91,65 +81,123 @@ def save(out: Path, config: Config, state: Mapping[str, Any], *, keep: int) -> P
 def listed(out: Path) -> list[Path]:
     """Return the checkpoints of a run, the newest first."""
     folder = out / FOLDER
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if files.is_folder(folder) else []
     return sorted(found, reverse=True)
 
 
-def load(path: Path) -> tuple[Config, dict[str, Any]]:
-    """Load config and state, on the CPU, without executing code. Raises CheckpointError."""
+def load(path: Path) -> Checkpoint:
+    """Load a checkpoint, on the CPU, without executing code. Raises CheckpointError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns before it raises
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with files.opened(path) as file:
+            content = _unpickled(_content(path, file))
+    except CheckpointError:
+        raise
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected a checkpoint of refdiff, got {path}: {_reason(error)} (TRN-11)") from None
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {_format(found)} in {path} (TRN-11)")
-    if not isinstance(state := content.get("state"), dict):
+    if not isinstance(content, dict) or not isinstance(state := content.get("state"), dict):
         raise CheckpointError(f"expected a state in a checkpoint, got none in {path} (TRN-11)")
-    return _config(path, content.get("config")), state
+    return Checkpoint(_config(path, content.get("config")), state, _identity(path, content.get("data")))
 
 
-def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, Any]]:
-    """Return the newest checkpoint that loads; report why newer ones do not. Raises CheckpointError if none loads."""
+def _content(path: Path, file: io.BufferedReader) -> bytes:
+    """Return the content of a checkpoint after its first line, which states its format and its digest."""
+    start = file.peek()
+    if not start.startswith(f"{FORMAT} ".encode()):
+        found = _FORMAT.search(start)
+        got = _format(found[0].decode() if found else None)
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {got} in {path} (TRN-11)")
+    return digests.read_sealed(FORMAT, file)
+
+
+def _unpickled(content: bytes) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns before it raises
+        found: object = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return found
+
+
+def newest(out: Path, said: Callable[[str], None], accept: Callable[[Checkpoint], None] = lambda _: None) -> Checkpoint:
+    """Return the newest checkpoint that loads and is accepted; report why newer ones are not.
+
+    Args:
+        out: output folder of the run.
+        said: receives the messages.
+        accept: raises CheckpointError for a checkpoint that is to be skipped; other errors end the search.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     paths = listed(out)
     for path in paths:
         try:
-            return load(path)
+            found = load(path)
+            _check_step(path, found.state)
+            accept(found)
         except CheckpointError as error:
-            said(str(error))
+            said(f"skipped {path.name}: {error}")
+        else:
+            return found
     raise CheckpointError(
-        f"expected a checkpoint to resume from, got {len(paths)} in {out / FOLDER}, none that loads (TRN-11)"
+        f"expected a checkpoint to resume from, got {len(paths)} in {out / FOLDER}, none that loads and fits (TRN-11)"
     )
 
 
-def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int) -> None:
-    """Write weights as safetensors, with config, shape of an example and step as metadata."""
+def _check_step(path: Path, state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless the file has the name of its step."""
+    step, named = state.get("step"), int(path.stem.removeprefix("step-"))
+    if type(step) is not int or step != named:
+        raise CheckpointError(f"expected the state of step {named} in {path}, got one of step {step!r:.40} (TRN-11)")
+
+
+def export(
+    path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int, data: Identity | None = None
+) -> None:
+    """Write weights as safetensors, with digest, config, shape of an example, step and data as metadata."""
     # Cloned, since safetensors refuses weights that share memory, as tied ones do.
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
-    about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
+    about = {
+        "digest": digests.UNKNOWN,
+        "format": FORMAT,
+        "config": json.dumps(to_mapping(config)),
+        "event": json.dumps(event),
+        "step": str(step),
+        "data": data and data.to_json(),
+    }
     # A single key: safetensors writes several in hash order, so that equal runs would differ in bytes.
-    write(path, safetensors.torch.save(tensors, {"refdiff": json.dumps(about)}))
+    files.write(path, digests.stamp(safetensors.torch.save(tensors, {"refdiff": json.dumps(about)})))
 
 
 def weights(path: Path) -> Weights:
-    """Load exported weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError."""
-    file = path / "ema.safetensors" if path.is_dir() else path
+    """Load exported weights from a file, or from `ema.safetensors` in a folder. Raises CheckpointError.
+
+    Weights that are not finite are refused.
+    """
+    file = path / "ema.safetensors" if files.is_folder(path) else path
     try:
-        with safe_open(file, framework="pt") as opened:
-            about = dict(json.loads((opened.metadata() or {}).get("refdiff", "{}")))
-            tensors = dict(_tensors(opened))
+        with files.opened(file) as opened:
+            content = opened.read()
+        about = digests.read_metadata(content, "refdiff")
         if about.get("format") != FORMAT:
             raise ValueError(f"{_format(about.get('format'))}, in place of {FORMAT}")
-        return Weights(tensors, _config(file, about.get("config")), _event(about["event"]), int(about["step"]))
+        digests.check_stamp(content, about.get("digest"))
+        tensors = safetensors.torch.load(content)
+        _check_finite(tensors)
+        config, data = _config(file, about.get("config")), about.get("data")
+        known = None if data is None else _identity(file, data)
+        return Weights(tensors, config, _event(about["event"]), int(about["step"]), known)
     except CheckpointError:
         raise
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
         raise CheckpointError(f"expected weights exported by refdiff, got {file}: {_reason(error)} (TRN-11)") from None
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name!r:.80} has values that are not finite")
 
 
 def _format(found: object) -> str:
@@ -163,11 +211,6 @@ def _event(text: str) -> tuple[int, ...]:
     return tuple(sides)
 
 
-def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:
-    for name in opened.keys():  # noqa: SIM118 - not a mapping
-        yield name, opened.get_tensor(name)
-
-
 def _config(path: Path, text: object) -> Config:
     try:
         return from_mapping(json.loads(text if isinstance(text, str) else ""))
@@ -175,7 +218,14 @@ def _config(path: Path, text: object) -> Config:
         raise CheckpointError(f"expected a config beside the weights, got {path}: {_reason(error)} (TRN-11)") from None
 
 
+def _identity(path: Path, text: object) -> Identity:
+    try:
+        return Identity.from_json(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"expected the identity of the data, got {path}: {_reason(error)} (TRN-11)") from None
+
+
 def _reason(error: Exception) -> str:
     """Return the error's message in one line of at most 160 characters."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = files.reason(error)
     return said if len(said) <= 160 else f"{said[:157]}..."

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from refdiff.training import config
+from refdiff.training import config, files
 from refdiff.training.errors import DataError
 from refdiff.training.randomness import generator
 
@@ -166,7 +166,7 @@ def _read(source: str, how: config.PreprocessConfig) -> tuple[Array, tuple[float
     if source == "digits":
         return _digits(), (0.0, 16.0)
     opened = _opened(source, how)
-    raw = opened if Path(source).is_dir() else _images(opened)
+    raw = opened if files.is_folder(Path(source)) else _images(opened)
     return raw, (0.0, 255.0) if raw.dtype == np.uint8 else (-1.0, 1.0)
 
 
@@ -177,12 +177,13 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
             need = f"{FASHION_MNIST}, of Debian's package dataset-fashion-mnist"
             raise DataError(f"expected the file {need}, got none (TRN-8)")
         return _idx(FASHION_MNIST)
-    if path.is_dir():
+    if files.is_folder(path):
         return _folder(path, how.size)
-    if not path.exists():
+    if not files.is_present(path):
         need = "'digits', 'fashion-mnist', a folder or a file as data source"
         raise DataError(f"expected {need}, got {source!r}, which does not exist (TRN-8)")
     try:
+        files.opened(path).close()  # refuses a FIFO, for which NumPy would wait
         match path.suffix:
             case ".npy":
                 return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -193,8 +194,7 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy, zip and gzip raise many types
-        said = " ".join(str(error).split())
-        raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {said} (TRN-8)") from None
+        raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {files.reason(error)} (TRN-8)") from None
 
 
 def _digits() -> Array:
@@ -246,13 +246,13 @@ def _folder(path: Path, size: int | None) -> Array:
             "expected Pillow for a folder of images: pip install 'refdiff[train]', got none (TRN-8)"
         ) from None
 
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
-    if not files:
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
+    if not found:
         raise DataError(f"expected images in a folder, got none in {path} ({', '.join(sorted(IMAGES))}) (TRN-8)")
     pictures = []
-    for file in files:
+    for file in found:
         try:
-            with Image.open(file) as image:
+            with files.opened(file) as stream, Image.open(stream) as image:
                 if image.mode.startswith("I;16"):
                     # `convert` would clip values above 255.
                     bytes_ = (np.asarray(image).astype(np.uint32) + 128) // 257
@@ -267,7 +267,7 @@ def _folder(path: Path, size: int | None) -> Array:
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - Pillow raises many types, SyntaxError among them
-            raise DataError(f"expected a readable image, got {file}: {' '.join(str(error).split())} (TRN-8)") from None
+            raise DataError(f"expected a readable image, got {file}: {files.reason(error)} (TRN-8)") from None
     shapes = {picture.shape[:2] for picture in pictures}
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))

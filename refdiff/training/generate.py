@@ -18,7 +18,7 @@ from refdiff.samplers import Rule, RungeKutta4, Sampler
 from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
-from refdiff.training import build, checkpoint
+from refdiff.training import build, checkpoint, files
 from refdiff.training.build import Factory
 from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
@@ -112,13 +112,33 @@ class Trained:
         return samples(*known, count, seed=seed, sampler=sampler, steps=steps)
 
 
-def write(out: Path, made: Data) -> None:
-    """Write `samples.npy`, and `samples.png` for images. Raises CheckpointError if a file cannot be written."""
+def check_output(out: Path) -> None:
+    """Raise ConfigError if `write` would replace a file in this folder."""
+    for name in ("samples.npy", "samples.png"):
+        if files.is_present(out / name):
+            need = "a folder without samples, or --overwrite to replace them"
+            raise ConfigError(f"expected {need}, got {out / name} (TRN-11)")
+
+
+def write(out: Path, made: Data, *, overwrite: bool = False) -> None:
+    """Write `samples.npy`, and `samples.png` for images.
+
+    Args:
+        out: output folder.
+        made: samples, (n, *event) in [-1, 1].
+        overwrite: whether to replace samples that are there.
+
+    Raises:
+        ConfigError: there are samples, and they are not to be replaced.
+        CheckpointError: a file cannot be written.
+    """
+    if not overwrite:
+        check_output(out)
     buffer = io.BytesIO()
     np.save(buffer, made.float().numpy(), allow_pickle=False)
-    checkpoint.write(out / "samples.npy", buffer.getvalue())
+    files.write(out / "samples.npy", buffer.getvalue())
     if is_image(made.shape[1:]):
-        checkpoint.write(out / "samples.png", png(made))
+        files.write(out / "samples.png", png(made))
 
 
 def is_image(event: tuple[int, ...]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, final
 
 import torch
 
-from refdiff.training import checkpoint
+from refdiff.training import files
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
 from refdiff.training.irreducible import BucketLosses
@@ -78,27 +78,27 @@ class Monitor:
         """Append a row to `metrics.jsonl`."""
         self.rows.append(row)
         if self.world.first:
-            try:
-                with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-            except OSError as error:
-                raise CheckpointError(f"expected to write metrics.jsonl, got: {error.strerror} (TRN-11)") from None
+            files.append(self.out / "metrics.jsonl", json.dumps(row))
+
+    def has(self, kind: str, step: int) -> bool:
+        """Return whether there is a row of this kind for this step."""
+        return any(row.get("kind") == kind and row.get("step") == step for row in self.rows)
 
     def resume(self, step: int) -> None:
         """Load the rows of the run so far, and drop those of steps that will be repeated."""
         path = self.out / "metrics.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        lines = _lines(path) if files.is_present(path) else []
         self.rows = [row for row in map(_parsed, lines) if row is not None and row.get("step", step + 1) <= step]
-        if self.world.first and path.exists():
-            checkpoint.write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        if self.world.first and files.is_present(path):
+            files.write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def picture(self, name: str, content: bytes) -> None:
         """Write a PNG."""
-        checkpoint.write(self.out / name, content)
+        files.write(self.out / name, content)
 
     def plot(self) -> None:
         """Write `run.png`: loss, loss by time, gradient norm, learning rate and Frechet distance."""
-        checkpoint.write(self.out / "run.png", plot(self.rows))
+        files.write(self.out / "run.png", plot(self.rows))
 
 
 def _mean(sums: list[float]) -> tuple[float | None, float | None]:
@@ -108,6 +108,14 @@ def _mean(sums: list[float]) -> tuple[float | None, float | None]:
         return None, None
     mean = wl / w
     return mean, sqrt(max(wwll - 2.0 * mean * wwl + mean**2 * ww, 0.0)) / w
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with files.opened(path) as file:
+            return file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise CheckpointError(f"expected to read {path}, got: {files.reason(error)} (TRN-11)") from None
 
 
 def _parsed(line: str) -> Row | None:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from refdiff.errors import ConfigError
 from refdiff.samplers import Rule
 from refdiff.sampling import checked_rule
+from refdiff.training import files
 from refdiff.training.config import Config
 
 RENAMED = {
@@ -73,9 +74,10 @@ def to_mapping(config: Any) -> dict[str, Any]:
 def read(path: Path) -> Config:
     """Return the config of a TOML file. Raises ConfigError as `from_mapping`, and if the file is not TOML."""
     try:
-        mapping = tomllib.loads(path.read_text("utf-8"))
+        with files.opened(path) as file:
+            mapping = tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"expected a readable config file, got {path}: {error.strerror} (TRN-8)") from None
+        raise ConfigError(f"expected a readable config file, got {path}: {files.reason(error)} (TRN-8)") from None
     except RecursionError:
         raise ConfigError(f"expected TOML, got {path}: nested too deep (TRN-8)") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from refdiff.errors import ConfigError
-from refdiff.training import checkpoint, checks, generate
+from refdiff.training import checkpoint, checks, folder, generate
 from refdiff.training.agreement import agree, described
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
@@ -22,6 +22,7 @@ from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
+from refdiff.training.identity import Identity
 from refdiff.training.interrupts import deferred_signals
 from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
@@ -79,37 +80,31 @@ def train(
     """
     with joined(config.runtime.device, config.runtime.timeout) as world, _repeatable(world.device):
         said = (say or _to_stderr) if world.first else _say_nothing
-        _check_setup(config, out, world, resume=resume)
-        training, held_out = _load_data(config)
-        loop = Loop.build(config, training, world=world, factory=denoiser)
-        few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
-        if resume:
-            _restore(loop, out, said)
-        else:
-            findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
-            _react(list(findings), config.monitor.on_findings, said)
-        evaluator = Evaluator(loop, held_out, features)
-        if world.first:
-            rehearse(evaluator)
-        agree(world, described(config, training, few, loop.state.model, loop.state.step))
-        monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
-        if resume:
-            monitor.resume(loop.state.step)
-        said(_describe(loop, held_out))
-        return _Run(loop, monitor, evaluator, out, said).go()
+        _check_setup(config, world)
+        with folder.held(out, world, said, resume=resume):
+            training, held_out = _load_data(config)
+            data = Identity.of(training, held_out)
+            loop = Loop.build(config, training, world=world, factory=denoiser)
+            few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
+            if resume:
+                _restore(loop, data, out, said)
+            else:
+                findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
+                _react(list(findings), config.monitor.on_findings, said)
+            evaluator = Evaluator(loop, held_out, features)
+            if world.first:
+                rehearse(evaluator)
+            agree(world, described(config, training, few, loop.state.model, loop.state.step))
+            monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
+            if resume:
+                monitor.resume(loop.state.step)
+            said(_describe(loop, held_out))
+            return _Run(loop, monitor, evaluator, data, out, said).go()
 
 
-def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> None:
-    """Create the output folder. Raises ConfigError if this run cannot start there, or not on this device."""
-    if checkpoint.listed(out) and not resume:
-        raise ConfigError(
-            f"expected an empty folder for a new run, got {out} with checkpoints: use --resume to continue (TRN-11)"
-        )
+def _check_setup(config: Config, world: World) -> None:
+    """Raise ConfigError if this run cannot be shared among these processes, or not run on this device."""
     world.shards(config.batch.shards)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"expected a folder to write to, got {out}: {error.strerror} (TRN-11)") from None
     if config.runtime.channels_last and world.device.type == "cpu":
         raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
 
@@ -123,15 +118,26 @@ def _load_data(config: Config) -> tuple[Examples, Examples]:
     return training, held_out
 
 
-def _restore(loop: Loop, out: Path, say: Say) -> None:
-    """Load the newest valid checkpoint. Raises ConfigError if settings that must not change differ from its own."""
-    saved, state = checkpoint.newest(out, say)
-    changed = [name for name in differences(saved, loop.config) if not {name, name.split(".")[0]} & {*CHANGEABLE}]
-    if changed:
-        raise ConfigError(
-            f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
-        )
-    loop.state.load_state_dict(state)
+def _restore(loop: Loop, data: Identity, out: Path, say: Say) -> None:
+    """Load the newest checkpoint that loads and fits.
+
+    Raises ConfigError if settings that must not change differ from its own, DataError if the data does.
+    """
+
+    def accept(saved: checkpoint.Checkpoint) -> None:
+        found = differences(saved.config, loop.config)
+        changed = [name for name in found if not {name, name.split(".")[0]} & {*CHANGEABLE}]
+        if changed:
+            raise ConfigError(
+                f"expected the settings of the checkpoint to resume, got other values for {', '.join(changed)} (TRN-11)"
+            )
+        saved.data.check(data)
+        loop.state.load_state_dict(saved.state, steps=saved.config.steps)
+
+    checkpoint.newest(out, say, accept)
+    if loop.state.step > loop.config.steps:
+        need = f"at least {loop.state.step} steps, which the newest checkpoint has taken"
+        raise ConfigError(f"expected {need}, got --steps {loop.config.steps} (TRN-11)")
     say(f"resuming from step {loop.state.step}")
 
 
@@ -168,6 +174,7 @@ class _Run:
     loop: Loop
     monitor: Monitor
     evaluator: Evaluator
+    data: Identity
     out: Path
     say: Say
 
@@ -175,6 +182,8 @@ class _Run:
         """Take the remaining steps, with logging, evaluation and checkpoints."""
         end: End = "finished"
         world, state, steps = self.loop.world, self.loop.state, self.loop.config.steps
+        if world.first and not checkpoint.listed(self.out):
+            self._checkpoint()  # a run that is killed before its first save can be resumed too
         bar = tqdm(total=steps, initial=state.step, disable=None if world.first else True, unit="step")
         with bar, deferred_signals() as is_signalled:
             while end == "finished" and state.step < steps:
@@ -245,7 +254,7 @@ class _Run:
     def _finish(self, end: End) -> None:
         """Write the held-out loss, the final samples and the plot."""
         watch, state = self.loop.config.monitor, self.loop.state
-        if watch.log_every and len(self.evaluator.held_out):
+        if watch.log_every and len(self.evaluator.held_out) and not self.monitor.has("held_out", state.step):
             self.monitor.write(self.evaluator.held_out_loss())
         if watch.picture_every:
             self._draw("samples.png")
@@ -256,14 +265,19 @@ class _Run:
 
     def _save(self) -> None:
         """Write a checkpoint and both networks."""
-        state, config = self.loop.state, self.loop.config
         if self.loop.world.first:
-            checkpoint.save(self.out, config, state.state_dict(), keep=config.monitor.keep)
-            self._export("model.safetensors", state.model)
-            self._export("ema.safetensors", state.ema.module)
+            self._checkpoint()
+            self._export("model.safetensors", self.loop.state.model)
+            self._export("ema.safetensors", self.loop.state.ema.module)
+
+    def _checkpoint(self) -> None:
+        state, config = self.loop.state, self.loop.config
+        state.check_finite()
+        checkpoint.save(self.out, config, state.state_dict(), self.data, keep=config.monitor.keep)
 
     def _export(self, name: str, model: nn.Module) -> None:
-        checkpoint.export(self.out / name, model, self.loop.config, self.loop.data.event, self.loop.state.step)
+        loop = self.loop
+        checkpoint.export(self.out / name, model, loop.config, loop.data.event, loop.state.step, self.data)
 
 
 def _is_due(step: int, every: int) -> bool:

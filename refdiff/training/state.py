@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from refdiff.ema import average_weights
 from refdiff.positions import SecondMoment
 from refdiff.times import TimeSampler
-from refdiff.training import build
+from refdiff.training import build, fitting
 from refdiff.training.config import EMAConfig, OptimizerConfig
-from refdiff.training.errors import CheckpointError
+from refdiff.training.errors import CheckpointError, TrainingError
 
 
 @final
@@ -64,8 +64,22 @@ class State:
             "early_stopping": dict(self.early_stopping),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state. Raises CheckpointError if it does not fit this network and optimizer."""
+    def check(self, state: Mapping[str, Any], *, steps: int) -> None:
+        """Raise CheckpointError unless a state fits this network and optimizer, at a step of a run of `steps` steps."""
+        own = self.state_dict()
+        fitting.check_keys(state, list(own), "the state")
+        step = fitting.check_step(state["step"], steps)
+        fitting.check_weights(state["model"], own["model"], "model")
+        fitting.check_average(state["ema"], own["ema"], step)
+        fitting.check_optimizer(state["optimizer"], self.optimizer, step)
+        rates = [group["lr"] for group in state["optimizer"]["param_groups"]]
+        fitting.check_scheduler(state["scheduler"], own["scheduler"], rates, step)
+        fitting.check_sampler(state["sampler"], self.times.sampler)
+        fitting.check_early_stopping(state["early_stopping"], step)
+
+    def load_state_dict(self, state: Mapping[str, Any], *, steps: int) -> None:
+        """Load a state, of which all is checked before anything is changed. Raises CheckpointError as `check`."""
+        self.check(state, steps=steps)
         sampler = self.times.sampler
         try:
             self.model.load_state_dict(state["model"])
@@ -74,9 +88,20 @@ class State:
             self.scheduler.load_state_dict(state["scheduler"])
             if isinstance(sampler, SecondMoment):
                 sampler.load_state_dict(state["sampler"])
-            self.step, self.early_stopping = int(state["step"]), dict(state["early_stopping"])
-        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            self.step, self.early_stopping = state["step"], dict(state["early_stopping"])
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            AttributeError,
+        ) as error:  # of a module that has own rules
             said = " ".join(str(error).split())
             raise CheckpointError(
                 f"expected the state of this network and optimizer, got another one: {said} (TRN-11)"
             ) from None
+
+    def check_finite(self) -> None:
+        """Raise TrainingError if the weights or their average are not finite."""
+        if not (fitting.is_finite(self.model) and fitting.is_finite(self.ema)):
+            raise TrainingError(f"expected finite weights, got others at step {self.step}; none are saved (TRN-12)")

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from refdiff.nn import Architecture
-from refdiff.training import checkpoint
+from refdiff.training import files
 from refdiff.training.config import BatchConfig, Config, RuntimeConfig
 from refdiff.training.data import Examples
 
@@ -110,7 +110,7 @@ def _said(*command: str) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write the record atomically."""
-    checkpoint.write(path, (json.dumps(content, indent=1) + "\n").encode())
+    files.write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
