@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -57,9 +58,10 @@ SCRIPTS = [
 ]
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, as a reader would."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REFDIFF"))}
+    clean |= environment
     return subprocess.run(
         [sys.executable, *command],
         cwd=folder,
@@ -142,6 +144,28 @@ def test_training_commands(theirs: Path) -> None:
     assert left <= {path.name for path in (theirs / "runs" / "digits").iterdir()}
     assert {path.name for path in (theirs / "runs" / "samples").iterdir()} == {"samples.npy", "samples.png"}
     assert len(TRAINING) == 5
+
+
+LAUNCHES = [line.split()[1:] for line in COMMANDS if line.startswith("torchrun ")]
+
+
+def test_launches_of_several_processes(tmp_path: Path) -> None:
+    """Each trains on as many processes as it names, and ends with all files, as printed but for the number of steps."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (40, 8, 8), dtype=np.uint8))
+    for command in LAUNCHES:
+        done = run(tmp_path, "-m", "torch.distributed.run", *command, TINY[0], OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("finished at step 2 of 2") == 1
+        left = {"model.safetensors", "ema.safetensors", "best.safetensors", "samples.png", "run.png"}
+        assert left <= {path.name for path in (tmp_path / command[command.index("--out") + 1]).iterdir()}
+    assert len(LAUNCHES) == 1
+
+
+def test_every_command_is_run_or_known() -> None:
+    """A command that is neither trained nor sampled here installs packages, or runs pytest, as CI does."""
+    others = [line for line in COMMANDS if line.split()[1:] not in [*TRAINING, *LAUNCHES]]
+    assert all(line.startswith(("python -m pip install", "python -m pytest")) for line in others), others
 
 
 @pytest.mark.parametrize("code", SCRIPTS)
