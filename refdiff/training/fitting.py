@@ -86,12 +86,12 @@ def check_sampler(state: object, sampler: object) -> None:
     if not isinstance(sampler, SecondMoment):
         check_keys(state, [], "sampler")
         return
-    check_keys(state, list(sampler.state_dict()), "sampler")
+    check_weights(state, sampler.state_dict(), "sampler")
     assert isinstance(state, Mapping)
     try:
         SecondMoment(cells=sampler.cells, history=sampler.history, uniform=sampler.uniform).load_state_dict(state)
-    except (ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{_shortened(str(error))} (TRN-11)") from None
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def check_early_stopping(state: object, step: int) -> None:
