@@ -118,7 +118,9 @@ def _check_moments(moments: object, weight: Tensor, step: int, name: str, *, has
     for key in ("exp_avg", "exp_avg_sq"):
         _check_tensor(moments[key], weight.shape, weight.dtype, f"{name}.{key}")
     _need(bool((moments["exp_avg_sq"] >= 0.0).all()), f"squares for {name}.exp_avg_sq", "a negative number")
-    _check_tensor(moments["step"], torch.Size(), torch.float32, f"{name}.step")
+    # Of torch's default dtype, which a program may change.
+    dtype = torch.float64 if getattr(moments["step"], "dtype", None) is torch.float64 else torch.float32
+    _check_tensor(moments["step"], torch.Size(), dtype, f"{name}.step")
     done = float(moments["step"])
     _need(done.is_integer() and 1.0 <= done <= step, f"a step in 1..{step} for {name}", done)
 
