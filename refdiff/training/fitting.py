@@ -86,12 +86,12 @@ def check_sampler(state: object, sampler: object) -> None:
     if not isinstance(sampler, SecondMoment):
         check_keys(state, [], "sampler")
         return
-    check_keys(state, list(sampler.state_dict()), "sampler")
+    check_weights(state, sampler.state_dict(), "sampler")
     assert isinstance(state, Mapping)
     try:
         SecondMoment(cells=sampler.cells, history=sampler.history, uniform=sampler.uniform).load_state_dict(state)
-    except (ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{_shortened(str(error))} (TRN-11)") from None
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def check_early_stopping(state: object, step: int) -> None:
@@ -118,7 +118,9 @@ def _check_moments(moments: object, weight: Tensor, step: int, name: str, *, has
     for key in ("exp_avg", "exp_avg_sq"):
         _check_tensor(moments[key], weight.shape, weight.dtype, f"{name}.{key}")
     _need(bool((moments["exp_avg_sq"] >= 0.0).all()), f"squares for {name}.exp_avg_sq", "a negative number")
-    _check_tensor(moments["step"], torch.Size(), torch.float32, f"{name}.step")
+    # Of torch's default dtype, which a program may change.
+    dtype = torch.float64 if getattr(moments["step"], "dtype", None) is torch.float64 else torch.float32
+    _check_tensor(moments["step"], torch.Size(), dtype, f"{name}.step")
     done = float(moments["step"])
     _need(done.is_integer() and 1.0 <= done <= step, f"a step in 1..{step} for {name}", done)
 
