@@ -177,11 +177,12 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values."""
-        _need(0.0 < self.lr < inf, "optimizer.lr in (0, inf)", self.lr)
+        # Products of larger ones overflow in float32.
+        _need(0.0 < self.lr <= 1e12, "optimizer.lr in (0, 1e12]", self.lr)
         _need(self.warmup >= 0, "optimizer.warmup >= 0", self.warmup)
         _need(all(0.0 <= beta < 1.0 for beta in self.betas), "optimizer.betas in [0, 1)", self.betas)
-        _need(0.0 < self.eps < inf, "optimizer.eps in (0, inf)", self.eps)
-        _need(0.0 <= self.weight_decay < inf, "optimizer.weight_decay in [0, inf)", self.weight_decay)
+        _need(0.0 < self.eps <= 1e12, "optimizer.eps in (0, 1e12]", self.eps)
+        _need(0.0 <= self.weight_decay <= 1e12, "optimizer.weight_decay in [0, 1e12]", self.weight_decay)
         _need(self.max_grad_norm > 0.0, "optimizer.max_grad_norm > 0 (inf for no clipping)", self.max_grad_norm)
 
 

@@ -88,6 +88,7 @@ def _picture(file: Path, size: int | None) -> Array:
         ) from None
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
             # A small file may declare a vast image.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:

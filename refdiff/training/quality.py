@@ -60,7 +60,11 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
             from torchmetrics.image.fid import FrechetInceptionDistance  # lazy import: only needed here
         except ModuleNotFoundError:
             raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
-    metric: Any = FrechetInceptionDistance(feature=features or RawPixels(tuple(examples.shape[1:])))
+    if features is not None:
+        # Here, as `set_dtype` below would make their weights float64, which no float32 input fits.
+        with torch.no_grad():
+            samples, examples = features(samples), features(examples)
+    metric: Any = FrechetInceptionDistance(feature=RawPixels(tuple(examples.shape[1:])))
     metric.set_dtype(torch.float64)
     metric.update(examples, real=True)
     metric.update(samples, real=False)
