@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
+
+if __name__ == "__main__":
+    # Before the imports below, which take seconds.
+    from refdiff.training.interrupts import leave_at_once
+
+    leave_at_once()
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
-from refdiff.errors import ConfigError, RefdiffError
+from refdiff.errors import ConfigError, RefdiffError, plain
 from refdiff.samplers import Rule
 from refdiff.sampling import RENAMED, checked_rule
-from refdiff.training import files, generate
+from refdiff.training import arguments, checkpoint, files, generate, interrupts, plugins
 from refdiff.training.config import Config
 from refdiff.training.errors import PeerError
 from refdiff.training.generate import Trained
@@ -51,12 +57,18 @@ class Train:
     """Feature extractor of the Frechet distance, as package.module:function; by default raw pixels."""
     settings: Annotated[Settings, tyro.conf.arg(name="")]
 
-    def __call__(self) -> None:
-        """Train. Raises RefdiffError."""
+    def __call__(self) -> int:
+        """Train, and return the exit status. Raises RefdiffError."""
         config = from_mapping(self.settings.plain)
-        make_features = _import(self.features)
-        features = make_features() if make_features else None
-        train(config, self.out, resume=self.resume, denoiser=_import(self.denoiser), features=features)
+        features = plugins.features(self.features) if self.features is not None else None
+        denoiser = plugins.denoiser(self.denoiser) if self.denoiser is not None else None
+        ended = train(config, self.out, resume=self.resume, denoiser=denoiser, features=features).end
+        return interrupts.INTERRUPTED if ended == "interrupted" and signal.SIGINT in interrupts.received else 0
+
+    def saved(self) -> str:
+        """Return what an interrupted run left, as a clause of a sentence."""
+        paths = checkpoint.listed(self.out)
+        return f"the newest checkpoint is {paths[0]}; continue with --resume" if paths else "nothing was saved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,28 +94,19 @@ class Sample:
     denoiser: str | None = None
     """Your own network, as package.module:function, if the model was trained with one."""
 
-    def __call__(self) -> None:
-        """Sample. Raises RefdiffError."""
+    def __call__(self) -> int:
+        """Sample, and return the exit status. Raises RefdiffError."""
         path = self.checkpoint / f"{self.weights}.safetensors" if files.is_folder(self.checkpoint) else self.checkpoint
-        trained = Trained(path, _import(self.denoiser))
+        trained = Trained(path, plugins.denoiser(self.denoiser) if self.denoiser is not None else None)
         if not self.overwrite:
             generate.check_output(self.out)  # before the time that sampling takes
         made = trained.samples(self.num, seed=self.seed, sampler=self.sampler, steps=self.steps)
         generate.write(self.out, made, overwrite=self.overwrite)
+        return 0
 
-
-def _import(name: str | None) -> Any:
-    """Import and return package.module:function. Raises ConfigError if it cannot be imported or called."""
-    if name is None:
-        return None
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"expected package.module:function, got {name}: {error} (TRN-8)") from None
-    if not callable(found):
-        raise ConfigError(f"expected package.module:function, got {name}, which is not callable (TRN-8)")
-    return found
+    def saved(self) -> str:
+        """Return what an interrupted command left, as a clause of a sentence."""
+        return "the samples may not be complete" if (self.out / "samples.npy").exists() else "nothing was saved"
 
 
 def _plain_settings() -> ConstructorRegistry:
@@ -138,14 +141,27 @@ def _refuse_former_names(command: str, argv: Sequence[str]) -> None:
             checked_rule(value if equals else following)
 
 
+def _check_arguments(command: str, argv: Sequence[str]) -> None:
+    """Raise ConfigError for a command, an option or a value that tyro would explain in a box of its own."""
+    if command not in _COMMANDS:
+        raise ConfigError(f"expected train or sample as the command (see --help), got {command or 'none'} (TRN-8)")
+    own = get_type_hints(_COMMANDS[command])
+    options = {name.replace("_", "-"): kind for name, kind in own.items() if name != "settings"}
+    required = [name for name in ("checkpoint", "out") if name in options]
+    if command == "train":
+        options |= arguments.options_of(Config)
+    arguments.check(argv, options, required)
+
+
 def _parse(argv: Sequence[str]) -> Train | Sample:
-    """Return the command. Raises RefdiffError for former names and for a config file that is wrong."""
-    early = argparse.ArgumentParser(prog="refdiff", add_help=False, allow_abbrev=False)
-    early.add_argument("--config", type=Path, nargs="?")
+    """Return the command. Raises RefdiffError for what is wrong on the command line or in the config file."""
     command = argv[0] if argv else ""
-    _refuse_former_names(command, argv[1:])
-    named = early.parse_known_args(argv)[0].config
-    config = read(named) if named and command == "train" else Config()
+    if not {"-h", "--help"} & set(argv):
+        _refuse_former_names(command, argv[1:])
+        _check_arguments(command, argv[1:])
+    named = [following for option, following in pairwise([*argv, ""]) if option == "--config"]
+    named += [option.partition("=")[2] for option in argv if option.startswith("--config=")]
+    config = read(Path(named[-1])) if named and named[-1] and command == "train" else Config()
     # tyro takes the defaults of a table from an instance of it.
     settings = Settings({name: getattr(config, name) for name in setting_types(Config)})
     default = Train(out=tyro.MISSING, settings=settings)
@@ -157,18 +173,45 @@ def _parse(argv: Sequence[str]) -> Train | Sample:
     return parsed
 
 
+_COMMANDS: Mapping[str, type[Train | Sample]] = {"train": Train, "sample": Sample}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns 0, or 2 after a one-line message on stderr for an error that the user can correct."""
+    """Run a command.
+
+    Returns 0; 2 after a one-line message on stderr for an error that the user can correct; 130 after Ctrl-C.
+    """
+    command: Train | Sample | None = None
     try:
-        _parse(list(sys.argv[1:] if arguments is None else arguments))()
+        command = _parse(list(sys.argv[1:] if arguments is None else arguments))
+        return command()
     except RefdiffError as error:
         # Of several processes, the first that fails says why.
         if not isinstance(error, PeerError) and not failed_before(str(error)):
-            print(f"refdiff: {error}", file=sys.stderr)
+            print(f"refdiff: {plain(str(error))}", file=sys.stderr)
         tell_torchrun(error)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        saved = command.saved() if command else "nothing was saved"
+        print(f"refdiff: interrupted; {plain(saved)}", file=sys.stderr)
+        return interrupts.INTERRUPTED
+
+
+def _run() -> int:
+    """Run the command of this process: its output may be cut off by a pipe, and Ctrl-C may come at any time."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        try:
+            return main()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output is gone; the flush at exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import final
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move the cursor, or change colours or text direction, and surrogates, which cannot be printed."""
+
+
+def plain(text: str) -> str:
+    """Return text on one line, its control characters written out, as messages may quote files and foreign code."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class RefdiffError(Exception):

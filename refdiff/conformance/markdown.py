@@ -11,7 +11,6 @@ from refdiff.conformance.render import (
     absent,
     hint,
     in_order,
-    plain,
     refused,
     start,
     title,
@@ -22,6 +21,7 @@ from refdiff.conformance.render import (
     why,
 )
 from refdiff.conformance.report import JUDGED, Report, Row
+from refdiff.errors import plain
 
 
 def markdown(report: Report) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.report import JUDGED, Report, Row
+from refdiff.errors import plain
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move the cursor or change colours or text direction; messages of a target may contain them."""
 _PAIR = r"\S+ to \S+"
 _CASE = re.compile(
     rf"(?:(?P<case>(?:{_PAIR}(?: against {_PAIR})?|em|ddpm|ddim|ode)(?:, at the ends of time)?): )?(?P<reason>.*)", re.S
@@ -17,11 +16,6 @@ _CASE = re.compile(
 """A refusal: of one rule, or one pair of predictions or of a prediction and a weight, and the reason."""
 FAILED = ("fail", "known_failure", "suite_error")
 """Statuses of a row that needs an explanation."""
-
-
-def plain(text: str) -> str:
-    """Return text on one line, its control characters written out."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def title(report: Report) -> str:

@@ -168,11 +168,11 @@ class Session:
 
     def _conclude(self, own: Outcome) -> None:
         """Raise what pytest counts: nothing for a pass, else its failure, xfail or skip."""
-        from refdiff.conformance import render
         from refdiff.conformance.clauses import clauses
+        from refdiff.errors import plain
 
         name = self.judge.claim.name if self.judge and self.judge.claim else self.choice.origin
-        line = render.plain(f"{name}: {own.clause}: {own.reason}")
+        line = plain(f"{name}: {own.clause}: {own.reason}")
         is_warning = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
         # Under --runxfail an xfail returns, and the report, not the item, says what is known or a warning.
         if own.status == "fail" and own.clause in self.known:

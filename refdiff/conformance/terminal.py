@@ -17,7 +17,6 @@ from refdiff.conformance.render import (
     absent,
     hint,
     in_order,
-    plain,
     refused,
     start,
     title,
@@ -28,6 +27,7 @@ from refdiff.conformance.render import (
     why,
 )
 from refdiff.conformance.report import JUDGED, Report, Row
+from refdiff.errors import plain
 
 _WIDTH = 100
 """Columns: the lines are the same in every terminal, and in the log of a pipeline, which has none."""

@@ -42,7 +42,8 @@ class Architecture:
     def __post_init__(self) -> None:
         """Raise DomainError for invalid sizes."""
         if self.width < 1 or not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1:
-            raise DomainError("NET-2", "width, blocks and every multiplier at least 1", self)
+            got = f"{self.width}, {self.blocks} and {self.multipliers}"
+            raise DomainError("NET-2", "width, blocks and every multiplier at least 1", got)
         if self.groups < 1 or any(width % self.groups for width in self.widths):
             raise DomainError("NET-2", f"widths divisible by the {self.groups} groups", self.widths)
         if not set(self.attention) <= set(range(len(self.multipliers) + 1)):

@@ -130,6 +130,7 @@ class TimesConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values, except those that the time samplers check themselves."""
         _need(0.0 <= self.t_min < self.t_max <= 1.0, "0 <= times.t_min < times.t_max <= 1", (self.t_min, self.t_max))
+        _need(min(self.cells, self.history) >= 1, "times.cells and times.history >= 1", (self.cells, self.history))
         _need(all(0.0 < mass < inf for mass in self.masses), "times.masses in (0, inf)", self.masses)
 
 
@@ -176,11 +177,12 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values."""
-        _need(0.0 < self.lr < inf, "optimizer.lr in (0, inf)", self.lr)
+        # Products of larger ones overflow in float32.
+        _need(0.0 < self.lr <= 1e12, "optimizer.lr in (0, 1e12]", self.lr)
         _need(self.warmup >= 0, "optimizer.warmup >= 0", self.warmup)
         _need(all(0.0 <= beta < 1.0 for beta in self.betas), "optimizer.betas in [0, 1)", self.betas)
-        _need(0.0 < self.eps < inf, "optimizer.eps in (0, inf)", self.eps)
-        _need(0.0 <= self.weight_decay < inf, "optimizer.weight_decay in [0, inf)", self.weight_decay)
+        _need(0.0 < self.eps <= 1e12, "optimizer.eps in (0, 1e12]", self.eps)
+        _need(0.0 <= self.weight_decay <= 1e12, "optimizer.weight_decay in [0, 1e12]", self.weight_decay)
         _need(self.max_grad_norm > 0.0, "optimizer.max_grad_norm > 0 (inf for no clipping)", self.max_grad_norm)
 
 
@@ -238,6 +240,8 @@ class MonitorConfig:
             _need(getattr(self, name) >= 0, f"monitor.{name} >= 0", getattr(self, name))
         for name in ("buckets", "picture_samples", "keep", "sampling_steps"):
             _need(getattr(self, name) >= 1, f"monitor.{name} >= 1", getattr(self, name))
+        _need(self.buckets <= 10_000, "monitor.buckets in 1..10,000", self.buckets)
+        _need(self.sampling_steps <= 100_000, "monitor.sampling_steps in 1..100,000", self.sampling_steps)
         _need(self.eval_samples >= 2, "monitor.eval_samples >= 2", self.eval_samples)
         need = "monitor.eval_every > 0, as monitor.patience counts evaluations"
         _need(not self.patience or self.eval_every > 0, need, self.eval_every)
@@ -294,6 +298,10 @@ class Config:
         """Raise ConfigError for invalid values, and for tables that do not fit each other."""
         _need(self.steps >= 1, "steps >= 1", self.steps)
         _need(0 <= self.seed < 2**32, "a seed in 0..2^32-1", self.seed)
+        # Larger ones take minutes to be built, before their memory is known.
+        layers = self.network.blocks * len(self.network.multipliers)
+        _need(layers <= 1000, "network.blocks times levels of at most 1,000", layers)
+        _need(self.mlp.depth <= 1000, "mlp.depth of at most 1,000", self.mlp.depth)
         uses = self.steps * self.batch.shards
         _need(uses <= USES, "steps times batch.shards of at most 2^29", uses)
 

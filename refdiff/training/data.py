@@ -28,14 +28,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from refdiff.training import config, files
+from refdiff.errors import RefdiffError
+from refdiff.training import config, files, images, memory
 from refdiff.training.errors import DataError
 from refdiff.training.randomness import generator
 
 Array: TypeAlias = npt.NDArray[Any]
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
 
 @final
@@ -116,6 +116,8 @@ def load(source: str, how: config.PreprocessConfig) -> Examples:
         DataError: the source cannot be read, or its values are not finite, do not vary or are not scaled.
     """
     raw, natural = _read(source, how)
+    if len(raw.shape) > 1 and len(raw) == 1:
+        raise DataError(f"expected at least 2 examples, got 1 in {source} (TRN-8)")
     if raw.ndim < 2 or raw.size == 0:
         raise DataError(f"expected examples (n, ...), got an array of shape {raw.shape} from {source} (TRN-8)")
     if how.pad and raw.ndim != 4:
@@ -124,6 +126,11 @@ def load(source: str, how: config.PreprocessConfig) -> Examples:
     examples = Examples(raw, np.arange(len(raw)), low, high, how.pad)
     _check_range(raw, source, low, high, is_given=how.range is not None)
     return examples
+
+
+def left_out_of(source: str) -> str:
+    """Return what was left out of a folder of images, such as '2 files left out: 2 .txt'; empty for nothing."""
+    return images.listing(Path(source)).left_out() if files.is_folder(Path(source)) else ""
 
 
 def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples, Examples]:
@@ -165,12 +172,17 @@ def _read(source: str, how: config.PreprocessConfig) -> tuple[Array, tuple[float
     """Return the array of a data source, and the default range of its values."""
     if source == "digits":
         return _digits(), (0.0, 16.0)
-    opened = _opened(source, how)
+    try:
+        opened = _opened(source, how)
+    except OSError as error:  # a name that is too long, a folder above it that may not be read
+        raise DataError(f"expected a readable data source, got {source[:80]}: {files.reason(error)} (TRN-8)") from None
     raw = opened if files.is_folder(Path(source)) else _images(opened)
     return raw, (0.0, 255.0) if raw.dtype == np.uint8 else (-1.0, 1.0)
 
 
 def _opened(source: str, how: config.PreprocessConfig) -> Array:
+    if not source or "\0" in source:
+        raise DataError(f"expected the name of a data source, got {source!r} (TRN-8)")
     path = Path(source)
     if source == "fashion-mnist":
         if not FASHION_MNIST.exists():
@@ -178,7 +190,7 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
             raise DataError(f"expected the file {need}, got none (TRN-8)")
         return _idx(FASHION_MNIST)
     if files.is_folder(path):
-        return _folder(path, how.size)
+        return images.read(path, how.size)
     if not files.is_present(path):
         need = "'digits', 'fashion-mnist', a folder or a file as data source"
         raise DataError(f"expected {need}, got {source!r}, which does not exist (TRN-8)")
@@ -191,7 +203,7 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
                 return _archived(path)
             case _:
                 return _idx(path)
-    except DataError:
+    except RefdiffError:
         raise
     except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy, zip and gzip raise many types
         raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {files.reason(error)} (TRN-8)") from None
@@ -219,7 +231,12 @@ def _archived(path: Path) -> Array:
             raise DataError(
                 f"expected an array named images, x or arr_0, got {', '.join(known) or 'none'} in {path} (TRN-8)"
             )
-        array: Array = archive[names[0]]
+        for item in archive.zip.infolist() if archive.zip else ():
+            if item.filename == f"{names[0]}.npy":
+                memory.need(item.file_size, f"the array {names[0]} of {path}", kind=DataError)
+        array: object = archive[names[0]]
+        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of a member that is no array
+            raise DataError(f"expected an array, got another file named {names[0]} in {path} (TRN-8)")
         return array
 
 
@@ -230,51 +247,14 @@ def _idx(path: Path) -> Array:
         if len(head) < 4 or head[:3] != b"\0\0\x08":
             raise DataError(f"expected an IDX file of bytes, got {path}, which begins with {head.hex(' ')} (TRN-8)")
         shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
-        values = np.frombuffer(file.read(), dtype=np.uint8)
+        memory.need(prod(shape), f"values of shape {shape}, as the header of {path} states", kind=DataError)
+        values = np.frombuffer(file.read(prod(shape) + 1), dtype=np.uint8)
     if values.size != prod(shape):
         raise DataError(
-            f"expected values of shape {shape}, as the header of {path} states, got {values.size} values (TRN-8)"
+            f"expected values of shape {shape}, as the header of {path} states, got "
+            f"{'more' if values.size > prod(shape) else values.size} values (TRN-8)"
         )
     return values.reshape(shape)
-
-
-def _folder(path: Path, size: int | None) -> Array:
-    try:
-        from PIL import Image, ImageOps  # lazy import: only needed by this source
-    except ModuleNotFoundError:
-        raise DataError(
-            "expected Pillow for a folder of images: pip install 'refdiff[train]', got none (TRN-8)"
-        ) from None
-
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
-    if not found:
-        raise DataError(f"expected images in a folder, got none in {path} ({', '.join(sorted(IMAGES))}) (TRN-8)")
-    pictures = []
-    for file in found:
-        try:
-            with files.opened(file) as stream, Image.open(stream) as image:
-                if image.mode.startswith("I;16"):
-                    # `convert` would clip values above 255.
-                    bytes_ = (np.asarray(image).astype(np.uint32) + 128) // 257
-                    picture = Image.fromarray(bytes_.astype(np.uint8))
-                elif image.mode in ("I", "F"):
-                    raise DataError(
-                        f"expected images of 8 or 16 bits, got {file} of Pillow's mode {image.mode} (TRN-8)"
-                    )
-                else:
-                    picture = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-                pictures.append(np.atleast_3d(np.asarray(ImageOps.fit(picture, (size, size)) if size else picture)))
-        except DataError:
-            raise
-        except Exception as error:  # noqa: BLE001 - Pillow raises many types, SyntaxError among them
-            raise DataError(f"expected a readable image, got {file}: {files.reason(error)} (TRN-8)") from None
-    shapes = {picture.shape[:2] for picture in pictures}
-    if len(shapes) > 1:
-        some = ", ".join(map(str, sorted(shapes)[:3]))
-        raise DataError(f"expected images of one size, got {some} in {path}; set --preprocess.size (TRN-8)")
-    kinds = max(picture.shape[2] for picture in pictures)  # grey images among coloured ones become RGB
-    pictures = [picture if picture.shape[2] == kinds else picture.repeat(kinds, axis=2) for picture in pictures]
-    return np.moveaxis(np.stack(pictures), -1, 1)
 
 
 def _images(array: Array) -> Array:

@@ -165,9 +165,12 @@ def _device(name: str, local: int) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(f"cuda:{local}" if name == "cuda" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"expected an available device, got {name}: {str(error).splitlines()[0]} (TRN-10)") from None
+        torch.zeros(1, device=device).tolist()  # meta has no values
+    except Exception as error:  # noqa: BLE001 - each backend that is missing raises a type of its own
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"expected an available device, got {name}: {said} (TRN-10)") from None
+    if device.type == "cpu" and device.index:
+        raise ConfigError(f"expected the device cpu, which has no index, got {name} (TRN-10)")
     return device
 
 

@@ -18,7 +18,7 @@ from refdiff.samplers import Rule, RungeKutta4, Sampler
 from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
-from refdiff.training import build, checkpoint, files
+from refdiff.training import build, checkpoint, files, sizes
 from refdiff.training.build import Factory
 from refdiff.training.errors import CheckpointError
 from refdiff.training.randomness import generator
@@ -105,9 +105,12 @@ class Trained:
         self.model.float().eval()
 
     def samples(self, count: int, *, seed: int, sampler: Rule, steps: int) -> Data:
-        """Return count samples, (count, *event), float32 in [-1, 1]. Raises DomainError for count < 1."""
+        """Return count samples, (count, *event), float32 in [-1, 1]. Raises RefdiffError for invalid numbers."""
         if count < 1 or steps < 1:
             raise DomainError("SMP-6", "at least 1 sample and 1 step", (count, steps))
+        if steps > 100_000:
+            raise DomainError("SMP-6", "at most 100,000 sampling steps", steps)
+        sizes.check_samples(count, self.event)
         known = (self.model, self.objective, self.times, self.event)
         return samples(*known, count, seed=seed, sampler=sampler, steps=steps)
 

@@ -46,6 +46,9 @@ RENAMED = {
 }
 """Former names of tables and settings, and their present names."""
 
+LARGEST = 2**53
+"""Largest absolute value of an integer: floats hold these exactly; what the memory can hold is checked later."""
+
 _WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
@@ -80,7 +83,7 @@ def read(path: Path) -> Config:
         raise ConfigError(f"expected a readable config file, got {path}: {files.reason(error)} (TRN-8)") from None
     except RecursionError:
         raise ConfigError(f"expected TOML, got {path}: nested too deep (TRN-8)") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, an integer of more than 4,300 digits, or NUL in the path
         raise ConfigError(f"expected TOML, got {path}: {error} (TRN-8)") from None
     return from_mapping(mapping)
 
@@ -128,14 +131,16 @@ def _parse(kind: Any, value: Any, name: str) -> Any:
     if origin in (Union, UnionType):  # X | None
         return None if value is None else _parse(arguments[0], value, name)
     if origin is Literal:
-        _need(type(value) is str and value in arguments, f"{_either(arguments)} for {name}", value)
+        _need(type(value) is str and value in arguments, f"{either(arguments)} for {name}", value)
         return value
     if origin is tuple:
         return _parse_list(arguments, value, name)
     if kind is float and type(value) is int:
+        _need(-LARGEST <= value <= LARGEST, f"a number within 2^53 for {name}", value)
         return float(value)
     # No conversion: bool("false") would be True.
     _need(type(value) is kind, f"{_WORDS.get(kind, kind)} for {name}", value)
+    _need(kind is not int or -LARGEST <= value <= LARGEST, f"an integer within 2^53 for {name}", value)
     return value
 
 
@@ -148,7 +153,7 @@ def _parse_table(kind: Any, value: Any, name: str) -> Any:
             raise ConfigError(f"expected {new}, got its former name {full} (TRN-8)")
         if key not in types:
             within = f" in {name}" if name else ""
-            raise ConfigError(f"expected a setting{within}, one of {', '.join(types)}, got {full!r} (TRN-8)")
+            raise ConfigError(f"expected a setting{within}, one of {', '.join(types)}, got {shortened(full)} (TRN-8)")
         parsed[key] = _parse(types[key], given, full)
     return kind(**parsed)
 
@@ -161,10 +166,20 @@ def _parse_list(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...
     return tuple(map(_parse, kinds, value, repeat(name)))
 
 
-def _either(choices: tuple[str, ...]) -> str:
+def either(choices: tuple[str, ...]) -> str:
+    """Return choices as a phrase: adam, adamw or sgd."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def _need(holds: bool, need: str, got: object) -> None:
     if not holds:
-        raise ConfigError(f"expected {need}, got {got!r} (TRN-8)")
+        raise ConfigError(f"expected {need}, got {shortened(got)} (TRN-8)")
+
+
+def shortened(value: object) -> str:
+    """Return the representation of a value, cut at 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "an integer of more than 4,300 digits"  # which Python does not print
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"

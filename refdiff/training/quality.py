@@ -60,9 +60,12 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
             from torchmetrics.image.fid import FrechetInceptionDistance  # lazy import: only needed here
         except ModuleNotFoundError:
             raise ConfigError("expected torchmetrics: pip install 'refdiff[train]', got none (TRN-13)") from None
-    extractor = features or RawPixels(tuple(examples.shape[1:]))
+    if features is not None:
+        # Here, as `set_dtype` below would make their weights float64, which no float32 input fits.
+        with torch.no_grad():
+            samples, examples = features(samples), features(examples)
     # Only rank 0 evaluates: synchronising the metric would wait for processes that do not compute it.
-    metric: Any = FrechetInceptionDistance(feature=extractor, sync_on_compute=False)
+    metric: Any = FrechetInceptionDistance(feature=RawPixels(tuple(examples.shape[1:])), sync_on_compute=False)
     metric.set_dtype(torch.float64)
     metric.update(examples, real=True)
     metric.update(samples, real=False)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Literal, Never, TypeAlias, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from refdiff.errors import ConfigError
-from refdiff.training import checkpoint, checks, folder, generate
+from refdiff.errors import ConfigError, plain
+from refdiff.training import checkpoint, checks, folder, generate, plugins, sizes
 from refdiff.training.agreement import agree, described
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
-from refdiff.training.data import Examples, load, split
+from refdiff.training.data import Examples, left_out_of, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
@@ -83,9 +83,11 @@ def train(
         _check_setup(config, world)
         with folder.held(out, world, said, resume=resume):
             training, held_out = _load_data(config)
-            data = Identity.of(training, held_out)
+            data, own = Identity.of(training, held_out), denoiser is not None
+            sizes.check(config, training.event, world.device, processes=world.size, own_network=own)
             loop = Loop.build(config, training, world=world, factory=denoiser)
             few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
+            _check_plugins(loop, few[:2], features, own_network=own)
             if resume:
                 _restore(loop, data, out, said)
             else:
@@ -99,6 +101,8 @@ def train(
             if resume:
                 monitor.resume(loop.state.step)
             said(_describe(loop, held_out))
+            if left_out := left_out_of(config.data):
+                said(left_out)
             return _Run(loop, monitor, evaluator, data, out, said).go()
 
 
@@ -107,6 +111,16 @@ def _check_setup(config: Config, world: World) -> None:
     world.shards(config.batch.shards)
     if config.runtime.channels_last and world.device.type == "cpu":
         raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
+
+
+def _check_plugins(loop: Loop, few: Tensor, features: nn.Module | None, *, own_network: bool) -> None:
+    """Call the user's network and feature extractor once. Raises ConfigError if they do not return what they should."""
+    if own_network:
+        t = loop.state.times.at(torch.full((len(few),), 0.5, dtype=torch.float64)).to(few.device)
+        times = t.to(few.dtype) if t.is_floating_point() else t
+        plugins.check_denoiser(loop.state.model, type(loop.state.model).__name__, few, times)
+    if features is not None:
+        plugins.check_features(features, type(features).__name__, few.float().cpu())
 
 
 def _load_data(config: Config) -> tuple[Examples, Examples]:
@@ -292,7 +306,7 @@ def _progress(row: Row) -> str:
 
 
 def _to_stderr(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(plain(text), file=sys.stderr)
 
 
 def _say_nothing(_: str) -> None:

@@ -133,7 +133,10 @@ WRONG = [
     "objective.clip = 0.0", "times.t_min = nan", "times.t_max = nan", "times.t_min = 0.9999", "times.masses = [nan]",
     "times.masses = [0.0]", "network.groups = 0", "network.width = 0", "network.dropout = nan",
     "runtime.precision = 'float16'", "runtime.compile = 'yes'", "steps = ", "a = 1\na = 2", "[[[",
-    "steps = 1000000000",
+    "steps = 1000000000", f"steps = {'9' * 5000}", f"steps = 0x{'f' * 5000}", f"optimizer.lr = 0x{'f' * 5000}",
+    "monitor.keep = 9223372036854775807", f"data = {[1] * 1000}", "monitor.buckets = 10001",
+    "monitor.sampling_steps = 100001", "times.cells = 0", "times.history = 0", "mlp.depth = 1001",
+    "network.blocks = 400",
 ]  # fmt: skip
 
 

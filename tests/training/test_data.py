@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from refdiff.training import config
-from refdiff.training.data import FASHION_MNIST, Examples, Order, load, split
+from refdiff.training.data import FASHION_MNIST, Examples, Order, left_out_of, load, split
 from refdiff.training.errors import DataError
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
@@ -262,3 +266,77 @@ def test_split_is_a_partition(n: int, held_out: int | None, seed: int) -> None:
     assert sorted([*training.rows, *kept.rows]) == list(range(n))
     assert len(kept) == (n // 6 if held_out is None else held_out)
     assert np.array_equal(split(all_of_them, held_out, seed)[1].rows, kept.rows)
+
+
+def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
+    """TRN-8: files that are no images, and hidden files, are left out and said, by their ending."""
+    folder = pictures(tmp_path / "a", a=Image.fromarray(BYTES[0]), b=Image.fromarray(BYTES[1]))
+    pictures(folder / "deep", c=Image.fromarray(BYTES[2]), **{".d": Image.fromarray(BYTES[3])})
+    assert left_out_of(str(pictures(tmp_path / "b", a=Image.fromarray(BYTES[0])))) == ""
+    for name in ("one.txt", "two.txt", "README"):
+        (folder / name).write_text("no image")
+    assert len(load(str(folder), config.PreprocessConfig())) == 3
+    said = left_out_of(str(folder))
+    assert said.startswith("4 files left out: 2 .txt, ")
+    assert {"1 hidden", "1 without ending"} <= set(said.split(", "))
+    assert left_out_of("digits") == ""
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRN-8: its images are not left out in silence."""
+    folder = pictures(tmp_path / "a", a=Image.fromarray(BYTES[0]), b=Image.fromarray(BYTES[1]))
+    locked, scandir = pictures(folder / "locked", c=Image.fromarray(BYTES[2])), os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read any folder
+    with pytest.raises(DataError, match=r"^expected a readable folder of images, got .*locked: Permission denied"):
+        load(str(folder), config.PreprocessConfig())
+
+
+def test_one_example_is_refused(tmp_path: Path) -> None:
+    """TRN-8: one image, or an array of one row, is no set of examples."""
+    np.save(tmp_path / "one.npy", FLOATS[:1])
+    for source in (tmp_path / "one.npy", pictures(tmp_path / "a", a=Image.fromarray(BYTES[0]))):
+        with pytest.raises(DataError, match=r"^expected at least 2 examples, got 1 in .* \(TRN-8\)$"):
+            load(str(source), config.PreprocessConfig())
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """Return a PNG without pixels whose header declares a size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def test_vast_claims_are_refused(tmp_path: Path) -> None:
+    """TRN-8: a small file that declares a vast array or image allocates nothing, and is one sentence."""
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000, 8, 8), }".ljust(117) + "\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+    (tmp_path / "vast.npy").write_bytes(array)
+    with zipfile.ZipFile(tmp_path / "vast.npz", "w") as archive:
+        archive.writestr("a.npy", array)
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("images", "no array")
+    (tmp_path / "vast.idx").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 2**31, 2**10, 2**10))
+    for name, sides in (("bomb", (12_000, 12_000)), ("vaster", (60_000, 60_000))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(png_of_size(*sides))
+    for name in ("vast.npy", "vast.npz", "text.npz", "vast.idx", "bomb", "vaster"):
+        with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
+            load(str(tmp_path / name), config.PreprocessConfig())
+
+
+@pytest.mark.parametrize("source", ["", "a\0b", "a" * 300, "/".join(["a" * 200] * 30)])
+def test_impossible_names_are_refused(source: str) -> None:
+    """TRN-8: no name, NUL, and names that are too long are one sentence."""
+    with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
+        load(source, config.PreprocessConfig())
+
+
+def test_an_array_in_fortran_order_is_read_by_its_indices(tmp_path: Path) -> None:
+    """TRN-8: the order of the bytes in a file changes no example."""
+    np.save(tmp_path / "a.npy", np.asfortranarray(FLOATS.astype(">f4")))
+    assert np.array_equal(loaded(tmp_path / "a.npy"), FLOATS)
