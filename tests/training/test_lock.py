@@ -31,7 +31,7 @@ def test_second_holder_is_refused_and_a_killed_one_holds_nothing(tmp_path: Path)
     """TRN-11: the message names who holds the lock and how to break it; SIGKILL releases it."""
     context = multiprocessing.get_context("forkserver")
     here, there = context.Pipe()
-    process = context.Process(target=hold, args=(tmp_path, there))
+    process = context.Process(target=hold, args=(tmp_path, there), daemon=True)
     process.start()
     assert here.poll(120)
     with (
