@@ -59,14 +59,18 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Sample from a trained model; writes samples.npy, float32 in [-1, 1], and samples.png."""
+    """Sample from a trained model; writes samples.npy, float32 in [-1, 1], samples.png, and labels.npy if asked."""
 
     checkpoint: Path
     """Output folder of a training run, or a .safetensors file."""
     out: Path
     """Output folder."""
     num: int = 64
-    """Number of samples."""
+    """Number of samples; with labels, of each class."""
+    labels: tuple[str, ...] = ()
+    """With labels: classes to sample, by name or number, or all; by default no class in particular."""
+    guidance: float = 1.0
+    """With labels: 1 samples the conditional distribution, and more moves samples towards the class."""
     seed: int = 0
     """Random seed."""
     sampler: Rule = "ddim"
@@ -82,7 +86,15 @@ class Sample:
         """Sample. Raises RefdiffError."""
         path = self.checkpoint / f"{self.weights}.safetensors" if self.checkpoint.is_dir() else self.checkpoint
         trained = Trained(path, _import(self.denoiser))
-        generate.write(self.out, trained.samples(self.num, seed=self.seed, sampler=self.sampler, steps=self.steps))
+        made = trained.samples(
+            self.num,
+            seed=self.seed,
+            sampler=self.sampler,
+            steps=self.steps,
+            labels=self.labels,
+            guidance=self.guidance,
+        )
+        generate.write(self.out, made, trained.label(self.num, self.labels) if self.labels else None)
 
 
 def _import(name: str | None) -> Any:

@@ -43,6 +43,8 @@ class Weights:
     event: tuple[int, ...]
     """The shape of one example."""
     step: int
+    names: tuple[str, ...] = ()
+    """Names of the classes, if it was trained with labels."""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -124,10 +126,13 @@ def newest(out: Path, said: Callable[[str], None]) -> tuple[Config, dict[str, An
     )
 
 
-def export(path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int) -> None:
-    """Write weights as safetensors, with config, shape of an example and step as metadata."""
+def export(
+    path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int, names: tuple[str, ...] = ()
+) -> None:
+    """Write weights as safetensors, with config, shape of an example, step and names of classes as metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "config": json.dumps(to_mapping(config)), "event": json.dumps(event), "step": str(step)}
+    about |= {"names": json.dumps(names)} if names else {}
     # A single key: safetensors writes several in hash order, so that equal runs would differ in bytes.
     write(path, safetensors.torch.save(tensors, {"refdiff": json.dumps(about)}))
 
@@ -141,7 +146,8 @@ def weights(path: Path) -> Weights:
             tensors = dict(_tensors(opened))
         if about.get("format") != FORMAT:
             raise ValueError(f"{_format(about.get('format'))}, in place of {FORMAT}")
-        return Weights(tensors, _config(file, about.get("config")), _event(about["event"]), int(about["step"]))
+        config, names = _config(file, about.get("config")), _names(about.get("names", "[]"))
+        return Weights(tensors, config, _event(about["event"]), int(about["step"]), names)
     except CheckpointError:
         raise
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
@@ -157,6 +163,13 @@ def _event(text: str) -> tuple[int, ...]:
     if not isinstance(sides, list) or any(type(side) is not int or side < 1 for side in sides) or prod(sides) > LARGEST:
         raise ValueError(f"not a shape of an example: {text}")
     return tuple(sides)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or any(type(name) is not str for name in names):
+        raise ValueError(f"not the names of classes: {text}")
+    return tuple(names)
 
 
 def _tensors(opened: Any) -> Iterator[tuple[str, Tensor]]:

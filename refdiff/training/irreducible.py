@@ -2,10 +2,10 @@
 
     x_0_hat(x_t, t) = sum_i p_i x_i,    p_i proportional to exp(-|x_t - alpha x_i|^2 / 2 sigma^2)
 
-No denoiser has a smaller mean loss on these examples. The mean over x_0, t and eps is a Monte Carlo estimate with a
-standard error. A mean loss more than four combined standard errors below it indicates a bug; a network that
-reaches it at small t has memorised its examples. A network that generalises lies between it and the loss on
-held-out examples.
+With labels, x_i are the examples of the label's class, or all of them for the null label. No denoiser has a smaller
+mean loss on these examples. The mean over x_0, t and eps is a Monte Carlo estimate with a standard error. A mean loss
+more than four combined standard errors below it indicates a bug; a network that reaches it at small t has memorised
+its examples. A network that generalises lies between it and the loss on held-out examples.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import final
 import torch
 from torch import Generator, Tensor, nn
 
-from refdiff.loss import Denoiser, Objective
+from refdiff.loss import Objective
 from refdiff.marginal import marginal
 from refdiff.parameterization import convert
 from refdiff.tensors import Data, Time
 from refdiff.times import TimeSampler
 from refdiff.training.data import Examples
+from refdiff.training.labels import Network, conditioned, drop
 
 DRAWS = 256
 """Number of draws of x_0, t and eps in each bucket, an equal part of time."""
@@ -48,41 +49,60 @@ class Optimum:
     objective: Objective
     examples: Tensor
     """(n, *event), float64."""
+    labels: Tensor | None = None
+    """(n,), int64, if labels are used."""
+    classes: int = 0
+    """The number of classes."""
 
-    def __call__(self, x_t: Data, t: Time) -> Data:
+    def __call__(self, x_t: Data, t: Time, label: Tensor | None = None) -> Data:
         """Return the prediction, (batch, *event), float64."""
         q = marginal(self.objective.process, t)
         known, seen = self.examples.flatten(1), x_t.flatten(1)
         # |x_t|^2 is the same for all examples and cancels in the softmax.
         near = q.alpha[:, None] * (seen @ known.T) - 0.5 * q.alpha[:, None] ** 2 * known.square().sum(1)
+        if label is not None and self.labels is not None:
+            others = (label[:, None] != self.labels) & (label[:, None] != self.classes)
+            near = near.masked_fill(others, -torch.inf)
         posterior = torch.softmax(near / q.sigma[:, None] ** 2, dim=1)
         x_0_hat = (posterior @ known).reshape(x_t.shape)
         return convert(self.objective.process, x_0_hat, x_t, t, source="x_0", to=self.objective.prediction)
 
 
 def irreducible_loss(
-    objective: Objective, examples: Examples, times: TimeSampler, buckets: int, generator: Generator
+    objective: Objective,
+    examples: Examples,
+    times: TimeSampler,
+    buckets: int,
+    generator: Generator,
+    *,
+    dropout: float = 0.0,
 ) -> BucketLosses | None:
-    """Return the irreducible loss in equal parts of time, estimated with DRAWS draws each; None if too costly."""
+    """Return the irreducible loss in equal parts of time, estimated with DRAWS draws each; None if too costly.
+
+    dropout: probability of the null label in place of a label.
+    """
     if 2.0 * buckets * DRAWS * len(examples) * prod(examples.event) > WORK:
         return None
-    optimum = Optimum(objective, examples.take(slice(None)).double())
-    return mean_losses(objective, optimum, examples, times, buckets, generator, dtype=torch.float64)
+    every = slice(None)
+    optimum = Optimum(objective, examples.take(every).double(), examples.label(every), examples.classes)
+    return mean_losses(objective, optimum, examples, times, buckets, generator, dtype=torch.float64, dropout=dropout)
 
 
 def mean_losses(
     objective: Objective,
-    denoiser: Denoiser,
+    denoiser: Network,
     examples: Examples,
     times: TimeSampler,
     buckets: int,
     generator: Generator,
     *,
     dtype: torch.dtype | None = None,
+    dropout: float = 0.0,
 ) -> BucketLosses:
     """Return the mean loss of a denoiser in equal parts of time, with DRAWS draws of x_0, t and eps each.
 
     dtype: of the data, by default that of the denoiser's parameters; the loss is computed on their device.
+    dropout: probability of the null label in place of a label, if the examples have labels.
     """
     like = next(denoiser.parameters()) if isinstance(denoiser, nn.Module) else torch.zeros(0)
     means = BucketLosses([], [])
@@ -93,8 +113,11 @@ def mean_losses(
         eps = torch.randn(DRAWS, *examples.event, generator=generator, dtype=torch.float64)
         x_0, eps = (x.to(like.device, dtype or like.dtype) for x in (examples.take(rows.numpy()), eps))
         t = t.to(x_0.device, x_0.dtype) if t.is_floating_point() else t.to(x_0.device)
+        label = examples.label(rows.numpy())
+        if label is not None:
+            label = drop(label, examples.classes, dropout, generator).to(x_0.device)
         with torch.no_grad():
-            drawn = objective(denoiser, x_0, eps, t).double()
+            drawn = objective(conditioned(denoiser, label), x_0, eps, t).double()
         means.loss.append(float(drawn.mean()))
         means.error.append(float(drawn.std()) / DRAWS**0.5)
     return means

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Never, TypeAlias, final
 
@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from refdiff.errors import ConfigError
-from refdiff.training import checkpoint, checks, generate
+from refdiff.training import checkpoint, checks, classes, generate, labels
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
 from refdiff.training.data import Examples, load, split
@@ -65,7 +65,8 @@ def train(
         config: settings.
         out: output folder.
         resume: whether to continue from the newest checkpoint in `out` that loads.
-        denoiser: builds the network from the shape of one example; by default a U-Net for images, else a perceptron.
+        denoiser: builds the network from the shape of one example, and with labels from the keyword `classes`, their
+            number; by default a U-Net for images, else a perceptron.
         features: feature extractor of the Frechet distance, with `num_features`; by default raw pixels.
         say: receives messages to the user; by default they are printed on stderr.
 
@@ -84,7 +85,9 @@ def train(
         if resume:
             _restore(loop, out, said)
         else:
-            findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
+            label = training.label(slice(0, CHECKED))
+            label = None if label is None else label.to(world.device)
+            findings = checks.before(loop.state.model, loop.objective, loop.state.times, few, label)
             _react(list(findings), config.monitor.on_findings, said)
         monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
         if resume:
@@ -110,7 +113,12 @@ def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> No
 
 def _load_data(config: Config) -> tuple[Examples, Examples]:
     """Return training examples and held-out examples. Raises DataError, or ConfigError for too few held out."""
-    training, held_out = split(load(config.data, config.preprocess), config.preprocess.held_out, config.seed)
+    examples = load(config.data, config.preprocess)
+    if config.condition.labels:
+        examples = replace(examples, labels=labels.read(config.data, config.condition, len(examples)))
+    training, held_out = split(examples, config.preprocess.held_out, config.seed)
+    if training.labels is not None:
+        labels.check_trained(training.labels, training.rows)
     if config.monitor.eval_every and len(held_out) < 2:
         need = "at least 2 held-out examples to evaluate samples, or --monitor.eval-every 0"
         raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
@@ -142,7 +150,8 @@ def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
     config, least = loop.config, None
     if config.monitor.log_every:
         drawn = generator(config.seed, "irreducible")
-        least = irreducible_loss(loop.objective, loop.data, loop.state.times, config.monitor.buckets, drawn)
+        known = (loop.objective, loop.data, loop.state.times, config.monitor.buckets)
+        least = irreducible_loss(*known, drawn, dropout=config.condition.dropout)
     return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
 
 
@@ -219,8 +228,9 @@ class _Run:
     def _draw(self, name: str) -> None:
         """Write a picture of samples, if the examples are images."""
         if generate.is_image(self.loop.data.event):
-            samples = self.evaluator.samples(self.loop.config.monitor.picture_samples)
-            self.monitor.picture(name, generate.png(samples))
+            label, columns = classes.rows(self.loop.data.classes, self.loop.config.monitor.picture_samples)
+            count = self.loop.config.monitor.picture_samples if label is None else len(label)
+            self.monitor.picture(name, generate.png(self.evaluator.samples(count, label), columns))
 
     def _evaluate(self) -> bool:
         """Evaluate samples, save the weights if they are the best, and return whether to stop early."""
@@ -257,7 +267,8 @@ class _Run:
             self._export("ema.safetensors", state.ema.module)
 
     def _export(self, name: str, model: nn.Module) -> None:
-        checkpoint.export(self.out / name, model, self.loop.config, self.loop.data.event, self.loop.state.step)
+        data, names = self.loop.data, self.loop.data.labels.names if self.loop.data.labels else ()
+        checkpoint.export(self.out / name, model, self.loop.config, data.event, self.loop.state.step, names)
 
 
 def _is_due(step: int, every: int) -> bool:
