@@ -29,6 +29,11 @@ Factory: TypeAlias = Callable[..., nn.Module]
 
 def process(how: config.ProcessConfig) -> NoiseProcess:
     """Return the noise process."""
+    made = _process(how)
+    return made.with_zero_terminal_snr() if how.zero_terminal_snr and isinstance(made, DiscreteChain) else made
+
+
+def _process(how: config.ProcessConfig) -> NoiseProcess:
     rates = {"beta_min": how.beta_min, "beta_max": how.beta_max}
     match how.kind:
         case "linear":

@@ -91,6 +91,8 @@ class ProcessConfig:
     """For cosine and cosine_chain: offset s."""
     steps: int = 1000
     """For chains: number of diffusion steps N."""
+    zero_terminal_snr: bool = False
+    """For chains: rescale to end in pure noise; the prediction is then v or x_0."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values, and for settings of beta that this kind of process does not use.
@@ -105,6 +107,10 @@ class ProcessConfig:
         _need(not unused, f"{need} for process.kind {self.kind}", ", ".join(f"process.{name}" for name in unused))
         _need(0.0 <= self.s < inf, "process.s in [0, inf)", self.s)
         _need(1 <= self.steps <= 100_000, "process.steps in 1..100,000", self.steps)
+        need = "process.kind of a chain with process.zero_terminal_snr (for cosine set times.t_max 1)"
+        _need(not self.zero_terminal_snr or self.kind.endswith("chain"), need, self.kind)
+        need = "process.steps of at least 2 with process.zero_terminal_snr"
+        _need(not self.zero_terminal_snr or self.steps > 1, need, self.steps)
 
 
 @final
@@ -311,6 +317,9 @@ class Config:
         _need(0 <= self.seed < 2**32, "a seed in 0..2^32-1", self.seed)
         uses = self.steps * self.batch.shards
         _need(uses <= USES, "steps times batch.shards of at most 2^29", uses)
+        need = "objective.prediction v or x_0 with process.zero_terminal_snr, as sampling starts where alpha is 0"
+        prediction, terminal = self.objective.prediction, self.process.zero_terminal_snr
+        _need(not terminal or prediction in ("v", "x_0"), need, prediction)
         guidance, condition = self.monitor.guidance, self.condition
         _need(guidance == 1.0 or condition.labels, "monitor.guidance 1 without condition.labels", guidance)
         need = "monitor.guidance 1 with condition.dropout 0, which does not train the null label"
