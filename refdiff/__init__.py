@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from refdiff.errors import ConfigError as ConfigError
     from refdiff.errors import DomainError as DomainError
     from refdiff.errors import RefdiffError as RefdiffError
+    from refdiff.guidance import guide as guide
     from refdiff.loss import Objective as Objective
     from refdiff.marginal import Marginal as Marginal
     from refdiff.marginal import Posterior as Posterior
@@ -101,6 +102,7 @@ _HOMES = {
     "convert": "parameterization",
     "diffusion_coefficient": "sde",
     "drift": "sde",
+    "guide": "guidance",
     "log_density": "marginal",
     "perturb": "marginal",
     "posterior": "marginal",

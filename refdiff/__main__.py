@@ -73,14 +73,18 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Sample from a trained model; writes samples.npy, float32 in [-1, 1], and samples.png."""
+    """Sample from a trained model; writes samples.npy, float32 in [-1, 1], samples.png, and labels.npy if asked."""
 
     checkpoint: Path
     """Output folder of a training run, or a .safetensors file."""
     out: Path
     """Output folder."""
     num: int = 64
-    """Number of samples."""
+    """Number of samples; with labels, of each class."""
+    labels: tuple[str, ...] = ()
+    """With labels: classes to sample, by name or number, or all; by default no class in particular."""
+    guidance: float = 1.0
+    """With labels: 1 samples the conditional distribution, and more moves samples towards the class."""
     seed: int = 0
     """Random seed."""
     sampler: Rule = "ddim"
@@ -100,8 +104,16 @@ class Sample:
         trained = Trained(path, plugins.denoiser(self.denoiser) if self.denoiser is not None else None)
         if not self.overwrite:
             generate.check_output(self.out)  # before the time that sampling takes
-        made = trained.samples(self.num, seed=self.seed, sampler=self.sampler, steps=self.steps)
-        generate.write(self.out, made, overwrite=self.overwrite)
+        made = trained.samples(
+            self.num,
+            seed=self.seed,
+            sampler=self.sampler,
+            steps=self.steps,
+            labels=self.labels,
+            guidance=self.guidance,
+        )
+        label = trained.label(self.num, self.labels) if self.labels else None
+        generate.write(self.out, made, label, overwrite=self.overwrite)
         return 0
 
     def saved(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import log1p, sqrt
+from math import inf, log1p, sqrt
 from typing import TYPE_CHECKING, Never, TypeAlias, final
 
 import torch
@@ -46,7 +46,8 @@ class DiscreteChain:
     """
 
     betas: tuple[float, ...]
-    """beta_k for k = 1..N, each in (0, 1): the variance that step k adds."""
+    """beta_k for k = 1..N, the variance that step k adds: in (0, 1), but 1 for k = N after `with_zero_terminal_snr`."""
+    _ends_in_noise: bool = field(default=False, repr=False)
     _log_alpha_bar: Tensor = field(init=False, repr=False)
     _to_middle: Tensor = field(init=False, repr=False)
     """(levels, N + 1): sum of log1p(-beta) over the steps between k and the middle of its block of 2^(level + 1)."""
@@ -55,12 +56,14 @@ class DiscreteChain:
         """Raise DomainError for an empty chain and for any beta_k outside (0, 1)."""
         if not self.betas:
             raise DomainError("DIS-1", "at least one beta", "none")
-        for k, beta in enumerate(self.betas, start=1):
+        noisy = self.betas[:-1] if self._ends_in_noise and self.betas[-1] == 1.0 else self.betas
+        for k, beta in enumerate(noisy, start=1):
             if not 0.0 < beta < 1.0:
                 raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
-        sums = list(accumulate((_whole(-log1p(-beta)) for beta in self.betas), initial=0))
+        losses = (_whole(-log1p(-beta)) if beta < 1.0 else _INFINITE for beta in self.betas)
+        sums = list(accumulate(losses, initial=0))
         # Negated last: log alpha_bar_0 is -0.0, and sigma_0 = sqrt(-expm1(-0.0)) is 0.0, not -0.0.
-        table = -torch.tensor([total / _FINEST for total in sums], dtype=torch.float64)
+        table = -torch.tensor([_rounded(total) for total in sums], dtype=torch.float64)
         object.__setattr__(self, "_log_alpha_bar", table)
         object.__setattr__(self, "_to_middle", _sums_to_middle(sums))
 
@@ -145,6 +148,31 @@ class DiscreteChain:
         betas = -expm1(schedule.log_decay(t=ends[1:], s=ends[:-1]))
         return DiscreteChain(betas=tuple(betas.clamp(max=cap).tolist()))
 
+    def with_zero_terminal_snr(self) -> DiscreteChain:
+        """Return the chain rescaled to end in pure noise, beta_N = 1 (DIS-6); Lin et al. 2024.
+
+            sqrt(alpha_bar_k)  ->  sqrt(alpha_bar_1) (sqrt(alpha_bar_k) - sqrt(alpha_bar_N))
+                                   / (sqrt(alpha_bar_1) - sqrt(alpha_bar_N))
+
+        Its first beta is unchanged. At k = N it has no signal, so neither eps nor the score can be predicted there.
+
+        Returns:
+            The chain.
+
+        Raises:
+            DomainError: The chain has fewer than 2 steps.
+        """
+        steps = len(self.betas)
+        if steps < 2:
+            raise DomainError("DIS-6", "at least 2 steps to rescale", steps)
+        beta = torch.tensor(self.betas, dtype=torch.float64)
+        before = torch.arange(steps)
+        # 1 - r for the ratio r of neighbouring differences sqrt(alpha_bar_k) - sqrt(alpha_bar_N): no cancellation.
+        left = -expm1(0.5 * self.log_decay(t=torch.full_like(before, steps), s=before))
+        falls = beta / (1.0 + torch.sqrt(1.0 - beta)) / left
+        rescaled = (falls * (2.0 - falls)).tolist()
+        return DiscreteChain(betas=(self.betas[0], *rescaled[1:-1], 1.0), _ends_in_noise=True)
+
     def log_alpha_bar(self, k: Times) -> Values:
         """Return log alpha_bar_k, k int64 in 0..N, any shape (DIS-1). Raises DomainError outside."""
         steps = len(self.betas)
@@ -177,7 +205,8 @@ class DiscreteChain:
         table = self._to_middle.to(t.device)
         between = torch.where(first == last, 0.0, table[level, first] + table[level, last])
         # For s = 0, log_alpha_bar is rounded once; outside the domain it is NaN where no error can be raised.
-        decay = -torch.where((first == 0) | ends.isnan(), ends, between)
+        outside = self.log_alpha_bar(s).isnan() | self.log_alpha_bar(t).isnan()
+        decay = -torch.where((first == 0) | outside, ends, between)
         return within("MAR-6", "t >= s", decay, t >= s, got=t)
 
     def alpha_bar(self, k: Times) -> Values:
@@ -206,12 +235,19 @@ class DiscreteChain:
 
 _FINEST = 1 << 1074
 """Every finite float64 is an integer multiple of 1/_FINEST."""
+_INFINITE = _FINEST << 1024
+"""Stands for -log(1 - beta) of beta = 1: above half of it, a sum is infinite."""
 
 
 def _whole(value: float) -> int:
     """Return value times _FINEST, exactly."""
     numerator, denominator = value.as_integer_ratio()
     return numerator * (_FINEST // denominator)
+
+
+def _rounded(total: int) -> float:
+    """Return a sum of values times _FINEST as float64."""
+    return inf if total > _INFINITE >> 1 else total / _FINEST
 
 
 def _sums_to_middle(sums: Sequence[int]) -> Tensor:
@@ -224,7 +260,7 @@ def _sums_to_middle(sums: Sequence[int]) -> Tensor:
     rows = []
     for level in range(last.bit_length()):
         middles = (min(_middle_of_block(k, level), last) for k in range(last + 1))
-        rows.append([abs(sums[middle] - sums[k]) / _FINEST for k, middle in enumerate(middles)])
+        rows.append([_rounded(abs(sums[middle] - sums[k])) for k, middle in enumerate(middles)])
     return torch.tensor(rows, dtype=torch.float64)
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 import torch
 
 from refdiff.nn import Architecture
 from refdiff.training import config
 from refdiff.training.data import load, split
-from validation.tools.benchmarks import trainer
+from validation.tools.benchmarks import conditional, trainer
 from validation.tools.benchmarks.noising import Batch, main
 from validation.tools.benchmarks.timing import compare
 
@@ -83,3 +84,23 @@ def test_ratio_leaves_out_the_first_calls() -> None:
     ratio = compare(lambda: spend("ours", 6.0), lambda: spend("theirs", 2.0), rounds=4, calls=4, clock=lambda: elapsed)
     assert (ratio.low, ratio.median, ratio.high) == (3.0, 3.0, 3.0)
     assert firsts == {"ours": 20, "theirs": 20}
+
+
+def test_conditional_prints_a_row_for_each_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """After two steps the classifier recognises the held-out digits and not the samples, an error only if asked."""
+    how = replace(
+        conditional.DEFAULT,
+        steps=2,
+        network=Architecture(width=8, multipliers=(1,)),
+        monitor=replace(conditional.DEFAULT.monitor, log_every=0),
+    )
+    assert conditional.main(["--samples", "2", "--strict"], how) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("|") for line in lines[:14]] == [3] * 14
+    assert float(lines[2].split("|")[2].split("(")[0]) >= 97.0
+    assert lines[-1] == "guidance 2, bar 97 %: MISSED"
+
+
+def test_share_has_its_exact_interval() -> None:
+    """Of n right out of n the least share is 0.025^(1/n), and the largest 1."""
+    assert conditional.share(np.ones(100, dtype=np.bool_)) == f"100.0 ({100 * 0.025**0.01:.1f} to 100.0)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cache
 from math import copysign, inf, nan
@@ -279,3 +280,48 @@ def test_invalid_named_chains_are_refused() -> None:
     for named in (DiscreteChain.linear, DiscreteChain.cosine, DiscreteChain.scaled_linear):
         with pytest.raises(DomainError, match=r"expected N >= 1.* \(DIS-3\)$"):
             named(0)
+
+
+def _rescaled(betas: tuple[float, ...]) -> list[Fraction]:
+    """Return alpha_bar_k of DIS-6 for k = 0..N, from roots shifted and scaled with 60 digits."""
+    with localcontext(prec=60):
+        roots = [(Decimal(bar.numerator) / Decimal(bar.denominator)).sqrt() for bar in _products(betas)]
+        scale = roots[1] / (roots[1] - roots[-1])
+        return [Fraction(1), *(Fraction((scale * (root - roots[-1])) ** 2) for root in roots[1:])]
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [DiscreteChain.linear(100), DiscreteChain.cosine(100), DiscreteChain.scaled_linear(50), DiscreteChain.linear(30)],
+    ids=["linear", "cosine", "scaled", "short"],
+)
+def test_zero_terminal_snr_is_the_shifted_root(chain: DiscreteChain) -> None:
+    """DIS-6: alpha_bar as by shifting and scaling the roots; the first beta stays, and the end has no signal."""
+    ended, wanted = chain.with_zero_terminal_snr(), _rescaled(chain.betas)
+    last, k = len(chain.betas), torch.arange(len(chain.betas) + 1)
+    got, log = ended.alpha_bar(k).tolist(), ended.log_alpha_bar(k).tolist()
+    for i in range(last):
+        # Each beta has 8 roundings; in -log1p(-beta) they weigh up to 3.3 times, as beta <= 0.88 until k = N; log1p and
+        # the sum add 3 u, and exp 2 u.
+        assert abs(Fraction(got[i]) - wanted[i]) <= wanted[i] * Fraction(U * (30 * abs(log[i]) + 2)), i
+    assert max(ended.betas[:-1]) <= 0.88
+    assert ended.betas[0] == chain.betas[0]
+    assert (ended.betas[-1], got[last], log[last]) == (1.0, 0.0, -inf)
+    assert (ended.alpha(k)[last].item(), ended.sigma(k)[last].item(), ended.log_snr(k)[last].item()) == (0.0, 1.0, -inf)
+
+
+def test_decay_to_an_end_without_signal() -> None:
+    """DIS-6: log(alpha_bar_N/alpha_bar_k) is -inf for every k < N and 0 for N; between others it is that of betas."""
+    ended = DiscreteChain.linear(37).with_zero_terminal_snr()
+    k = torch.arange(38)
+    to_end = ended.log_decay(t=torch.full_like(k, 37), s=k)
+    assert to_end.tolist() == [-inf] * 37 + [0.0]
+    plain = DiscreteChain(betas=ended.betas[:-1])
+    s, t = torch.triu_indices(37, 37).unbind()
+    torch.testing.assert_close(ended.log_decay(t=t, s=s), plain.log_decay(t=t, s=s), rtol=8 * U, atol=0.0)
+
+
+def test_chain_of_one_step_has_no_zero_terminal_snr() -> None:
+    """DIS-6: its first root is its last."""
+    with pytest.raises(DomainError, match=r"^expected at least 2 steps to rescale, got 1 \(DIS-6\)$"):
+        DiscreteChain(betas=(0.5,)).with_zero_terminal_snr()

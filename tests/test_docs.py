@@ -143,7 +143,9 @@ def test_training_commands(theirs: Path) -> None:
     left = {"model.safetensors", "ema.safetensors", "metrics.jsonl", "run.png", "samples.png", "checkpoints"}
     assert left <= {path.name for path in (theirs / "runs" / "digits").iterdir()}
     assert {path.name for path in (theirs / "runs" / "samples").iterdir()} == {"samples.npy", "samples.png"}
-    assert len(TRAINING) == 5
+    labelled = {path.name for path in (theirs / "runs" / "labelled-samples").iterdir()}
+    assert labelled == {"samples.npy", "samples.png", "labels.npy"}
+    assert len(TRAINING) == 7
 
 
 LAUNCHES = [line.split()[1:] for line in COMMANDS if line.startswith("torchrun ")]

@@ -1,4 +1,4 @@
-"""Networks (spec chapter 9). Any module called as `net(x, t)` can take their place."""
+"""Networks (spec chapter 9). Any module called as `net(x, t)`, or `net(x, t, label)`, can take their place."""
 
 from refdiff.nn.embedding import TimeEmbedding as TimeEmbedding
 from refdiff.nn.mlp import MLP as MLP

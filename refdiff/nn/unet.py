@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from refdiff.errors import DomainError
 from refdiff.nn.embedding import TimeEmbedding
+from refdiff.nn.label import LabelEmbedding, add_label
 from refdiff.tensors import Data, Time
 
 
@@ -66,16 +67,24 @@ class UNet(nn.Module):
     Its output is 0 before training (NET-3).
     """
 
-    def __init__(self, channels: int, architecture: Architecture | None = None, *, time_scale: float = 1000.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        architecture: Architecture | None = None,
+        *,
+        time_scale: float = 1000.0,
+        classes: int = 0,
+    ) -> None:
         """Build the levels.
 
         Args:
             channels: Channels of an image.
             architecture: Sizes and options.
             time_scale: Factor on time: 1000 for t in [0, 1], 1000/N for k in 1..N.
+            classes: Number of classes of a network with labels; 0 for one without.
 
         Raises:
-            DomainError: channels < 1.
+            DomainError: channels < 1, or classes < 0.
         """
         super().__init__()
         if channels < 1:
@@ -105,22 +114,27 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(
             nn.GroupNorm(plan.groups, widths[0]), nn.SiLU(), _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
         )
+        # Last, so that the other weights are drawn as without classes.
+        self.label = LabelEmbedding(classes, embedded) if classes else None
 
-    def forward(self, x: Data, t: Time) -> Tensor:
+    def forward(self, x: Data, t: Time, label: Tensor | None = None) -> Tensor:
         """Return the prediction.
 
         Args:
             x: Images, (batch, channels, height, width), sides divisible by 2^levels.
             t: Times or indices, (batch,).
+            label: With classes: labels in 0..classes, (batch,), int64; `classes` is the null label.
 
         Returns:
             Predictions, shaped as x.
 
         Raises:
-            DomainError: Other shapes (NET-2).
+            DomainError: Other shapes (NET-2), no label with classes, or a label without (NET-4).
         """
         self._check(x, t)
-        embedding = self.time(self.embed(t).to(self.enter.weight.dtype))
+        first, second, third, last = self.time
+        embedding = third(second(first(self.embed(t).to(self.enter.weight.dtype))))
+        embedding = last(add_label(embedding, self.label, label))
         x = self.enter(x)
         skips = []
         for level in self.down:

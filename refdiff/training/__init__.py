@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refdiff.training.config import BatchConfig as BatchConfig
+    from refdiff.training.config import ConditionConfig as ConditionConfig
     from refdiff.training.config import Config as Config
     from refdiff.training.config import EMAConfig as EMAConfig
     from refdiff.training.config import MonitorConfig as MonitorConfig
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
     from refdiff.training.run import Result as Result
     from refdiff.training.run import train as train
 
-_TABLES = ("Batch", "EMA", "Monitor", "Objective", "Optimizer", "Preprocess", "Process", "Runtime", "Times")
+_TABLES = (
+    "Batch",
+    "Condition",
+    "EMA",
+    "Monitor",
+    "Objective",
+    "Optimizer",
+    "Preprocess",
+    "Process",
+    "Runtime",
+    "Times",
+)
 _HOMES = {
     "Config": "config",
     **{f"{table}Config": "config" for table in _TABLES},

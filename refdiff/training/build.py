@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from math import cos, pi
 from typing import TypeAlias, assert_never
 
@@ -13,6 +14,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from refdiff.chain import DiscreteChain
+from refdiff.errors import ConfigError
 from refdiff.loss import Objective
 from refdiff.nn import MLP, Architecture, Layers, UNet
 from refdiff.positions import Importance, PositionSampler, SecondMoment, Stratified, UniformPositions
@@ -21,12 +23,17 @@ from refdiff.times import Continuous, Discrete, TimeSampler
 from refdiff.training import config
 from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
 
-Factory: TypeAlias = Callable[[tuple[int, ...]], nn.Module]
-"""Builds a network from the shape of one example."""
+Factory: TypeAlias = Callable[..., nn.Module]
+"""Builds a network from the shape of one example; with labels, also from the keyword `classes`, their number."""
 
 
 def process(how: config.ProcessConfig) -> NoiseProcess:
     """Return the noise process."""
+    made = _process(how)
+    return made.with_zero_terminal_snr() if how.zero_terminal_snr and isinstance(made, DiscreteChain) else made
+
+
+def _process(how: config.ProcessConfig) -> NoiseProcess:
     rates = {"beta_min": how.beta_min, "beta_max": how.beta_max}
     match how.kind:
         case "linear":
@@ -84,12 +91,29 @@ def _sampler(how: config.TimesConfig, cells: int) -> PositionSampler:
 
 
 def network(
-    event: tuple[int, ...], noise: NoiseProcess, unet: Architecture | None = None, mlp: Layers | None = None
+    event: tuple[int, ...],
+    noise: NoiseProcess,
+    unet: Architecture | None = None,
+    mlp: Layers | None = None,
+    *,
+    classes: int = 0,
 ) -> nn.Module:
     """Return the U-Net for images (channels, height, width), or the perceptron for examples of another rank."""
     if len(event) == 3:
-        return UNet(event[0], unet, time_scale=1000.0 * time_unit(noise))
-    return MLP(event, mlp, time_scale=time_unit(noise))
+        return UNet(event[0], unet, time_scale=1000.0 * time_unit(noise), classes=classes)
+    return MLP(event, mlp, time_scale=time_unit(noise), classes=classes)
+
+
+def own_network(factory: Factory, event: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the network of a user's factory. Raises ConfigError if there are labels and it takes no `classes`."""
+    if not classes:
+        return factory(event)
+    try:
+        signature(factory).bind(event, classes=classes)
+    except TypeError as error:
+        need = f"a denoiser built by a function of event and classes, for {classes} classes"
+        raise ConfigError(f"expected {need}, got one for which: {error} (TRN-8)") from None
+    return factory(event, classes=classes)
 
 
 def time_unit(noise: NoiseProcess) -> float:

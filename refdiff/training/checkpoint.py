@@ -59,6 +59,8 @@ class Weights:
     step: int
     data: Identity | None
     """Identity of the data, if the weights were trained on data that has one."""
+    names: tuple[str, ...] = ()
+    """Names of the classes, if it was trained with labels."""
 
 
 def save(out: Path, config: Config, state: Mapping[str, Any], data: Identity, *, keep: int) -> Path:
@@ -150,9 +152,15 @@ def _check_step(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def export(
-    path: Path, model: nn.Module, config: Config, event: tuple[int, ...], step: int, data: Identity | None = None
+    path: Path,
+    model: nn.Module,
+    config: Config,
+    event: tuple[int, ...],
+    step: int,
+    data: Identity | None = None,
+    names: tuple[str, ...] = (),
 ) -> None:
-    """Write weights as safetensors, with digest, config, shape of an example, step and data as metadata."""
+    """Write weights as safetensors, with digest, config, shape of an example, step, data and classes as metadata."""
     # Cloned, since safetensors refuses weights that share memory, as tied ones do.
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -166,6 +174,7 @@ def export(
         "step": str(step),
         "data": data and data.to_json(),
     }
+    about |= {"names": json.dumps(names)} if names else {}
     # A single key: safetensors writes several in hash order, so that equal runs would differ in bytes.
     files.write(path, digests.stamp(safetensors.torch.save(tensors, {"refdiff": json.dumps(about)})))
 
@@ -185,9 +194,9 @@ def weights(path: Path) -> Weights:
         digests.check_stamp(content, about.get("digest"))
         tensors = safetensors.torch.load(content)
         _check_finite(tensors)
-        config, data = _config(file, about.get("config")), about.get("data")
+        config, data, names = _config(file, about.get("config")), about.get("data"), _names(about.get("names", "[]"))
         known = None if data is None else _identity(file, data)
-        return Weights(tensors, config, _event(about["event"]), int(about["step"]), known)
+        return Weights(tensors, config, _event(about["event"]), int(about["step"]), known, names)
     except CheckpointError:
         raise
     except Exception as error:  # noqa: BLE001 - a foreign, truncated or hostile file can raise anything
@@ -209,6 +218,13 @@ def _event(text: str) -> tuple[int, ...]:
     if not isinstance(sides, list) or any(type(side) is not int or side < 1 for side in sides) or prod(sides) > LARGEST:
         raise ValueError(f"not a shape of an example: {text}")
     return tuple(sides)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or any(type(name) is not str for name in names):
+        raise ValueError(f"not the names of classes: {text}")
+    return tuple(names)
 
 
 def _config(path: Path, text: object) -> Config:

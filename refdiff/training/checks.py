@@ -23,6 +23,7 @@ from refdiff.nn import TimeEmbedding
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
 from refdiff.training import build
+from refdiff.training.labels import conditioned
 
 KL_PER_FEATURE = 0.01
 """Largest KL divergence of x_t at the last time from N(0, I), nats per feature; the default linear has 2.2e-5."""
@@ -36,11 +37,13 @@ ROUNDS = 64
 """Times per example in the trivial loss: with one, 64 examples estimate 103 where inverse_snr on eps has 411."""
 
 
-def before(model: nn.Module, objective: Objective, times: TimeSampler, examples: Data) -> Iterator[str]:
-    """Yield the findings before the first step; examples: a small batch on the model's device."""
+def before(
+    model: nn.Module, objective: Objective, times: TimeSampler, examples: Data, label: Tensor | None = None
+) -> Iterator[str]:
+    """Yield the findings before the first step; examples: a small batch on the model's device; label: its labels."""
     yield from _noise(objective, times, examples)
     yield from _embedding(model, times, examples.device)
-    yield from _gradients(model, objective, times, examples)
+    yield from _gradients(model, objective, times, examples, label)
 
 
 def stuck(loss: float, trivial: float, step: int) -> Iterator[str]:
@@ -86,11 +89,13 @@ def _embedding(model: nn.Module, times: TimeSampler, device: torch.device) -> It
                 )
 
 
-def _gradients(model: nn.Module, objective: Objective, times: TimeSampler, examples: Data) -> Iterator[str]:
-    few = examples[:2]
+def _gradients(
+    model: nn.Module, objective: Objective, times: TimeSampler, examples: Data, label: Tensor | None
+) -> Iterator[str]:
+    few, denoiser = examples[:2], conditioned(model, None if label is None else label[:2])
     # In evaluation mode, so that no dropout mask is drawn and no running mean is updated.
     with build.evaluating(model):
-        loss = objective(model, few, torch.ones_like(few), _everywhere(times, few)).sum()
+        loss = objective(denoiser, few, torch.ones_like(few), _everywhere(times, few)).sum()
     if loss.requires_grad:
         torch.autograd.backward(loss)
     without = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]

@@ -45,6 +45,24 @@ class PreprocessConfig:
         _need(self.size is None or self.size >= 1, "preprocess.size >= 1", self.size)
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionConfig:
+    """Condition of the network on the label of an example, its class."""
+
+    labels: bool = False
+    """Train with labels: those of the data source, or of the file."""
+    file: str | None = None
+    """File of labels, .npy or IDX; by default they are found beside the data."""
+    dropout: float = 0.1
+    """Probability that a label is replaced by the null label, which guidance needs."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for invalid values."""
+        _need(0.0 <= self.dropout < 1.0, "condition.dropout in [0, 1)", self.dropout)
+        _need(self.file is None or self.labels, "condition.labels with condition.file", self.labels)
+
+
 Kind: TypeAlias = Literal["linear", "cosine", "linear_chain", "scaled_linear_chain", "cosine_chain"]
 _ENDS: dict[Kind, tuple[str, ...]] = {
     "linear": ("beta_min", "beta_max"),
@@ -73,6 +91,8 @@ class ProcessConfig:
     """For cosine and cosine_chain: offset s."""
     steps: int = 1000
     """For chains: number of diffusion steps N."""
+    zero_terminal_snr: bool = False
+    """For chains: rescale to end in pure noise; the prediction is then v or x_0."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values, and for settings of beta that this kind of process does not use.
@@ -87,6 +107,10 @@ class ProcessConfig:
         _need(not unused, f"{need} for process.kind {self.kind}", ", ".join(f"process.{name}" for name in unused))
         _need(0.0 <= self.s < inf, "process.s in [0, inf)", self.s)
         _need(1 <= self.steps <= 100_000, "process.steps in 1..100,000", self.steps)
+        need = "process.kind of a chain with process.zero_terminal_snr (for cosine set times.t_max 1)"
+        _need(not self.zero_terminal_snr or self.kind.endswith("chain"), need, self.kind)
+        need = "process.steps of at least 2 with process.zero_terminal_snr"
+        _need(not self.zero_terminal_snr or self.steps > 1, need, self.steps)
 
 
 @final
@@ -233,6 +257,8 @@ class MonitorConfig:
     """Sampler of pictures and evaluations."""
     sampling_steps: int = 50
     """Number of sampling steps."""
+    guidance: float = 1.0
+    """With labels: guidance of pictures and evaluations; 1 samples the conditional distribution."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for invalid values."""
@@ -245,6 +271,7 @@ class MonitorConfig:
         _need(self.eval_samples >= 2, "monitor.eval_samples >= 2", self.eval_samples)
         need = "monitor.eval_every > 0, as monitor.patience counts evaluations"
         _need(not self.patience or self.eval_every > 0, need, self.eval_every)
+        _need(-inf < self.guidance < inf, "a finite monitor.guidance", self.guidance)
 
 
 @final
@@ -285,6 +312,7 @@ class Config:
     mlp: Layers = field(default_factory=Layers)
     """Size of the multilayer perceptron, for examples that are not images."""
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     times: TimesConfig = field(default_factory=TimesConfig)
@@ -304,6 +332,13 @@ class Config:
         _need(self.mlp.depth <= 1000, "mlp.depth of at most 1,000", self.mlp.depth)
         uses = self.steps * self.batch.shards
         _need(uses <= USES, "steps times batch.shards of at most 2^29", uses)
+        need = "objective.prediction v or x_0 with process.zero_terminal_snr, as sampling starts where alpha is 0"
+        prediction, terminal = self.objective.prediction, self.process.zero_terminal_snr
+        _need(not terminal or prediction in ("v", "x_0"), need, prediction)
+        guidance, condition = self.monitor.guidance, self.condition
+        _need(guidance == 1.0 or condition.labels, "monitor.guidance 1 without condition.labels", guidance)
+        need = "monitor.guidance 1 with condition.dropout 0, which does not train the null label"
+        _need(guidance == 1.0 or condition.dropout > 0.0, need, guidance)
 
 
 def _need(holds: bool, need: str, got: object) -> None:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import gzip
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isinf, prod
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from refdiff.errors import RefdiffError
 from refdiff.training import config, files, images, memory
 from refdiff.training.errors import DataError
 from refdiff.training.randomness import generator
+
+if TYPE_CHECKING:
+    from refdiff.training.labels import Labels
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -53,6 +56,8 @@ class Examples:
     """Value mapped to 1; inf for no scaling."""
     pad: int = 0
     """Pixels of value -1 added on each side of an image."""
+    labels: Labels | None = None
+    """Classes of all rows of the array, if they are used."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,6 +67,15 @@ class Examples:
         """The shape of one example."""
         shape = self.raw.shape[1:]
         return (*shape[:-2], *(side + 2 * self.pad for side in shape[-2:])) if self.pad else shape
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 if labels are not used."""
+        return 0 if self.labels is None else len(self.labels.names)
+
+    def label(self, index: npt.NDArray[np.int64] | slice) -> Tensor | None:
+        """Return the labels of the examples of these indices, (len(index),), int64; None if labels are not used."""
+        return None if self.labels is None else torch.from_numpy(self.labels.index[self.rows[index]])
 
     def take(self, index: npt.NDArray[np.int64] | slice) -> Tensor:
         """Return the examples of these indices, (len(index), *event), float32 in [-1, 1]."""
@@ -141,8 +155,7 @@ def split(examples: Examples, held_out: int | None, seed: int) -> tuple[Examples
         raise DataError(f"expected fewer held-out examples than examples, got {kept} of {n} (TRN-8)")
     order = torch.randperm(n, generator=generator(seed, "split")).numpy()
     return tuple(  # type: ignore[return-value] # two of them
-        Examples(examples.raw, np.sort(rows), examples.low, examples.high, examples.pad)
-        for rows in (order[kept:], order[:kept])
+        replace(examples, rows=np.sort(rows)) for rows in (order[kept:], order[:kept])
     )
 
 
@@ -188,7 +201,7 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
         if not FASHION_MNIST.exists():
             need = f"{FASHION_MNIST}, of Debian's package dataset-fashion-mnist"
             raise DataError(f"expected the file {need}, got none (TRN-8)")
-        return _idx(FASHION_MNIST)
+        return read_idx(FASHION_MNIST)
     if files.is_folder(path):
         return images.read(path, how.size)
     if not files.is_present(path):
@@ -202,7 +215,7 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
             case ".npz":
                 return _archived(path)
             case _:
-                return _idx(path)
+                return read_idx(path)
     except RefdiffError:
         raise
     except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy, zip and gzip raise many types
@@ -240,7 +253,7 @@ def _archived(path: Path) -> Array:
         return array
 
 
-def _idx(path: Path) -> Array:
+def read_idx(path: Path) -> Array:
     """Read an IDX file, MNIST's format: bytes 0, 0, type, rank; sides as big-endian 32-bit integers; values."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)

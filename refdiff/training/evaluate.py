@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from refdiff.training import generate, quality
+from refdiff.training import classes, generate, quality
 from refdiff.training.data import Examples
 from refdiff.training.irreducible import mean_losses
 from refdiff.training.monitor import Row
@@ -31,12 +32,16 @@ class Evaluator:
     """Feature extractor of the Frechet distance; by default raw pixels."""
     _baseline: float | None = None
 
-    def samples(self, count: int) -> Tensor:
-        """Return `count` samples of the averaged weights, (count, *event) in [-1, 1]."""
+    def samples(self, count: int, label: Tensor | None = None, *, steps: int | None = None) -> Tensor:
+        """Return `count` samples of the averaged weights, (count, *event) in [-1, 1], with labels if there are any.
+
+        steps: number of sampling steps, by default that of the config.
+        """
         loop, how = self.loop, self.loop.config.monitor
         return generate.samples(
             loop.state.ema.module, loop.objective, loop.state.times, loop.data.event, count,
-            seed=loop.config.seed, sampler=how.sampler, steps=how.sampling_steps,
+            seed=loop.config.seed, sampler=how.sampler, steps=steps or how.sampling_steps,
+            label=label, null=loop.data.classes, guidance=how.guidance,
         )  # fmt: skip
 
     def sample_quality(self) -> Row:
@@ -45,7 +50,9 @@ class Evaluator:
         The baseline is the Frechet distance of as many training examples as samples.
         """
         count = self.loop.config.monitor.eval_samples
-        held_out, made, known = self.held_out.take(slice(None)), self.samples(count).float(), self._training_examples()
+        label = classes.by_frequency(self.loop.data, count)
+        held_out, known = self.held_out.take(slice(None)), self._training_examples()
+        made = self.samples(count, label).float()
         if self._baseline is None:
             self._baseline = quality.frechet(known[:count], held_out, self.features)
         distance = quality.frechet(made, held_out, self.features)
@@ -57,6 +64,7 @@ class Evaluator:
             "ratio": distance / self._baseline if self._baseline > 0.0 else None,
             "nearest_quartiles": _quartiles(quality.nearest(made, known)),
             "nearest_quartiles_held_out": _quartiles(quality.nearest(held_out, known)),
+            **classes.agreement_row(made, label, self.held_out, self.loop.data, self._compared(), self.features),
         }
 
     def held_out_loss(self) -> Row:
@@ -64,8 +72,9 @@ class Evaluator:
         loop = self.loop
         drawn = generator(loop.config.seed, "irreducible")
         found = mean_losses(
-            loop.objective, loop.state.ema.module, self.held_out, loop.state.times, loop.config.monitor.buckets, drawn
-        )
+            loop.objective, loop.state.ema.module, self.held_out, loop.state.times, loop.config.monitor.buckets, drawn,
+            dropout=loop.config.condition.dropout,
+        )  # fmt: skip
         return {
             "kind": "held_out",
             "step": loop.state.step,
@@ -74,10 +83,14 @@ class Evaluator:
         }
 
     def _training_examples(self) -> Tensor:
+        return self.loop.data.take(self._compared())
+
+    def _compared(self) -> npt.NDArray[np.int64]:
         # A random subset: neighbouring rows of a file may be similar, which would bias the baseline.
         loop = self.loop
         drawn = torch.randperm(len(loop.data), generator=generator(loop.config.seed, "split", 1))
-        return loop.data.take(drawn[:COMPARED].numpy())
+        rows: npt.NDArray[np.int64] = drawn[:COMPARED].numpy()
+        return rows
 
 
 def _quartiles(distances: Tensor) -> list[float]:

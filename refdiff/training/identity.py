@@ -13,6 +13,7 @@ import numpy as np
 
 from refdiff.training.data import Array, Examples
 from refdiff.training.errors import DataError
+from refdiff.training.labels import Labels
 
 AT_ONCE = 2**24
 """Bytes that are read at once, so that a memory-mapped file of any size needs little memory."""
@@ -33,6 +34,8 @@ class Identity:
     """Number of held-out examples."""
     split: str
     """SHA-256 of the indices of the training examples, then of the held-out ones, int64."""
+    labels: str = ""
+    """SHA-256 of the names of the classes and of the label of each example, int64; empty if labels are not used."""
 
     @staticmethod
     def of(training: Examples, held_out: Examples) -> Identity:
@@ -46,6 +49,7 @@ class Identity:
             digest=_digest(raw),
             held_out=len(held_out),
             split=split.hexdigest(),
+            labels=_digest_labels(training.labels),
         )
 
     def to_json(self) -> str:
@@ -62,7 +66,7 @@ class Identity:
         shape, counts, words = (
             known["shape"],
             [known["held_out"]],
-            [known[name] for name in ("dtype", "digest", "split")],
+            [known[name] for name in ("dtype", "digest", "split", "labels")],
         )
         if (
             not isinstance(shape, list)
@@ -90,6 +94,7 @@ class Identity:
                 f"{now.held_out:,}" if self.held_out != now.held_out else "others of the same number",
                 self.split == now.split,
             ),
+            ("the same labels", "others", self.labels == now.labels),
         )
         for need, got, is_same in differences:
             if not is_same:
@@ -101,6 +106,14 @@ def _digest(raw: Array) -> str:
     hashed = sha256()
     for part in _parts(raw):
         hashed.update(np.ascontiguousarray(part).data)
+    return hashed.hexdigest()
+
+
+def _digest_labels(labels: Labels | None) -> str:
+    if labels is None:
+        return ""
+    hashed = sha256(json.dumps(labels.names).encode())
+    hashed.update(np.ascontiguousarray(labels.index, dtype="<i8").data)
     return hashed.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from refdiff.errors import ConfigError, RefdiffError
 from refdiff.training.build import Factory
+from refdiff.training.labels import conditioned
 
 T = TypeVar("T")
 
@@ -22,8 +24,9 @@ def denoiser(name: str) -> Factory:
     """Return the user's factory of a network. Raises ConfigError if it cannot be imported; calling it checks it too."""
     make = _imported(name, "--denoiser")
 
-    def build(*shape: Any) -> nn.Module:
-        return _module(_called(name, lambda: make(*shape)), name)
+    @wraps(make)  # `build.own_network` asks for its arguments
+    def build(*shape: Any, **more: Any) -> nn.Module:
+        return _module(_called(name, lambda: make(*shape, **more)), name)
 
     return build
 
@@ -37,7 +40,7 @@ def features(name: str) -> nn.Module:
     return made
 
 
-def check_denoiser(model: nn.Module, name: str, x: Tensor, t: Tensor) -> None:
+def check_denoiser(model: nn.Module, name: str, x: Tensor, t: Tensor, label: Tensor | None = None) -> None:
     """Raise ConfigError unless the network maps (batch, *event) to finite values of that shape, in one call.
 
     Args:
@@ -45,12 +48,13 @@ def check_denoiser(model: nn.Module, name: str, x: Tensor, t: Tensor) -> None:
         name: what to call it in the message.
         x: examples, (batch, *event).
         t: times, (batch,).
+        label: labels, of which the first (batch,) are used, if there are any.
     """
     before = [(part, part.training) for part in model.modules()]
     try:
         with torch.no_grad(), torch.random.fork_rng():
             model.eval()
-            made = _called(name, lambda: model(x, t))
+            made = _called(name, lambda: conditioned(model, None if label is None else label[: len(x)])(x, t))
     finally:
         for part, training in before:
             part.training = training

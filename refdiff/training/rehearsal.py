@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from refdiff.errors import ConfigError
-from refdiff.training import generate, quality
+from refdiff.training import classes, generate, quality
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
 
@@ -24,10 +24,7 @@ def rehearse(evaluator: Evaluator) -> None:
         _need_package("matplotlib", "the plot of a run")
     if not watch.picture_every and not watch.eval_every:
         return
-    made = generate.samples(
-        loop.state.ema.module, loop.objective, loop.state.times, loop.data.event, COUNT,
-        seed=loop.config.seed, sampler=watch.sampler, steps=min(STEPS, watch.sampling_steps),
-    )  # fmt: skip
+    made = evaluator.samples(COUNT, classes.by_frequency(loop.data, COUNT), steps=min(STEPS, watch.sampling_steps))
     if not bool(made.isfinite().all()):
         raise TrainingError(
             f"expected finite samples of the network before its first step, got NaN with {watch.sampler} (TRN-12)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Never, TypeAlias, final
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from refdiff.errors import ConfigError, plain
-from refdiff.training import checkpoint, checks, folder, generate, plugins, sizes
+from refdiff.training import checkpoint, checks, classes, folder, generate, labels, plugins, sizes
 from refdiff.training.agreement import agree, described
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
@@ -68,7 +68,8 @@ def train(
         config: settings.
         out: output folder.
         resume: whether to continue from the newest checkpoint in `out` that loads.
-        denoiser: builds the network from the shape of one example; by default a U-Net for images, else a perceptron.
+        denoiser: builds the network from the shape of one example, and with labels from the keyword `classes`, their
+            number; by default a U-Net for images, else a perceptron.
         features: feature extractor of the Frechet distance, with `num_features`; by default raw pixels.
         say: receives messages to the user; by default they are printed on stderr.
 
@@ -87,11 +88,13 @@ def train(
             sizes.check(config, training.event, world.device, processes=world.size, own_network=own)
             loop = Loop.build(config, training, world=world, factory=denoiser)
             few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
-            _check_plugins(loop, few[:2], features, own_network=own)
+            label = training.label(slice(0, CHECKED))
+            label = None if label is None else label.to(world.device)
+            _check_plugins(loop, few, label, features, own_network=own)
             if resume:
                 _restore(loop, data, out, said)
             else:
-                findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
+                findings = checks.before(loop.state.model, loop.objective, loop.state.times, few, label)
                 _react(list(findings), config.monitor.on_findings, said)
             evaluator = Evaluator(loop, held_out, features)
             if world.first:
@@ -113,19 +116,27 @@ def _check_setup(config: Config, world: World) -> None:
         raise ConfigError("expected an accelerator for channels_last, got cpu, where torch 2.13 crashes (TRN-8)")
 
 
-def _check_plugins(loop: Loop, few: Tensor, features: nn.Module | None, *, own_network: bool) -> None:
+def _check_plugins(
+    loop: Loop, examples: Tensor, label: Tensor | None, features: nn.Module | None, *, own_network: bool
+) -> None:
     """Call the user's network and feature extractor once. Raises ConfigError if they do not return what they should."""
+    few = examples[:2]
     if own_network:
         t = loop.state.times.at(torch.full((len(few),), 0.5, dtype=torch.float64)).to(few.device)
         times = t.to(few.dtype) if t.is_floating_point() else t
-        plugins.check_denoiser(loop.state.model, type(loop.state.model).__name__, few, times)
+        plugins.check_denoiser(loop.state.model, type(loop.state.model).__name__, few, times, label)
     if features is not None:
         plugins.check_features(features, type(features).__name__, few.float().cpu())
 
 
 def _load_data(config: Config) -> tuple[Examples, Examples]:
     """Return training examples and held-out examples. Raises DataError, or ConfigError for too few held out."""
-    training, held_out = split(load(config.data, config.preprocess), config.preprocess.held_out, config.seed)
+    examples = load(config.data, config.preprocess)
+    if config.condition.labels:
+        examples = replace(examples, labels=labels.read(config.data, config.condition, len(examples)))
+    training, held_out = split(examples, config.preprocess.held_out, config.seed)
+    if training.labels is not None:
+        labels.check_trained(training.labels, training.rows)
     if config.monitor.eval_every and len(held_out) < 2:
         need = "at least 2 held-out examples to evaluate samples, or --monitor.eval-every 0"
         raise ConfigError(f"expected {need}, got {len(held_out)} of {len(training) + len(held_out)} (TRN-13)")
@@ -168,7 +179,8 @@ def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
     config, least = loop.config, None
     if config.monitor.log_every:
         drawn = generator(config.seed, "irreducible")
-        least = irreducible_loss(loop.objective, loop.data, loop.state.times, config.monitor.buckets, drawn)
+        known = (loop.objective, loop.data, loop.state.times, config.monitor.buckets)
+        least = irreducible_loss(*known, drawn, dropout=config.condition.dropout)
     return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
 
 
@@ -248,8 +260,9 @@ class _Run:
     def _draw(self, name: str) -> None:
         """Write a picture of samples, if the examples are images."""
         if generate.is_image(self.loop.data.event):
-            samples = self.evaluator.samples(self.loop.config.monitor.picture_samples)
-            self.monitor.picture(name, generate.png(samples))
+            label, columns = classes.rows(self.loop.data.classes, self.loop.config.monitor.picture_samples)
+            count = self.loop.config.monitor.picture_samples if label is None else len(label)
+            self.monitor.picture(name, generate.png(self.evaluator.samples(count, label), columns))
 
     def _evaluate(self) -> bool:
         """Evaluate samples, save the weights if they are the best, and return whether to stop early."""
@@ -291,7 +304,8 @@ class _Run:
 
     def _export(self, name: str, model: nn.Module) -> None:
         loop = self.loop
-        checkpoint.export(self.out / name, model, loop.config, loop.data.event, loop.state.step, self.data)
+        names = loop.data.labels.names if loop.data.labels else ()
+        checkpoint.export(self.out / name, model, loop.config, loop.data.event, loop.state.step, self.data, names)
 
 
 def _is_due(step: int, every: int) -> bool:

@@ -3,6 +3,7 @@
 x_0                       of the data, in the order of (seed, epoch)
 t, w                      of the time sampler, by (seed, step, shard)
 eps                       N(0, I), by (seed, step, shard)
+label                     of the data, or the null label with probability `condition.dropout`, by (seed, step, shard)
 loss                      w(t) |y_hat(x_t, t) - y|^2,  x_t = alpha x_0 + sigma eps
 gradient                  summed over micro-batches and processes; clipped; one optimizer step; one EMA update
 """
@@ -29,6 +30,7 @@ from refdiff.training.config import Config
 from refdiff.training.data import Examples, Order
 from refdiff.training.distributed import World
 from refdiff.training.errors import TrainingError
+from refdiff.training.labels import conditioned, drop
 from refdiff.training.randomness import generator, seed_default, seeded
 from refdiff.training.state import State
 
@@ -80,7 +82,8 @@ class Loop:
             config: settings.
             data: training examples.
             world: the processes that train together, and the device of this one.
-            factory: builds the network from the shape of one example; by default `build.network`.
+            factory: builds the network from the shape of one example, and with labels from their number of classes;
+                by default `build.network`.
             process: noise process; by default that of the config.
 
         Raises:
@@ -89,7 +92,11 @@ class Loop:
         process = build.process(config.process) if process is None else process
         times = build.times(config.times, process, DTYPES[config.runtime.precision])
         with seeded(config.seed, "weights"):
-            made = factory(data.event) if factory else build.network(data.event, process, config.network, config.mlp)
+            made = (
+                build.own_network(factory, data.event, data.classes)
+                if factory
+                else build.network(data.event, process, config.network, config.mlp, classes=data.classes)
+            )
         model = build.place(made, world.device, config.runtime)
         state = State.new(model, times, optimizer=config.optimizer, ema=config.ema, steps=config.steps)
         order = Order(config.seed, len(data), config.batch.size, config.batch.shards)
@@ -112,9 +119,9 @@ class Loop:
         state.optimizer.zero_grad(set_to_none=True)
         micro_batches = self._micro_batches()
         for shards in micro_batches:
-            x_0, eps, t, weight = self.draw(shards)
+            (x_0, eps, t, weight), label = self.draw_with_label(shards)
             with self.world.no_sync(self.network, last=shards is micro_batches[-1]):
-                loss = self.objective(self.denoiser(shards[0]), x_0, eps, t)
+                loss = self.objective(self.denoiser(shards[0], label), x_0, eps, t)
                 # torch averages over ranks; times their number it is the sum over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
             seen.append((self.state.times.position(t), loss.detach(), weight))
@@ -142,26 +149,37 @@ class Loop:
 
     def draw(self, shards: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return x_0, eps, t and weight of these shards; each shard is drawn independently of the grouping."""
+        return self.draw_with_label(shards)[0]
+
+    def draw_with_label(self, shards: Sequence[int]) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor | None]:
+        """Return what `draw` returns, and the labels after dropout, or None if they are not used."""
         batch, seed, dtype = self.config.batch, self.config.seed, DTYPES[self.config.runtime.precision]
         rows = np.concatenate([self.order.rows(self.state.step, shard) for shard in shards])
         x_0 = on_device(self.data.take(rows), self.world.device, dtype, channels_last=self.config.runtime.channels_last)
-        eps, size, drawn = torch.empty_like(x_0), batch.size // batch.shards, []
+        eps, size, drawn, labels = torch.empty_like(x_0), batch.size // batch.shards, [], []
+        label = self.data.label(rows)
         for i, shard in enumerate(shards):
             count = self.state.step * batch.shards + shard
             eps[i * size : (i + 1) * size].normal_(generator=generator(seed, "noise", count, device=x_0.device))
-            drawn.append(self.state.times(size, generator=generator(seed, "times", count, device=x_0.device)))
+            random = generator(seed, "times", count, device=x_0.device)
+            drawn.append(self.state.times(size, generator=random))
+            if label is not None:
+                # The draws that follow the times of this shard: a run without labels takes none of them.
+                own = label[i * size : (i + 1) * size].to(x_0.device)
+                labels.append(drop(own, self.data.classes, self.config.condition.dropout, random))
         t, weight = (torch.cat(part) for part in zip(*drawn, strict=True))
-        return x_0, eps, t, weight.to(dtype)
+        return (x_0, eps, t, weight.to(dtype)), torch.cat(labels) if labels else None
 
-    def denoiser(self, shard: int) -> Denoiser:
+    def denoiser(self, shard: int, label: Tensor | None = None) -> Denoiser:
         """Return the network as a denoiser in the configured precision, with dropout seeded by (seed, step, shard)."""
+        network = conditioned(self.network, label)
         runtime, batch = self.config.runtime, self.config.batch
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if self.config.network.dropout > 0.0:
                 seed_default(self.config.seed, "dropout", self.state.step * batch.shards + shard)
             with torch.autocast(x_t.device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
-                predicted: Tensor = self.network(x_t, t)
+                predicted: Tensor = network(x_t, t)
             return predicted.to(x_t.dtype)
 
         return predict

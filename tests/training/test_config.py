@@ -195,10 +195,37 @@ def test_no_table_holds_an_invalid_value() -> None:
             build()
 
 
+@pytest.mark.parametrize(
+    ("process", "prediction", "sentence"),
+    [
+        (
+            {"kind": "cosine"},
+            "v",
+            "process.kind of a chain with process.zero_terminal_snr .*times.t_max 1., got cosine",
+        ),
+        ({"kind": "linear"}, "v", "process.kind of a chain with process.zero_terminal_snr .*, got linear"),
+        ({"kind": "cosine_chain", "steps": 1}, "v", "process.steps of at least 2 with .*, got 1"),
+        ({"kind": "linear_chain"}, "eps", "objective.prediction v or x_0 with process.zero_terminal_snr.*, got eps"),
+        (
+            {"kind": "linear_chain"},
+            "score",
+            "objective.prediction v or x_0 with process.zero_terminal_snr.*, got score",
+        ),
+    ],
+)
+def test_zero_terminal_snr_is_refused_where_it_cannot_be_sampled(
+    process: dict[str, Any], prediction: str, sentence: str
+) -> None:
+    """TRN-8: of schedules, of one step, and of predictions without a value where alpha is 0."""
+    mapping = {"process": {**process, "zero_terminal_snr": True}, "objective": {"prediction": prediction}}
+    with pytest.raises(ConfigError, match=rf"^expected {sentence} \(TRN-8\)$"):
+        from_mapping(mapping)
+
+
 def test_no_two_tables_share_a_name_with_another_class() -> None:
     """Each table ends in Config, except the sizes of networks, which belong to `refdiff.nn`."""
     names = [table.__name__ for table in TABLES if table.__module__ == config.__name__]
-    assert len(names) == 9
+    assert len(names) == 10
     assert all(name.endswith("Config") for name in names)
 
 

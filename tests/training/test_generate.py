@@ -71,6 +71,28 @@ def test_mode_of_the_model_is_restored() -> None:
     assert not any(value.grad is not None for value in model.parameters())
 
 
+@pytest.mark.parametrize("rule", ["ddim", "ddpm"])
+@pytest.mark.parametrize("prediction", ["v", "x_0"])
+def test_chains_with_zero_terminal_snr_are_sampled(prediction: Any, rule: Any) -> None:
+    """DIS-6: from an end without signal, of which the first step makes finite data."""
+    noise = build.process(config.ProcessConfig(kind="linear_chain", steps=30, zero_terminal_snr=True))
+    times = build.times(config.TimesConfig(), noise, torch.float32)
+    objective = build.objective(config.ObjectiveConfig(prediction=prediction), noise)
+    got = samples(net(), objective, times, (1, 4, 4), 3, seed=0, sampler=rule, steps=5)
+    assert float(noise.alpha(torch.tensor([30]))) == 0.0
+    assert bool(got.isfinite().all())
+    assert len(torch.unique(got, dim=0)) == 3
+
+
+def test_labels_are_written_beside_their_samples(tmp_path: Path) -> None:
+    """SMP-9: int64, and a row of the picture for each."""
+    write(tmp_path, torch.zeros(6, 1, 8, 8), torch.tensor([4, 4, 4, 1, 1, 1]))
+    label = np.load(tmp_path / "labels.npy")
+    assert (label.dtype, label.tolist()) == (np.int64, [4, 4, 4, 1, 1, 1])
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.size == (3 * 34 + 2, 2 * 34 + 2)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 5, 9, 10])
 def test_every_image_is_in_the_picture(channels: int, n: int) -> None:
