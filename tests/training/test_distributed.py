@@ -77,13 +77,13 @@ def test_shards_are_partitioned() -> None:
 
 
 def command(out: Path, data: str, **settings: object) -> list[str]:
-    """Return a command that trains for 20 steps with every feature of the trainer that costs little."""
+    """Return a command that trains for 12 steps with every feature of the trainer that costs little."""
     given = {
-        "data": data, "steps": 20, "network.width": 8, "network.groups": 4, "network.multipliers": "1 2",
+        "data": data, "steps": 12, "network.width": 8, "network.groups": 4, "network.multipliers": "1 2",
         "network.dropout": 0.2, "times.sampler": "second_moment", "times.cells": 4, "times.history": 2,
         "batch.size": 16, "batch.accumulation": 2, "optimizer.warmup": 0, "optimizer.lr-schedule": "constant",
-        "runtime.precision": "float64", "runtime.timeout": 300, "monitor.log-every": 4, "monitor.picture-every": 10,
-        "monitor.eval-every": 5, "monitor.save-every": 4, "monitor.eval-samples": 8, "monitor.picture-samples": 4,
+        "runtime.precision": "float64", "runtime.timeout": 300, "monitor.log-every": 4, "monitor.picture-every": 6,
+        "monitor.eval-every": 3, "monitor.save-every": 4, "monitor.eval-samples": 8, "monitor.picture-samples": 4,
         "monitor.sampling-steps": 3, "features": "tests.training.group:halves",
     }  # fmt: skip
     pairs = {name.replace("_", "-"): value for name, value in (given | settings).items() if value is not None}
@@ -107,11 +107,11 @@ def test_every_feature_works_on_several_processes(alone: tuple[Path, str], tmp_p
     data, names = alone[1], ("one", "two", "cut", "grown")
     one, two, cut, grown = (tmp_path / name for name in names)
     trains(1, one, command(one, data))
-    assert trains(2, two, command(two, data)).count("finished at step 20 of 20") == 1
-    trains(2, cut, command(cut, data, steps=8))
+    assert trains(2, two, command(two, data)).count("finished at step 12 of 12") == 1
+    trains(2, cut, command(cut, data, steps=4))
     shutil.copytree(cut, grown)
     trains(2, cut, [*command(cut, data), "--resume"])
-    assert trains(4, grown, [*command(grown, data), "--resume"]).count("resuming from step 8") == 1
+    assert trains(4, grown, [*command(grown, data), "--resume"]).count("resuming from step 4") == 1
     assert _bits(cut) == _bits(two)
     first = runs.rows(one)
     for folder in (two, grown):
@@ -136,7 +136,7 @@ def _near(one: Any, other: Any) -> bool:
 def test_early_stopping_stops_all(alone: tuple[Path, str], tmp_path: Path) -> None:
     """TRN-13: where rank 0 finds no improvement, all processes stop after the same step."""
     still = command(tmp_path, alone[1], **{"optimizer.lr": 1e-30, "monitor.patience": 1, "monitor.eval-every": 1})
-    assert "stopped early at step 2 of 20" in trains(2, tmp_path, still)
+    assert "stopped early at step 2 of 12" in trains(2, tmp_path, still)
 
 
 def test_signal_to_one_process_saves_and_ends_all(alone: tuple[Path, str], tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def assert_one_message(codes: list[int | None], printed: str, pattern: str) -> N
 FAULTS = {
     "Raises": r"expected no exception, got ZeroDivisionError at group\.py:\d+: a mistake in two lines \(TRN-10\)",
     "ReturnsNaN": r"expected finite gradients, got a norm of nan at step \d \(TRN-12\)",
-    "IsKilled": r"expected all 4 processes to go on, got one that ended without a message \(TRN-10\)",
+    "IsKilled": r"expected all 2 processes to go on, got one that ended without a message \(TRN-10\)",
 }
 
 
@@ -171,7 +171,7 @@ FAULTS = {
 def test_fault_on_one_process_ends_all(alone: tuple[Path, str], tmp_path: Path, fault: str) -> None:
     """TRN-10, TRN-12: an exception, NaN or SIGKILL on rank 1 ends all processes, with one message of one sentence."""
     arguments = command(tmp_path, alone[1], denoiser=f"tests.training.group:{fault}")
-    codes, printed = group.ended(4, tmp_path / "printed", group.command, arguments)
+    codes, printed = group.ended(2, tmp_path / "printed", group.command, arguments)
     assert_one_message(codes, printed, FAULTS[fault])
     assert None not in codes
 
