@@ -21,6 +21,7 @@ from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
+from refdiff.training.findings import Findings
 from refdiff.training.interrupts import deferred_signals
 from refdiff.training.irreducible import irreducible_loss
 from refdiff.training.monitor import Monitor, Row
@@ -84,13 +85,17 @@ def train(
         if resume:
             _restore(loop, out, said)
         else:
-            findings = checks.before(loop.state.model, loop.objective, loop.state.times, few)
-            _react(list(findings), config.monitor.on_findings, said)
-        monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
+            mistakes = checks.before(loop.state.model, loop.objective, loop.state.times, few)
+            _react(list(mistakes), config.monitor.on_findings, said)
+        monitor, findings = (
+            _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few)),
+            Findings(),
+        )
         if resume:
             monitor.resume(loop.state.step)
+            findings.resume(monitor.rows)
         said(_describe(loop, held_out))
-        return _Run(loop, monitor, Evaluator(loop, held_out, features), out, said).go()
+        return _Run(loop, monitor, Evaluator(loop, held_out, features), out, said, findings).go()
 
 
 def _check_setup(config: Config, out: Path, world: World, *, resume: bool) -> None:
@@ -164,6 +169,7 @@ class _Run:
     evaluator: Evaluator
     out: Path
     say: Say
+    findings: Findings
 
     def go(self) -> Result:
         """Take the remaining steps, with logging, evaluation and checkpoints."""
@@ -212,8 +218,8 @@ class _Run:
         bar.set_postfix_str(text)
         if bar.disable:
             self.say(f"step {state.step} of {self.loop.config.steps}: {text}")
-        for finding in checks.stuck(row["loss"], row["trivial"], state.step):
-            self.monitor.write({"kind": "finding", "step": state.step, "says": finding})
+        for kind, finding in list(self.findings.of(self.monitor.rows)):
+            self.monitor.write({"kind": "finding", "step": state.step, "finding": kind, "says": finding})
             self.say(f"warning: {finding} (TRN-12)")
 
     def _draw(self, name: str) -> None:
@@ -228,7 +234,8 @@ class _Run:
         row = self.evaluator.sample_quality()
         self.monitor.write(row)
         baseline = f"{row['baseline']:.3g} for training examples"
-        self.say(f"step {state.step}: Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})")
+        frechet = f"Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})"
+        self.say(f"step {state.step}: {frechet}; {_neighbours(row)}")
         if row["frechet"] < state.early_stopping["best"]:
             state.early_stopping = {"best": row["frechet"], "at": state.step, "since": 0}
             self._export("best.safetensors", state.ema.module)
@@ -258,6 +265,17 @@ class _Run:
 
     def _export(self, name: str, model: nn.Module) -> None:
         checkpoint.export(self.out / name, model, self.loop.config, self.loop.data.event, self.loop.state.step)
+
+
+def _neighbours(row: Row) -> str:
+    """Return the text of the other measures of samples, each with its baseline in brackets."""
+    own, base = row["neighbours"], row["neighbours_baseline"]
+    shares = [f"{name} {own[name]:.0%} ({base[name]:.0%})" for name in ("precision", "recall", "coverage")]
+    copies = [
+        f"{name.replace('_', ' ')} {row[name]:.1%} ({row[f'{name}_held_out']:.1%})"
+        for name in ("duplicates", "near_copies")
+    ]
+    return ", ".join(shares + copies)
 
 
 def _is_due(step: int, every: int) -> bool:
