@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from refdiff.training import classes, generate, quality
+from refdiff.training import classes, generate, neighbours, quality
 from refdiff.training.data import Examples
 from refdiff.training.irreducible import mean_losses
 from refdiff.training.monitor import Row
@@ -22,6 +22,20 @@ COMPARED = 10_000
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reference:
+    """Held-out and training examples, and the baselines of their measures."""
+
+    held_out: Tensor
+    known: Tensor
+    features: Tensor
+    frechet: float
+    neighbourhoods: neighbours.Neighbourhoods
+    nearest: neighbours.Nearest
+    level: float
+
+
+@final
 @dataclass(slots=True, eq=False)
 class Evaluator:
     """Evaluates the averaged weights of a training loop; draws no random number that training uses."""
@@ -30,7 +44,7 @@ class Evaluator:
     held_out: Examples
     features: nn.Module | None = None
     """Feature extractor of the Frechet distance; by default raw pixels."""
-    _baseline: float | None = None
+    _reference: _Reference | None = None
 
     def samples(self, count: int, label: Tensor | None = None, *, steps: int | None = None) -> Tensor:
         """Return `count` samples of the averaged weights, (count, *event) in [-1, 1], with labels if there are any.
@@ -45,27 +59,58 @@ class Evaluator:
         )  # fmt: skip
 
     def sample_quality(self) -> Row:
-        """Return the Frechet distance of samples to held-out examples, and distances to the nearest training example.
+        """Return the measures of samples, each beside its baseline.
 
-        The baseline is the Frechet distance of as many training examples as samples.
+        The baseline of the Frechet distance and of the neighbourhoods is that of as many training examples in place of
+        samples; the baseline of duplicates and near copies is that of held-out examples.
         """
+        reference = self._reference = self._reference or self._measure_reference()
         count = self.loop.config.monitor.eval_samples
         label = classes.by_frequency(self.loop.data, count)
-        held_out, known = self.held_out.take(slice(None)), self._training_examples()
         made = self.samples(count, label).float()
-        if self._baseline is None:
-            self._baseline = quality.frechet(known[:count], held_out, self.features)
-        distance = quality.frechet(made, held_out, self.features)
+        distance, baseline = quality.frechet(made, reference.held_out, self.features), reference.frechet
+        found = neighbours.nearest(made, reference.known)
         return {
             "kind": "evaluation",
             "step": self.loop.state.step,
             "frechet": distance,
-            "baseline": self._baseline,
-            "ratio": distance / self._baseline if self._baseline > 0.0 else None,
-            "nearest_quartiles": _quartiles(quality.nearest(made, known)),
-            "nearest_quartiles_held_out": _quartiles(quality.nearest(held_out, known)),
+            "baseline": baseline,
+            "ratio": distance / baseline if baseline > 0.0 else None,
+            "neighbours": asdict(neighbours.neighbourhoods(self._features(made), reference.features)),
+            "neighbours_baseline": asdict(reference.neighbourhoods),
+            "duplicates": neighbours.duplicates(found, reference.level),
+            "duplicates_held_out": neighbours.duplicates(reference.nearest, reference.level),
+            "near_copies": neighbours.near_copies(found, reference.nearest),
+            "near_copies_held_out": neighbours.near_copies(reference.nearest, reference.nearest),
+            "nearest_quartiles": _quartiles(found.distance),
+            "nearest_quartiles_held_out": _quartiles(reference.nearest.distance),
             **classes.agreement_row(made, label, self.held_out, self.loop.data, self._compared(), self.features),
         }
+
+    def _measure_reference(self) -> _Reference:
+        """Return what does not depend on the samples; it is computed at the first evaluation."""
+        count, held_out, known = (
+            self.loop.config.monitor.eval_samples,
+            self.held_out.take(slice(None)),
+            self._training_examples(),
+        )
+        features = self._features(held_out)
+        return _Reference(
+            held_out,
+            known,
+            features,
+            quality.frechet(known[:count], held_out, self.features),
+            neighbours.neighbourhoods(self._features(known[:count]), features),
+            neighbours.nearest(held_out, known),
+            neighbours.level(known),
+        )
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Return the features of the Frechet distance, (n, features)."""
+        extractor = self.features or quality.RawPixels(self.loop.data.event)
+        with torch.no_grad():
+            parts = [extractor(part).flatten(1).double().cpu() for part in torch.split(x, generate.AT_ONCE)]
+        return torch.cat(parts)
 
     def held_out_loss(self) -> Row:
         """Return the loss on held-out examples in equal parts of time."""

@@ -1,8 +1,7 @@
-"""Metrics as JSON lines, pictures of samples, and a plot of a run. Nothing here changes the training."""
+"""Metrics as JSON lines, and pictures. Nothing here changes the training."""
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, field
 from math import sqrt
@@ -16,6 +15,7 @@ from refdiff.training import files
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
 from refdiff.training.irreducible import BucketLosses
+from refdiff.training.plot import plot
 from refdiff.training.step import StepStats
 
 Row = dict[str, Any]
@@ -50,11 +50,11 @@ class Monitor:
         squared = weight.square()
         each = torch.stack([weight, weight * loss, squared, squared * loss, squared * loss.square()])
         sums.index_add_(1, (position * self.buckets).long(), each)
-        ends = torch.stack(
-            [(weight * loss).sum(), torch.tensor(float(len(loss)), dtype=torch.float64, device=loss.device)]
-        )
+        weighted_loss = weight * loss
+        ends = torch.stack([weighted_loss.sum(), weighted_loss.square().sum(), torch.ones_like(loss).sum()])
         buckets = [_mean(part) for part in self.world.total(sums).T.tolist()]
-        weighted, seen = self.world.total(ends).tolist()
+        total, squares, seen = self.world.total(ends).tolist()
+        mean = total / seen
         norms = [seen.norm for seen in self._seen]
         seconds = perf_counter() - self._since
         self._seen.clear()
@@ -62,7 +62,8 @@ class Monitor:
         return {
             "kind": "train",
             "step": step,
-            "loss": weighted / seen,
+            "loss": mean,
+            "loss_error": sqrt(max(squares / seen - mean**2, 0.0) / seen),
             "trivial": self.trivial,
             "bucket_loss": [mean for mean, _ in buckets],
             "bucket_loss_error": [error for _, error in buckets],
@@ -97,7 +98,7 @@ class Monitor:
         files.write(self.out / name, content)
 
     def plot(self) -> None:
-        """Write `run.png`: loss, loss by time, gradient norm, learning rate and Frechet distance."""
+        """Write `run.png`: losses, gradient norm, learning rate and measures of samples."""
         files.write(self.out / "run.png", plot(self.rows))
 
 
@@ -125,41 +126,3 @@ def _parsed(line: str) -> Row | None:
     except json.JSONDecodeError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def plot(rows: list[Row]) -> bytes:
-    """Return the plot of a run as PNG."""
-    from matplotlib.figure import Figure  # lazy import: takes half a second, only needed here
-
-    trained = [row for row in rows if row["kind"] == "train"]
-    evaluated = [row for row in rows if row["kind"] == "evaluation"]
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    course, time, slope, quality = figure.subplots(2, 2).ravel()
-    steps = [row["step"] for row in trained]
-    course.plot(steps, [row["loss"] for row in trained])
-    course.set(title="loss, mean over all times", xlabel="step", yscale="log")
-    if trained:
-        course.axhline(trained[-1]["trivial"], color="grey", ls=":", label="loss of predicting 0")
-        course.legend()
-        last = [loss if loss is not None else 0.0 for loss in trained[-1]["bucket_loss"]]
-        middles = [(i + 0.5) / len(last) for i in range(len(last))]
-        time.bar(middles, last, width=0.9 / len(last), color="C0", alpha=0.6, label="training")
-        if held := next((row["bucket_loss"] for row in reversed(rows) if row["kind"] == "held_out"), None):
-            time.plot(middles, held, "C1o", label="held out, EMA weights")
-        if least := trained[-1]["bucket_irreducible"]:
-            error = trained[-1]["bucket_irreducible_error"]
-            time.errorbar(middles, least, error, fmt="k_", ms=20, mew=2, label="irreducible loss (training examples)")
-        time.legend()
-    time.set(title="loss by time, at the end", xlabel="position in the range of times", xlim=(0, 1))
-    slope.plot(steps, [row["gradient_norm"] for row in trained], label="gradient norm, mean")
-    slope.plot(steps, [row["learning_rate"] for row in trained], label="learning rate")
-    slope.set(title="gradient norm and learning rate", xlabel="step", yscale="log")
-    slope.legend()
-    quality.plot([row["step"] for row in evaluated], [row["frechet"] for row in evaluated], "o-", label="samples")
-    if evaluated:
-        quality.axhline(evaluated[-1]["baseline"], color="grey", ls=":", label="baseline: training examples")
-        quality.legend()
-    quality.set(title="Fréchet distance to held-out examples", xlabel="step")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

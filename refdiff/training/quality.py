@@ -1,4 +1,4 @@
-"""Sample quality: Frechet distance to held-out examples, and distance to the nearest training example."""
+"""Sample quality by the Frechet distance of features to held-out examples."""
 
 from __future__ import annotations
 
@@ -70,13 +70,3 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
     metric.update(examples, real=True)
     metric.update(samples, real=False)
     return float(metric.compute())
-
-
-def nearest(samples: Data, examples: Data) -> Tensor:
-    """Return the Euclidean distance of each sample to its nearest example, (n,); 0 for a copy."""
-    known, found = examples.flatten(1), []
-    for part in torch.split(samples.flatten(1), 256):
-        # cdist by matrix products gives 1e-3 for a copy; its few nearest candidates are then compared exactly.
-        near = torch.cdist(part, known).topk(min(8, len(known)), largest=False).indices
-        found.append(torch.stack([(part - known[column]).norm(dim=1) for column in near.T]).min(0).values)
-    return torch.cat(found)

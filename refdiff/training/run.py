@@ -22,6 +22,7 @@ from refdiff.training.data import Examples, left_out_of, load, split
 from refdiff.training.distributed import World, joined
 from refdiff.training.errors import TrainingError
 from refdiff.training.evaluate import Evaluator
+from refdiff.training.findings import Findings
 from refdiff.training.identity import Identity
 from refdiff.training.interrupts import deferred_signals
 from refdiff.training.irreducible import irreducible_loss
@@ -94,19 +95,21 @@ def train(
             if resume:
                 _restore(loop, data, out, said)
             else:
-                findings = checks.before(loop.state.model, loop.objective, loop.state.times, few, label)
-                _react(list(findings), config.monitor.on_findings, said)
+                mistakes = checks.before(loop.state.model, loop.objective, loop.state.times, few, label)
+                _react(list(mistakes), config.monitor.on_findings, said)
             evaluator = Evaluator(loop, held_out, features)
             if world.first:
                 rehearse(evaluator)
             agree(world, described(config, training, few, loop.state.model, loop.state.step))
             monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
+            findings = Findings()
             if resume:
                 monitor.resume(loop.state.step)
+                findings.resume(monitor.rows)
             said(_describe(loop, held_out))
             if left_out := left_out_of(config.data):
                 said(left_out)
-            return _Run(loop, monitor, evaluator, data, out, said).go()
+            return _Run(loop, monitor, evaluator, data, out, said, findings).go()
 
 
 def _check_setup(config: Config, world: World) -> None:
@@ -203,6 +206,7 @@ class _Run:
     data: Identity
     out: Path
     say: Say
+    findings: Findings
 
     def go(self) -> Result:
         """Take the remaining steps, with logging, evaluation and checkpoints."""
@@ -253,8 +257,8 @@ class _Run:
         bar.set_postfix_str(text)
         if bar.disable:
             self.say(f"step {state.step} of {self.loop.config.steps}: {text}")
-        for finding in checks.stuck(row["loss"], row["trivial"], state.step):
-            self.monitor.write({"kind": "finding", "step": state.step, "says": finding})
+        for kind, finding in list(self.findings.of(self.monitor.rows)):
+            self.monitor.write({"kind": "finding", "step": state.step, "finding": kind, "says": finding})
             self.say(f"warning: {finding} (TRN-12)")
 
     def _draw(self, name: str) -> None:
@@ -270,7 +274,8 @@ class _Run:
         row = self.evaluator.sample_quality()
         self.monitor.write(row)
         baseline = f"{row['baseline']:.3g} for training examples"
-        self.say(f"step {state.step}: Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})")
+        frechet = f"Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})"
+        self.say(f"step {state.step}: {frechet}; {_neighbours(row)}")
         if row["frechet"] < state.early_stopping["best"]:
             state.early_stopping = {"best": row["frechet"], "at": state.step, "since": 0}
             self._export("best.safetensors", state.ema.module)
@@ -306,6 +311,17 @@ class _Run:
         loop = self.loop
         names = loop.data.labels.names if loop.data.labels else ()
         checkpoint.export(self.out / name, model, loop.config, loop.data.event, loop.state.step, self.data, names)
+
+
+def _neighbours(row: Row) -> str:
+    """Return the text of the other measures of samples, each with its baseline in brackets."""
+    own, base = row["neighbours"], row["neighbours_baseline"]
+    shares = [f"{name} {own[name]:.0%} ({base[name]:.0%})" for name in ("precision", "recall", "coverage")]
+    copies = [
+        f"{name.replace('_', ' ')} {row[name]:.1%} ({row[f'{name}_held_out']:.1%})"
+        for name in ("duplicates", "near_copies")
+    ]
+    return ", ".join(shares + copies)
 
 
 def _is_due(step: int, every: int) -> bool:

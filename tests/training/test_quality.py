@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from refdiff.errors import DomainError
-from refdiff.training.quality import RawPixels, frechet, nearest
+from refdiff.training.neighbours import nearest
+from refdiff.training.quality import RawPixels, frechet
 
 
 def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
@@ -39,9 +40,9 @@ def test_nearest_distance_of_a_copy_is_0() -> None:
     """TRN-13: a copy is at 0, exactly, among thousands of large examples; a shifted one at its shift."""
     examples = torch.rand(3000, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     copies = examples[::10].clone()
-    assert nearest(copies, examples).tolist() == [0.0] * 300
+    assert nearest(copies, examples).distance.tolist() == [0.0] * 300
     copies[:, 0, 0, 0] += 0.25
-    assert torch.allclose(nearest(copies, examples), torch.full((300,), 0.25), rtol=1e-5)
+    assert torch.allclose(nearest(copies, examples).distance, torch.full((300,), 0.25), rtol=1e-5)
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -50,7 +51,7 @@ def test_nearest_distance_is_the_smallest(n: int, m: int) -> None:
     samples, examples = drawn(n, n, 1, 6, 6), drawn(m + 50, m, 1, 6, 6)
     x, y = samples.flatten(1).double().numpy(), examples.flatten(1).double().numpy()
     wanted = np.sqrt(((x[:, None] - y[None]) ** 2).sum(2)).min(1)
-    assert np.allclose(nearest(samples, examples).numpy(), wanted, rtol=1e-5, atol=0.0)
+    assert np.allclose(nearest(samples, examples).distance.numpy(), wanted, rtol=1e-5, atol=0.0)
 
 
 def test_invalid_inputs_are_refused() -> None:
