@@ -183,7 +183,7 @@ def test_absurd_samples_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_control_characters_are_written_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TRN-8: a name with ESC or a line break changes neither the colours of a terminal nor the lines of a log."""
-    assert main(["train", "--out", str(tmp_path / "run"), "--data", "\x1b[31mred\nline"]) == 2
+    assert main(["train", "--out", str(tmp_path / "run"), "--config", "\x1b[31mred\nline"]) == 2
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert said.count("\n") == 1

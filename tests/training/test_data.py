@@ -306,9 +306,10 @@ def test_one_example_is_refused(tmp_path: Path) -> None:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """Return a PNG without pixels whose header declares a size."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    """Return a PNG with almost no pixels, whose header declares a size."""
+    parts = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(bytes(1000)))
+    chunks = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def test_vast_claims_are_refused(tmp_path: Path) -> None:
@@ -327,11 +328,14 @@ def test_vast_claims_are_refused(tmp_path: Path) -> None:
     for name in ("vast.npy", "vast.npz", "text.npz", "vast.idx", "bomb", "vaster"):
         with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
             load(str(tmp_path / name), config.PreprocessConfig())
+    with pytest.raises(DataError, match="decompression bomb"):
+        load(str(tmp_path / "bomb"), config.PreprocessConfig())
 
 
 @pytest.mark.parametrize("source", ["", "a\0b", "a" * 300, "/".join(["a" * 200] * 30)])
-def test_impossible_names_are_refused(source: str) -> None:
-    """TRN-8: no name, NUL, and names that are too long are one sentence."""
+def test_impossible_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """TRN-8: no name, NUL, and names that are too long are one sentence; no name is not the current folder."""
+    monkeypatch.chdir(pictures(tmp_path, a=Image.fromarray(BYTES[0]), b=Image.fromarray(BYTES[1])))
     with pytest.raises(DataError, match=r"^expected [^\n]+, got [^\n]+ \(TRN-8\)$"):
         load(source, config.PreprocessConfig())
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from refdiff.__main__ import main
 from refdiff.training import checkpoint
+from refdiff.training.quality import frechet
 
 MODULE = """
 import sys
@@ -85,3 +87,15 @@ def test_right_plug_ins_train(command: list[str]) -> None:
     """TRN-8: the check refuses no network and no extractor that is right, and leaves the network as it was."""
     assert main([*command, "--denoiser", "plugged:right", "--features", "plugged:features"]) == 0
     assert checkpoint.listed(Path(command[2]))
+
+
+def test_features_of_either_dtype_give_the_distance() -> None:
+    """TRN-13: the extractor's own weights are used, in their own dtype, and stay as they are."""
+    linear = torch.nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.diag(torch.tensor([3.0, 3.0])))
+    linear.num_features = 2  # type: ignore[assignment]  # torch's modules have any attribute
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    got, plain = frechet(x, x + 1.0, linear), frechet(x, x + 1.0)
+    assert abs(got - 9.0 * plain) <= 1e-4 * got
+    assert linear.weight.dtype == torch.float32
