@@ -28,6 +28,7 @@ def described(config: Config, data: Examples, few: Tensor, model: nn.Module, ste
         "number of training examples": len(data),
         "shape of examples": list(data.event),
         "first examples": _digest(few.cpu().double().numpy().tobytes()),
+        "labels": _digest(repr(data.labels and (data.labels.names, data.labels.index.tolist())).encode()),
         "network": _digest("\n".join(weights).encode()),
         "step of the checkpoint": step,
     }

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from refdiff.nn import Architecture
-from refdiff.training.config import BatchConfig, Config, MonitorConfig, OptimizerConfig, RuntimeConfig, TimesConfig
+from refdiff.training.config import (
+    BatchConfig,
+    ConditionConfig,
+    Config,
+    MonitorConfig,
+    OptimizerConfig,
+    RuntimeConfig,
+    TimesConfig,
+)
 from refdiff.training.distributed import joined
 from refdiff.training.run import Result, train
 
@@ -20,10 +28,11 @@ SMALL = Architecture(width=8, multipliers=(1, 2), groups=4)
 
 
 def images(folder: Path, count: int = 40) -> str:
-    """Write bytes (count, 1, 8, 8) whose rows are all different, and return their file."""
+    """Write bytes (count, 1, 8, 8) whose rows are all different, with labels of 3 classes, and return their file."""
     drawn = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
     path = folder / "images.npy"
     np.save(path, drawn)
+    np.save(folder / "images.labels.npy", np.arange(count) % 3)
     return str(path)
 
 
@@ -93,6 +102,10 @@ CASES |= {
     },
     "attention": {
         "network": Architecture(width=8, multipliers=(1, 2), groups=4, attention=(1, 2), heads=2),
+        "runtime": RuntimeConfig(precision="float64"),
+    },
+    "labels": {
+        "condition": ConditionConfig(labels=True, dropout=0.3),
         "runtime": RuntimeConfig(precision="float64"),
     },
     "second moment": {

@@ -14,6 +14,7 @@ from refdiff.training.config import PreprocessConfig
 from refdiff.training.data import Examples, load, split
 from refdiff.training.errors import DataError
 from refdiff.training.identity import Identity
+from refdiff.training.labels import Labels
 
 DRAWN = np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8)
 
@@ -52,6 +53,27 @@ def test_other_split_is_named(held_out: int, seed: int, difference: str) -> None
     """TRN-11: other held-out examples would enter training."""
     with pytest.raises(DataError, match=rf"{difference} \(TRN-11\)$"):
         of(DRAWN).check(of(DRAWN, held_out=held_out, seed=seed))
+
+
+LABELS = Labels(np.arange(24) % 3, ("a", "b", "c"))
+OTHER_LABELS = {
+    "none": None,
+    "one of them": Labels(np.where(np.arange(24) == 5, 0, LABELS.index), LABELS.names),
+    "names": Labels(LABELS.index, ("a", "c", "b")),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_LABELS)
+def test_other_labels_are_refused(other: str) -> None:
+    """TRN-11: labels are a part of the data, whether a run is resumed with others or without."""
+
+    def labelled(labels: Labels | None) -> Identity:
+        return Identity.of(*split(Examples(DRAWN, np.arange(24), 0.0, 255.0, labels=labels), 4, 0))
+
+    labelled(LABELS).check(labelled(Labels(LABELS.index.copy(), LABELS.names)))
+    for one, two in ((LABELS, OTHER_LABELS[other]), (OTHER_LABELS[other], LABELS)):
+        with pytest.raises(DataError, match=r"the same labels, got others \(TRN-11\)$"):
+            labelled(one).check(labelled(two))
 
 
 def test_identity_does_not_depend_on_where_the_data_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

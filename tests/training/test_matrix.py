@@ -36,6 +36,8 @@ AXES: dict[str, tuple[Any, ...]] = {
     "network.attention": ((), (1, 2)),
     "batch.accumulation": (1, 2),
     "monitor.log_every": (0, 1),
+    "condition.labels": (False, True),
+    "process.zero_terminal_snr": (False, True),
 }
 """Settings, and their values: all pairs of values of two settings occur together in a case."""
 SHARED: dict[str, Any] = {
@@ -73,10 +75,15 @@ def all_pairs(axes: Mapping[str, Sequence[Any]]) -> set[tuple[str, Any, str, Any
 
 
 def has_no_meaning(case: Mapping[str, Any]) -> bool:
-    """Return whether a case is to be refused: a chain has no rate, which three samplers and one weight take."""
-    is_chain = case.get("process.kind", "").endswith("chain")
+    """Return whether a case is to be refused.
+
+    A chain has no rate, which three samplers and one weight take. Zero terminal SNR is a setting of chains, and there
+    sampling starts where alpha is 0, by which two predictions divide.
+    """
+    kind, is_zero = case.get("process.kind", ""), case.get("process.zero_terminal_snr", False)
     rated = case.get("monitor.sampler") in ("em", "ode", "rk4") or case.get("objective.weight") == "likelihood"
-    return is_chain and rated
+    is_divided = kind in ("linear", "cosine") or case.get("objective.prediction") in ("eps", "score")
+    return ((kind.endswith("chain") or is_zero) and rated) or (is_zero and is_divided)
 
 
 def covering(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
@@ -124,6 +131,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             np.save(path, np.moveaxis(drawn.integers(0, 256, (24, *shape), dtype=np.uint8), 1, -1))
         else:
             np.save(path, drawn.uniform(-1.0, 1.0, (24, *shape)))
+        np.save(path.with_suffix(".labels.npy"), np.arange(24) % 3)
         files[name] = str(path)
     return files
 

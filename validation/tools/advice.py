@@ -3,7 +3,7 @@
     python -m validation.tools.advice [--seeds N] [--jobs N] [--steps N] [--out FILE]
 
 Every run is added to the record, `validation/records/advice.json`, and is not repeated, so an interrupted command
-continues where it stopped. At the end the table of `spec/advice.md` is printed; a test holds the page to the record.
+continues where it stopped. At the end the table is printed.
 
 | column | of the moving average of the weights, after the last step |
 |---|---|
@@ -215,7 +215,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def table(runs: Sequence[Run], steps: int) -> str:
-    """Return the table of `spec/advice.md`."""
+    """Return a table with one line for each row, in Markdown."""
     lines = []
     for row in ROWS:
         mine = [run for run in runs if run["row"] == row.name and run["steps"] == steps]
