@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from refdiff.conformance.notation import time_scaled as time_scaled
     from refdiff.conformance.notation import to_edm_sigma as to_edm_sigma
     from refdiff.conformance.notation import zero_based as zero_based
+    from refdiff.conformance.runs import Grid as Grid
+    from refdiff.conformance.runs import Sampler as Sampler
 
 _HOMES = {
     "Array": "interface",
@@ -37,10 +39,12 @@ _HOMES = {
     "Cosine": "interface",
     "Denoiser": "interface",
     "Draws": "interface",
+    "Grid": "runs",
     "Judge": "judge",
     "Linear": "interface",
     "Own": "interface",
     "Process": "interface",
+    "Sampler": "runs",
     "Settings": "judge",
     "Target": "interface",
     "Times": "interface",

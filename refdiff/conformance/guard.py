@@ -181,6 +181,18 @@ class Built:
 
         return denoiser
 
+    def grid(self, n: int) -> Times:
+        """Return the times of a sampling run of n steps: floats, or indices; how many they are is judged (SMP-10)."""
+        t, kind = self.call("grid", n), np.dtype(np.int64) if self.is_chain else self.format.storage
+        if not isinstance(t, np.ndarray) or t.ndim != 1 or t.dtype != kind or t.size == 0:
+            got = f"{t.dtype} {t.shape}" if isinstance(t, np.ndarray) else described(t)
+            raise ContractViolation("CON-2", f"expected grid to return times, {kind} of shape {(n + 1,)}, got {got}")
+        return t.copy() if self.is_chain else self._array("grid", t, t.shape)
+
+    def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
+        """Return x at the last of the times, shaped as x."""
+        return self._array("sample", self.call("sample", denoiser, x, times, seed, sampler), x.shape)
+
     def has(self, method: str) -> bool:
         """Return whether the built object has a method of this name."""
         return self._callee.has(method)

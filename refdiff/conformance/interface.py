@@ -19,6 +19,8 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
 | ema       | `ema(decay, history)` -> averages, shaped as history (steps, p) |
 | fit       | `fit(data, seed, seconds)` -> denoiser |
+| grid      | `grid(n)` -> times of a sampling run of n steps, (n + 1,), falling |
+| sample    | `sample(denoiser, x, times, seed, sampler)` -> x at the last of the times, (n + 1,), falling |
 
 Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
 (s may be 0). A method that cannot serve one process, one pair of parameterisations, one weighting or one rule,
@@ -31,24 +33,30 @@ calls it once. Weightings and what they multiply: the table of spec chapter 5; m
 `history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
 is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
 returns a denoiser that predicts eps, as `loss` has it, at any t of the process; thirty times as long is no hang yet.
+
+`sample` is given the name of one of the claim's `samplers`, a denoiser of its prediction, and x at the first of the
+times, (batch, *event). One that is not stochastic ignores the seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, Protocol, TypeAlias, final, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.runs import Grid as Grid
+from refdiff.conformance.runs import Sampler as Sampler
+from refdiff.conformance.runs import checked_samplers
 from refdiff.errors import ConfigError, RefdiffError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Times: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.int64]
 Capability: TypeAlias = Literal[
-    "schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"
+    "schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit", "grid", "sample"
 ]
 Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
@@ -70,6 +78,8 @@ METHODS: Mapping[Capability, tuple[str, ...]] = {
     "posterior": ("posterior",),
     "ema": ("ema",),
     "fit": ("fit",),
+    "grid": ("grid",),
+    "sample": ("sample",),
 }
 """Methods that each capability requires of the object that `build` returns."""
 
@@ -212,6 +222,10 @@ class Claim:
     """Shapes of one example that the target supports, such as ((3, 8, 8),); None: any shape of any rank."""
     draws: Draws = Draws()
     """Distribution of the times that `times` draws."""
+    grid: Grid = field(default_factory=Grid)
+    """Range of the times that `grid` returns."""
+    samplers: tuple[Sampler, ...] = ()
+    """Samplers that `sample` runs."""
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
     """Exceptions by which the library itself refuses a call; `Unsupported` may be raised from these only."""
 
@@ -245,6 +259,9 @@ class Claim:
             raise ConfigError(f"expected 0 <= t_min < t_max <= 1, got t_min={self.t_min}, t_max={self.t_max} (CON-1)")
         if not isinstance(self.draws, Draws):
             raise ConfigError(f"expected draws to be a Draws, got {self.draws!r} (CON-1)")
+        if not isinstance(self.grid, Grid):
+            raise ConfigError(f"expected grid to be a Grid, got {self.grid!r} (CON-1)")
+        object.__setattr__(self, "samplers", checked_samplers(self.samplers, self.capabilities))
         if self.events is not None:
             events = tuple(tuple(int(size) for size in event) for event in self.events)
             object.__setattr__(self, "events", events)

@@ -10,14 +10,25 @@ import sys
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from math import isfinite, prod
 from typing import Any, TypeAlias, final
 
 import numpy as np
 
 from refdiff.conformance.calls import Stranger, described
-from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own, Process
+from refdiff.conformance.interface import (
+    METHODS,
+    Chain,
+    Claim,
+    Cosine,
+    Draws,
+    Grid,
+    Linear,
+    Own,
+    Process,
+    Sampler,
+)
 from refdiff.errors import ConfigError, RefdiffError
 
 VERSION = 1
@@ -144,7 +155,9 @@ def encode_claim(claim: Claim) -> Message:
         **given,
         "processes": [p.__name__ if isinstance(p, type) else encode_process(p) for p in claim.processes],
         "capabilities": sorted(claim.capabilities),
-        "draws": {field.name: getattr(claim.draws, field.name) for field in fields(claim.draws)},
+        "draws": asdict(claim.draws),
+        "grid": asdict(claim.grid),
+        "samplers": [asdict(sampler) for sampler in claim.samplers],
     }
 
 
@@ -161,6 +174,12 @@ def decode_claim(message: Any) -> Claim:
         raise Malformed("a claim names whole types among Linear, Cosine and Chain only")
     if "draws" in given:
         given["draws"] = _made(Draws, given["draws"])
+    if "grid" in given:
+        given["grid"] = _made(Grid, given["grid"])
+    if "samplers" in given:
+        if not isinstance(given["samplers"], list):
+            raise Malformed("a claim's 'samplers' are a list")
+        given["samplers"] = [_made(Sampler, sampler) for sampler in given["samplers"]]
     claim: Claim = _made(Claim, {**given, "processes": processes})
     return claim
 

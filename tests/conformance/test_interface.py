@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Linear, Own
+from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Grid, Linear, Own, Sampler
 from refdiff.conformance.loading import members
 from refdiff.errors import ConfigError
 
@@ -33,6 +33,10 @@ RIGHT: dict[str, Any] = {
         ({"events": ()}, "expected shapes of events"),
         ({"events": ((3, 0),)}, "expected shapes of events"),
         ({"draws": "uniform"}, "expected draws to be a Draws"),
+        ({"grid": 10}, "expected grid to be a Grid, got 10"),
+        ({"samplers": ("heun",)}, "expected samplers to be of type Sampler, got 'heun'"),
+        ({"samplers": (Sampler(name="a"), Sampler(name="a"))}, "expected samplers of different names, got a, a"),
+        ({"capabilities": frozenset({"sample"})}, "expected at least one of samplers"),
         ({"refusals": ("ValueError",)}, "expected refusals to be exception types, got 'ValueError'"),
     ],
 )
@@ -50,6 +54,23 @@ def test_draws(wrong: dict[str, Any]) -> None:
     """CON-1: how a target may draw its times."""
     with pytest.raises(ConfigError, match=r"expected .* \(CON-1\)"):
         Draws(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"t_min": 1.0}, {"t_max": 2.0}, {"t_min": 0.5, "t_max": 0.5}])
+def test_grid(wrong: dict[str, Any]) -> None:
+    """CON-1: the range of a grid."""
+    with pytest.raises(ConfigError, match=r"expected 0 <= t_min < t_max <= 1, got .* \(CON-1\)"):
+        Grid(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": " "}, {"prediction": "noise"}, {"order": 0}, {"order": 2, "stochastic": True}, {"times": "some"}],
+)
+def test_sampler(wrong: dict[str, Any]) -> None:
+    """CON-1: what a claim may say of a sampler."""
+    with pytest.raises(ConfigError, match=r"expected .* \(CON-1\)"):
+        Sampler(**{"name": "a", **wrong})
 
 
 @pytest.mark.parametrize("floor", [-0.1, 1.0, float("nan")])

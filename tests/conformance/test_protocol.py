@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from refdiff.conformance import protocol
 from refdiff.conformance.calls import ContractViolation, Stranger
 from refdiff.conformance.child import Child, Limit
-from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own
+from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Grid, Linear, Own, Sampler
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.protocol import Handle, Malformed
 from refdiff.conformance.remote import Launch, Remote
@@ -37,6 +37,8 @@ CLAIM = Claim(
     dtype="float64",
     processes=(Linear, Cosine(s=0.1), Chain(betas=(0.1, 0.2)), Own(label="x", sigma_min=0.25)),
     capabilities=frozenset(METHODS),
+    grid=Grid(t_min=1e-3),
+    samplers=(Sampler(name="heun", prediction="x_0", order=2), Sampler(name="em", stochastic=True, times="grid")),
     reduction="all_mean",
     t_min=0.1,
     t_max=0.9,
@@ -77,6 +79,7 @@ def test_claims_come_back() -> None:
     Draft202012Validator(SCHEMA).validate(message)
     assert protocol.decode_claim(message["claim"]) == CLAIM
     short = {name: message["claim"][name] for name in ("name", "version", "dtype", "processes", "capabilities")}
+    short["capabilities"] = [name for name in short["capabilities"] if name != "sample"]
     assert protocol.decode_claim(short).reduction == "none"
     wrongs: tuple[Any, ...] = (
         {},
@@ -93,6 +96,11 @@ def test_claims_come_back() -> None:
         {**short, "capabilities": ["everything"]},
         {**short, "draws": 3},
         {**short, "draws": {"t_min": "x"}},
+        {**short, "grid": {"t_min": "x"}},
+        {**short, "samplers": {"name": "heun"}},
+        {**short, "samplers": [{"order": 2}]},
+        {**short, "samplers": [{"name": "heun", "order": "x"}]},
+        {**short, "capabilities": ["sample"]},
         {**short, "events": 3},
         {**short, "events": [["x"]]},
         {**short, "t_min": []},

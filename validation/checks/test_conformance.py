@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, get_args
 
+import numpy as np
+
 from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.guard import ContractViolation
@@ -14,6 +16,7 @@ from refdiff.conformance.interface import (
     Chain,
     Parameterization,
     Rule,
+    Sampler,
     Times,
     Unsupported,
     Weighting,
@@ -54,8 +57,17 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "times": lambda: _untyped(*built.times(5, case.seed)),
         "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
         "posterior": lambda: built.posterior(x, y, t, s),
+        "grid": lambda: _untyped(built.grid(2)),
+        "sample": lambda: _first(case.claim.samplers, lambda sampler: _run(case, sampler, t, s, x, y)),
     }
     return {name: call for name, call in known.items() if name in case.capabilities}
+
+
+def _run(case: Case, sampler: Sampler, t: Times, s: Times, x: Array, y: Array) -> Array:
+    """Return the result of a run whose denoiser predicts y."""
+    pair: Times = np.concatenate([t[:1], s[:1]])
+    times = case.built.grid(2) if sampler.times == "grid" else pair
+    return case.built.sample(Predicts(y), x, times, case.seed, sampler.name)
 
 
 def _first(kinds: Sequence[Kind], call: Callable[[Kind], Array]) -> tuple[Array, ...]:
