@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never, final
@@ -26,6 +27,7 @@ from refdiff.conformance.interface import (
     Process,
     Quantity,
     Rule,
+    Sampler,
     Times,
     Unsupported,
     Weighting,
@@ -35,6 +37,7 @@ from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
 from refdiff.positions import Stratified
+from refdiff.sampling import sample, sampler_named, time_grid
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.sde import diffusion_coefficient, drift
 from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
@@ -56,6 +59,14 @@ _WEIGHTS: dict[Weighting, Weight] = {
     "likelihood": LikelihoodWeight(),
 }
 
+_SAMPLERS = (
+    Sampler(name="ddim", exact=True),
+    Sampler(name="ode"),
+    Sampler(name="rk4", order=4),
+    Sampler(name="ddpm", exact=True, stochastic=True),
+    Sampler(name="em", stochastic=True),
+)
+
 
 def target(dtype: DType = "float32") -> Reference:
     """Return refdiff as a target that computes in `dtype`."""
@@ -66,8 +77,12 @@ def target(dtype: DType = "float32") -> Reference:
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
             capabilities=frozenset(
-                {"schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"}
+                {
+                    *("schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"),
+                    *("grid", "sample"),
+                }
             ),
+            samplers=_SAMPLERS,
         )
     )
 
@@ -135,13 +150,8 @@ class _Built:
         if weight == "likelihood":
             self._schedule()
         objective = Objective(process=self.process, prediction=prediction, weight=_WEIGHTS[weight])
-
-        def predict(x_t: Tensor, time: Tensor) -> Tensor:
-            return self._tensor(
-                denoiser(self._array(x_t), self._array(time) if time.is_floating_point() else time.numpy())
-            )
-
-        return self._array(objective(predict, self._tensor(x_0), self._tensor(eps), self._tensor(t)))
+        tensors = (self._tensor(x_0), self._tensor(eps), self._tensor(t))
+        return self._array(objective(self._predicting(denoiser), *tensors))
 
     def times(self, n: int, seed: int) -> tuple[Times, Array]:
         generator = torch.Generator().manual_seed(seed)
@@ -186,6 +196,27 @@ class _Built:
             return self._array(trained(self._tensor(x_t).float(), time.float() if time.is_floating_point() else time))
 
         return denoiser
+
+    def grid(self, n: int) -> Times:
+        times = time_grid(self.process, n)
+        if isinstance(self.process, DiscreteChain):
+            return np.array(times, dtype=np.int64)
+        return self._array(torch.tensor(times, dtype=torch.float64))
+
+    def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
+        if sampler not in ("ddim", "ddpm"):
+            self._schedule()
+        objective, generator = Objective(process=self.process, prediction="eps"), torch.Generator().manual_seed(seed)
+        chosen, grid, predict = sampler_named(sampler), self._tensor(times).tolist(), self._predicting(denoiser)
+        return self._array(sample(objective, predict, self._tensor(x), grid, sampler=chosen, generator=generator))
+
+    def _predicting(self, denoiser: Denoiser) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a denoiser of arrays as one of tensors."""
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            return self._tensor(denoiser(self._array(x_t), self._array(t) if t.is_floating_point() else t.numpy()))
+
+        return predict
 
     def _schedule(self) -> LinearSchedule | CosineSchedule:
         if isinstance(self.process, DiscreteChain):

@@ -77,6 +77,7 @@ USED: Mapping[str, tuple[str, ...]] = {
     "SMP-4": ("beta", "sigma"),
     **dict.fromkeys(("SMP-5", "SMP-6"), (*_SCALES, *_STEPS)),
     "SMP-7": (*_SCALES, "the ddpm step"),
+    **dict.fromkeys(("SMP-11", "SMP-12", "SMP-13"), _SCALES),
     "NUM-3": ("alpha_bar", *_SCALES, "x_t"),
     "NUM-5": ("alpha_bar", "alpha_bar to the last digits", *_SCALES),
 }

@@ -22,6 +22,7 @@ def test_reference_conforms(dtype: DType) -> None:
     # In half precision some bounds are as large as what they bound, times repeat, and a walk is not judged.
     others = {row.clause.id for row in report.rows if row.status not in ("pass", "no_check")}
     half = {"DIS-4", "MAR-7", "MAR-8", "SMP-2", "SMP-5", "SMP-6", "SMP-7", "TIM-7", "TRN-6"}
+    half |= {"SMP-11", "SMP-12", "SMP-13"}
     assert others <= (set() if dtype == "float64" else half)
     assert not [line for row in report.rows for o in row.outcomes for line in o.skipped if "nothing lies" not in line]
 

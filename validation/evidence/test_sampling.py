@@ -46,7 +46,7 @@ def test_steps_with_exact_eps_have_the_marginal() -> None:
     assert symbolic_sde.landing_residuals() == (0, 0, 0)
 
 
-@evidence("SMP-6", kind="symbolic")
+@evidence("SMP-6", "SMP-12", kind="symbolic")
 def test_last_step_is_the_prediction() -> None:
     """SMP-6: at s = 0, the posterior has the mean x_0_hat and the variance 0."""
     assert symbolic_sde.last_step_residuals() == (0, 0)
@@ -221,7 +221,7 @@ def _errors(rule: Affine, steps: int) -> tuple[float, float]:
     return abs(mean - exact_mean), abs(variance - exact_variance)
 
 
-@evidence("SMP-8", "SMP-1", "SMP-4", kind="quadrature")
+@evidence("SMP-8", "SMP-13", "SMP-1", "SMP-4", kind="quadrature")
 @pytest.mark.parametrize(
     ("rule", "order", "steps"), [(_em, 1, 960), (_ode, 1, 960), (_ddpm, 1, 960), (_ddim, 1, 960), (_rk4, 4, 48)]
 )
@@ -247,7 +247,7 @@ def test_local_orders() -> None:
     assert symbolic_sde.local_orders() == (2, 5)
 
 
-@evidence("SMP-8", kind="symbolic")
+@evidence("SMP-8", "SMP-12", kind="symbolic")
 def test_ddim_is_exact_for_point_data() -> None:
     """SMP-8: if the data are one point x_0, eps is constant along the flow, and one ddim step is exact."""
     assert symbolic_sde.landing_residuals()[0] == 0
@@ -281,7 +281,7 @@ def _ddim_step(x: float, eps: float, t: float, s: float) -> float:
     return a_s * (x - sqrt(v_t) * eps) / a_t + sqrt(v_s) * eps
 
 
-@evidence("SMP-8", "SMP-3", kind="quadrature")
+@evidence("SMP-8", "SMP-12", "SMP-3", kind="quadrature")
 @pytest.mark.parametrize("end", [0.5, 0.25, 0.01])
 @pytest.mark.parametrize(("x_0", "x"), [(0.7, 1.3), (-2.0, 0.4), (0.0, -3.0)])
 def test_one_ddim_step_solves_the_flow_of_point_data(x_0: float, x: float, end: float) -> None:

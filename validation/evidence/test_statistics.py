@@ -203,3 +203,29 @@ def test_each_kind_of_design_has_its_own_method() -> None:
         rare.judge_shares(np.zeros((rare.n, 1)), np.array([0.5]))
     with pytest.raises(ValueError, match="law 'rare'"):
         SHARES_DESIGN.judge_rare(np.zeros(10, dtype=bool))
+
+
+@pytest.mark.parametrize("first", [-0.4, 0.0, 0.4])
+@pytest.mark.parametrize("law", ["mean", "variance"])
+def test_limit_of_many_steps_is_judged(law: Law, first: float) -> None:
+    """Quantiles whose moment is off by first/4 and first/16 pass, with a first error of either sign; nothing is drawn.
+
+    With a limit that is off by twice `catches` they fail.
+    """
+    design = Design(name="euler-mean", law=law, catches=0.06, why="planted")
+    normal = norm.ppf((np.arange(design.n) + 0.5) / design.n)
+
+    def moved(by: float) -> Any:
+        return normal + by if law == "mean" else normal * sqrt(1.0 + by)
+
+    right = design.judge_limit(moved(first / 4.0), moved(first / 16.0))
+    assert right.passed
+    assert right.p > 0.1
+    for limit in (2.0 * design.catches, -2.0 * design.catches):
+        wrong = design.judge_limit(moved(limit + first / 40.0), moved(limit + first / 160.0))
+        assert not wrong.passed
+        assert wrong.p < design.false_alarm
+    with pytest.raises(ValueError, match="draws"):
+        design.judge_limit(normal, normal[1:])
+    with pytest.raises(ValueError, match="law"):
+        replace(design, law="law").judge_limit(normal, normal)

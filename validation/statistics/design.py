@@ -41,6 +41,8 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "reverse-variance": 0.05,
         "reverse-law": 0.05,
         "sampler-law": 0.1,
+        "run-mean": 0.03,
+        "run-variance": 0.05,
         "times-law": 0.1,
         "times-counts": 0.05,
         "times-order": 0.1,
@@ -148,6 +150,25 @@ class Design:
         excess = np.maximum(values.mean(axis=0) - means, 0.0)
         return self._by_capital(lambda bias: wagers.log_capital_above(values, means, bias), excess, n, rounding)
 
+    def judge_limit(self, coarse: Floats, fine: Floats) -> Outcome:
+        """Test whether the mean of draws is 0, or their variance about 0 is 1, in the limit of many steps.
+
+        coarse, fine: at least n independent normal draws after m and after 4m steps. If the moment is a + b/m + c/m^2,
+        then (4 fine - coarse)/3 is a - c/(4 m^2), and c/m^2 is bounded by the square of b/m. A discrepancy of the limit
+        of twice `catches` passes with a probability of at most `miss`.
+        """
+        n = min(coarse.size, fine.size)
+        if n < self.n or self.law not in ("mean", "variance"):
+            raise ValueError(f"expected at least {self.n} draws of a mean or a variance, got {n} for {self.law!r}")
+        limit = 1.0 if self.law == "variance" else 0.0
+        statistic, half = _extrapolated(self.law, coarse, fine, self.false_alarm)
+        passing, failing = 0.0, -700.0  # Logarithms of levels: at the first the interval is the narrowest.
+        for _ in range(40):
+            middle = 0.5 * (passing + failing)
+            rejected = abs(statistic - limit) > _extrapolated(self.law, coarse, fine, exp(middle))[1]
+            passing, failing = (middle, failing) if rejected else (passing, middle)
+        return self._recorded(Outcome(statistic, limit - half, limit + half, n, exp(passing)))
+
     def _by_capital(self, capital: Callable[[float], float], discrepancies: Floats, n: int, rounding: float) -> Outcome:
         """Return the outcome of a test by betting; capital: log capital as a function of the bias."""
         bias, limit = self.bias + rounding, -log(self.false_alarm)
@@ -230,6 +251,23 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
             return float(stats.chi2.ppf(false_alarm / 2, n)) / n, float(stats.chi2.isf(false_alarm / 2, n)) / n
         case _:
             return 0.0, float(stats.kstwo.isf(false_alarm, n))
+
+
+def _extrapolated(law: Law, coarse: Floats, fine: Floats, false_alarm: float) -> tuple[float, float]:
+    """Return the moment extrapolated from m and 4m steps, and how far it may be from its limit.
+
+    Each of the two moments is within its acceptance interval at half the level, relative to its own variance.
+    """
+    squares = [float(np.mean(np.square(x))) for x in (coarse, fine)]
+    moments = squares if law == "variance" else [float(np.mean(x)) for x in (coarse, fine)]
+    halves = []
+    for x, square in zip((coarse, fine), squares, strict=True):
+        low, high = _limits(law, x.size, false_alarm / 2.0)
+        # A variance is at most what is observed over `low`; the mean of draws has the root of it, with 10% to spare.
+        halves.append((high - 1.0) * square / low if law == "variance" else high * 1.1 * sqrt(square))
+    statistic = (4.0 * moments[1] - moments[0]) / 3.0
+    change = abs(moments[0] - moments[1]) + sum(halves)
+    return statistic, (4.0 * halves[1] + halves[0]) / 3.0 + change**2
 
 
 def _p_value(law: Law, n: int, statistic: float) -> float:

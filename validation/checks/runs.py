@@ -1,0 +1,175 @@
+"""Whole sampling runs of a target: the times along which they go, the denoiser they are given, and what they return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import CubicSpline
+
+from refdiff.conformance.case import Case
+from refdiff.conformance.guard import NotClaimed
+from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Sampler, Times
+
+from ..oracles.gaussian import Floats, Gaussian, Levels, chain_levels, cosine_levels, linear_levels
+from .grids import event_of, middle, span
+from .inferred import unit_scales
+
+NODES = 1025
+"""Times at which the scales of a library's own process are asked for."""
+ENDS = (0.9, 0.1)
+"""alpha^2/(alpha^2 + sigma^2) at the last and at the first time of a run."""
+
+
+@final
+@dataclass(slots=True)
+class Best:
+    """The best denoiser of Gaussian data, in the format of the target; it notes the times that it is asked for."""
+
+    case: Case
+    data: Gaussian
+    sampler: Sampler
+    levels: Levels
+    shape: tuple[int, ...]
+    asked: list[npt.NDArray[Any]] = field(default_factory=list)
+
+    def __call__(self, x_t: Array, t: Times) -> Array:
+        """Return the prediction, shaped as x_t."""
+        if np.shape(x_t) != self.shape or np.shape(t) != self.shape[:1]:
+            got = f"{np.shape(x_t)} and {np.shape(t)}"
+            raise ValueError(f"expected x_t {self.shape} and t {self.shape[:1]} for the denoiser, got {got}")
+        self.asked.append(np.array(t))
+        x = np.asarray(x_t, dtype=np.float64).reshape(len(x_t), -1).T
+        found = self.data.predict(self.sampler.prediction, x, *self.levels(np.asarray(t)))
+        return self.case.format.rounded(found.T.reshape(self.shape))
+
+    def __repr__(self) -> str:
+        """Return Python for the reproducer: the same prediction at the last time that was asked for."""
+        t = self.asked[-1:] or [np.zeros(len(self.data.mean))]
+        alpha, sigma = self.levels(t[0])
+        zero, one = (
+            self.data.predict(self.sampler.prediction, x, alpha, sigma) for x in (0.0 * sigma, 1.0 + 0.0 * sigma)
+        )
+        slope, start = ((one - zero).tolist(), zero.tolist())
+        tail = ", 1" * (len(self.shape) - 1)
+        return f"lambda x, t: (np.reshape({slope}, (-1{tail})) * x + np.reshape({start}, (-1{tail}))).astype(x.dtype)"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run returned, and how many times it called its denoiser."""
+
+    x: Floats
+    """x at the last time, (n, numbers of an event)."""
+    calls: int
+    first: float
+    """The time of the first call; NaN if there was none."""
+
+
+def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Times, levels: Levels) -> Run:
+    """Run a sampler from `start`, (n,), all numbers of an event alike, with the best denoiser of the data."""
+    event = event_of(case, (1,))
+    x = case.format.rounded(np.broadcast_to(start.reshape(-1, *(1,) * len(event)), (len(start), *event)))
+    denoiser = Best(case, data, sampler, levels, x.shape)
+    found = case.built.sample(denoiser, x, times, case.seed, sampler.name)
+    first = float(denoiser.asked[0][0]) if denoiser.asked else float("nan")
+    return Run(found.astype(np.float64).reshape(len(x), -1), len(denoiser.asked), first)
+
+
+def drawn(case: Case, sampler: Sampler, data: Gaussian, z: Floats, times: Times, levels: Levels) -> Floats:
+    """Run a sampler from independent draws of the data at the first time, z normal; return at least as many draws."""
+    alpha, sigma = (float(x[0]) for x in levels(times[:1].astype(np.float64)))
+    event = event_of(case, (len(z),))
+    shape = (-(-len(z) // int(np.prod(event))), *event)
+    start = np.resize(data.on_flow(z, alpha, sigma), shape)
+    denoiser = Best(case, data, sampler, levels, shape)
+    return case.built.sample(denoiser, case.format.rounded(start), times, case.seed, sampler.name).astype(np.float64)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The times of a process where a run goes from much noise to little, with alpha and sigma in between."""
+
+    first: float
+    last: float
+    levels: Levels
+    known: bool
+    """Whether the scales are known at every time of the process, and not on the stretch alone."""
+
+
+def stretch(case: Case) -> Stretch:
+    """Return the stretch where the share of the signal grows from 0.1 to 0.9, or the nearest that the claim has."""
+    if isinstance(case.process, Own):
+        return _own_stretch(case)
+    last, first = (float(t) for t in middle(case, (0.0, 1.0)))
+    return Stretch(first, last, known_levels(case), known=True)
+
+
+def known_levels(case: Case) -> Levels:
+    """Return alpha and sigma of a process of the contract."""
+    match case.process:
+        case Linear(beta_min=low, beta_max=high):
+            return linear_levels(low, high)
+        case Cosine(s=s):
+            return cosine_levels(s)
+        case Chain(betas=betas):
+            return chain_levels(betas)
+        case _:
+            raise NotClaimed("a process of the library's own has scales that are known on a stretch only")
+
+
+def _own_stretch(case: Case) -> Stretch:
+    """Return the stretch of a library's own process, its scales by splines through what the target has."""
+    low, high = span(case)
+    coarse = case.format.rounded(np.linspace(low, high, NODES))
+    alpha, sigma = unit_scales(case, coarse)
+    share = alpha**2 / (alpha**2 + sigma**2)
+    inside = np.flatnonzero((share <= ENDS[0]) & (share >= ENDS[1]))
+    if len(inside) < 2:
+        raise NotClaimed("the process has too few times at which both alpha and sigma are large")
+    last, first = float(coarse[inside[0]]), float(coarse[inside[-1]])
+    t = np.unique(case.format.rounded(np.linspace(last, first, NODES)))
+    alpha, sigma = unit_scales(case, t)
+    wide = t.astype(np.float64)
+    by_t = CubicSpline(wide, alpha), CubicSpline(wide, sigma)
+    return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
+
+
+def even_times(case: Case, over: Stretch, n: int) -> Times:
+    """Return n + 1 times at equal distances, indices of a chain included. Raises NotClaimed of too short a chain."""
+    if isinstance(case.process, Chain):
+        stride = int(over.first - over.last) // n
+        if stride < 1:
+            raise NotClaimed(f"the chain has no {n} even strides where its noise is neither little nor nearly all")
+        return np.asarray(int(over.last) + stride * np.arange(n, -1, -1), dtype=np.int64)
+    return case.format.rounded(over.first + (over.last - over.first) * np.arange(n + 1) / n)
+
+
+def level_times(case: Case, over: Stretch, n: int) -> Times:
+    """Return n + 1 times between which the log-SNR grows by equal steps, indices of a chain excluded."""
+    if isinstance(case.process, Chain):
+        raise NotClaimed("a chain has no times between its indices")
+    t = np.linspace(over.first, over.last, 8193)
+    alpha, sigma = over.levels(t)
+    log_snr = np.log(alpha / sigma)
+    found = CubicSpline(log_snr, t)(np.linspace(log_snr[0], log_snr[-1], n + 1))
+    return case.format.rounded(np.concatenate([t[:1], found[1:-1], t[-1:]]))
+
+
+def short_then_long(case: Case, over: Stretch, length: float) -> Times:
+    """Return five times: three short steps and one of this length, of the stretch; short is a quarter of its square."""
+    if isinstance(case.process, Chain):
+        raise NotClaimed("a chain has no times between its indices")
+    steps = np.array([0.0, *np.cumsum([length**2 / 4.0] * 3 + [length])])
+    return case.format.rounded(over.first + (over.last - over.first) * steps)
+
+
+def falling(times: Times) -> Times:
+    """Return the times. Raises NotClaimed if rounding has made two of them one."""
+    if not (np.diff(times.astype(np.float64)) < 0.0).all():
+        raise NotClaimed("the format has too few times between the ends of the run")
+    return times
