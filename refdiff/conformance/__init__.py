@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.notation import time_scaled as time_scaled
     from refdiff.conformance.notation import to_edm_sigma as to_edm_sigma
     from refdiff.conformance.notation import zero_based as zero_based
+    from refdiff.conformance.weightings import MinSNR as MinSNR
 
 _HOMES = {
     "Array": "interface",
@@ -39,6 +40,7 @@ _HOMES = {
     "Draws": "interface",
     "Judge": "judge",
     "Linear": "interface",
+    "MinSNR": "weightings",
     "Own": "interface",
     "Process": "interface",
     "Settings": "judge",

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from refdiff.conformance.calls import Stranger, described
-from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own, Process
+from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, MinSNR, Own, Process
 from refdiff.errors import ConfigError, RefdiffError
 
 VERSION = 1
@@ -82,6 +82,8 @@ def encode(value: object, lend: Callable[[Any], int] | None = None) -> Any:
         return _encoded_array(value)
     if type(value) is float:
         return value if isfinite(value) else {"number": str(value)}
+    if isinstance(value, MinSNR):
+        return {"kind": "MinSNR", "gamma": value.gamma}
     if isinstance(value, tuple):
         return [encode(item, lend) for item in value]
     if type(value) is dict:
@@ -108,6 +110,8 @@ def decode(value: Any) -> Any:
         return {name: decode(item) for name, item in items.items()}
     if names == {"number"} and get("number") in tuple(_WORDS):
         return _WORDS[get("number", "")]
+    if names == {"kind", "gamma"} and get("kind") == "MinSNR":
+        return _made_value(MinSNR, {"gamma": get("gamma")})
     if names == {"type"} and isinstance(kind := get("type"), str):
         return Stranger(kind)
     if names == {"handle", "methods"} and type(get("handle")) is int and isinstance(get("methods"), list):
@@ -144,6 +148,7 @@ def encode_claim(claim: Claim) -> Message:
         **given,
         "processes": [p.__name__ if isinstance(p, type) else encode_process(p) for p in claim.processes],
         "capabilities": sorted(claim.capabilities),
+        "weights": [w.__name__ if isinstance(w, type) else encode(w) for w in claim.weights],
         "draws": {field.name: getattr(claim.draws, field.name) for field in fields(claim.draws)},
     }
 
@@ -159,10 +164,26 @@ def decode_claim(message: Any) -> Claim:
     processes = [_KINDS.get(p) if isinstance(p, str) else decode_process(p) for p in given["processes"]]
     if Own in processes or None in processes:
         raise Malformed("a claim names whole types among Linear, Cosine and Chain only")
+    if "weights" in given:
+        given["weights"] = _weights(given["weights"])
     if "draws" in given:
         given["draws"] = _made(Draws, given["draws"])
     claim: Claim = _made(Claim, {**given, "processes": processes})
     return claim
+
+
+def _weights(given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise Malformed("a claim has a list 'weights'")
+    return [MinSNR if weight == "MinSNR" else decode(weight) for weight in given]
+
+
+def _made_value(kind: Callable[..., Any], given: Any) -> Any:
+    """Return kind(**given), or raise Malformed."""
+    try:
+        return _made(kind, given)
+    except ConfigError as error:
+        raise Malformed(str(error)) from None
 
 
 def _made(kind: Callable[..., Any], given: Any) -> Any:
