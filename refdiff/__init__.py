@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from refdiff.weighting import InverseSNR as InverseSNR
     from refdiff.weighting import LikelihoodWeight as LikelihoodWeight
     from refdiff.weighting import MinSNR as MinSNR
+    from refdiff.weighting import SNRPlusOne as SNRPlusOne
+    from refdiff.weighting import SNRWeight as SNRWeight
     from refdiff.weighting import UniformWeight as UniformWeight
     from refdiff.weighting import Weight as Weight
 
@@ -89,6 +91,8 @@ _HOMES = {
     "RateSchedule": "derived",
     "RefdiffError": "errors",
     "RungeKutta4": "samplers",
+    "SNRPlusOne": "weighting",
+    "SNRWeight": "weighting",
     "Sampler": "samplers",
     "Schedule": "schedule",
     "SecondMoment": "positions",

@@ -132,6 +132,66 @@ class MinSNR:
 
 @final
 @dataclass(frozen=True, slots=True)
+class SNRWeight:
+    """SNR on the squared error of x_0 (LOS-16), which is 1 on that of eps; Ho, Jain, Abbeel 2020.
+
+    On v it is SNR/(SNR + 1) = alpha^2. On x_0 it is infinite where sigma = 0.
+
+    Example:
+        >>> import refdiff, torch
+        >>> process, k = refdiff.DiscreteChain(betas=(0.5, 0.6)), torch.tensor([1, 2])  # SNR = 1 and 0.25
+        >>> refdiff.SNRWeight().of(process, k, "x_0"), refdiff.SNRWeight().of(process, k, "v")
+        (tensor([1.0000, 0.2500], dtype=torch.float64), tensor([0.5000, 0.2000], dtype=torch.float64))
+    """
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return SNR on x_0, 1 on eps, alpha^2 on v, sigma^2 on the score; shaped as t."""
+        q = marginal(process, t)
+        match prediction:
+            case "eps":
+                return torch.ones_like(q.alpha)
+            case "x_0":
+                return (q.alpha / q.sigma) ** 2
+            case "v":
+                return q.alpha**2
+            case "score":
+                return q.sigma**2
+            case _:
+                assert_never(prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SNRPlusOne:
+    """SNR + 1 on the squared error of x_0 (LOS-17), which is 1 on that of v; Salimans & Ho 2022.
+
+    On eps it is (SNR + 1)/SNR = 1/alpha^2, infinite where alpha = 0. On x_0 it is 1/sigma^2, infinite where sigma = 0.
+
+    Example:
+        >>> import refdiff, torch
+        >>> process, k = refdiff.DiscreteChain(betas=(0.5, 0.6)), torch.tensor([1, 2])  # SNR = 1 and 0.25
+        >>> refdiff.SNRPlusOne().of(process, k, "x_0"), refdiff.SNRPlusOne().of(process, k, "v")
+        (tensor([2.0000, 1.2500], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
+    """
+
+    def of(self, process: NoiseProcess, t: Times, prediction: Parameterization) -> Values:
+        """Return 1/sigma^2 on x_0, 1/alpha^2 on eps, 1 on v, sigma^2/alpha^2 on the score; shaped as t."""
+        q = marginal(process, t)
+        match prediction:
+            case "eps":
+                return q.alpha**-2
+            case "x_0":
+                return q.sigma**-2
+            case "v":
+                return torch.ones_like(q.alpha)
+            case "score":
+                return (q.sigma / q.alpha) ** 2
+            case _:
+                assert_never(prediction)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class LikelihoodWeight:
     """beta(t) on the squared error of the score (LOS-10); Song, Durkan, Murray, Ermon 2021. Schedules only.
 

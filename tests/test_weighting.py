@@ -14,11 +14,28 @@ from refdiff.errors import DomainError
 from refdiff.marginal import marginal
 from refdiff.parameterization import Parameterization
 from refdiff.schedule import CosineSchedule, LinearSchedule
-from refdiff.weighting import CustomWeight, InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
+from refdiff.weighting import (
+    CustomWeight,
+    InverseSNR,
+    LikelihoodWeight,
+    MinSNR,
+    SNRPlusOne,
+    SNRWeight,
+    UniformWeight,
+    Weight,
+)
 
 PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
 INSIDE = st.floats(2.0**-20, 0.999)
-WEIGHTS: tuple[Weight, ...] = (InverseSNR(), InverseSNR(clip=7.0), MinSNR(), MinSNR(gamma=0.5), LikelihoodWeight())
+WEIGHTS: tuple[Weight, ...] = (
+    InverseSNR(),
+    InverseSNR(clip=7.0),
+    MinSNR(),
+    MinSNR(gamma=0.5),
+    LikelihoodWeight(),
+    SNRWeight(),
+    SNRPlusOne(),
+)
 
 
 @given(t=INSIDE, weight=st.sampled_from(WEIGHTS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
@@ -32,6 +49,14 @@ def test_a_weight_gives_one_loss_in_all_four_predictions(
     snr = (q.alpha / q.sigma) ** 2
     for got, want in ((eps, x_0 / snr), (v, x_0 * q.sigma**2), (score, eps * q.sigma**2)):
         torch.testing.assert_close(got, want, rtol=2.0**-49, atol=0.0)
+
+
+@pytest.mark.parametrize(("weight", "prediction"), [(SNRWeight(), "eps"), (SNRPlusOne(), "v")])
+def test_snr_weights_are_one_on_their_prediction(weight: Weight, prediction: Parameterization) -> None:
+    """LOS-16: SNR on x_0 is 1 on eps; LOS-17: SNR + 1 on x_0 is 1 on v, at every time."""
+    t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
+    assert weight.of(LinearSchedule(), t, prediction).tolist() == [1.0] * 11
+    assert (weight.of(LinearSchedule(), t[1:], "x_0") != 1.0).all()
 
 
 @given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
@@ -50,6 +75,8 @@ NAMED: dict[str, Weight] = {
     "clipped": InverseSNR(clip=7.0),
     "min": MinSNR(),
     "likelihood": LikelihoodWeight(),
+    "snr": SNRWeight(),
+    "plus one": SNRPlusOne(),
 }
 ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
     ("inverse", "eps"): (0.0, inf),
@@ -61,6 +88,14 @@ ENDS: dict[tuple[str, Parameterization], tuple[float, float]] = {
     ("min", "x_0"): (5.0, 0.0),
     ("min", "v"): (0.0, 0.0),
     ("min", "score"): (0.0, 1.0),
+    ("snr", "eps"): (1.0, 1.0),
+    ("snr", "x_0"): (inf, 0.0),
+    ("snr", "v"): (1.0, 0.0),
+    ("snr", "score"): (0.0, 1.0),
+    ("plus one", "eps"): (1.0, inf),
+    ("plus one", "x_0"): (inf, 1.0),
+    ("plus one", "v"): (1.0, 1.0),
+    ("plus one", "score"): (0.0, inf),
     ("likelihood", "x_0"): (inf, 0.0),
     ("likelihood", "eps"): (inf, inf),
 }

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.notation import zero_based as zero_based
     from refdiff.conformance.runs import Grid as Grid
     from refdiff.conformance.runs import Sampler as Sampler
+    from refdiff.conformance.weightings import MinSNR as MinSNR
 
 _HOMES = {
     "Array": "interface",
@@ -42,6 +43,7 @@ _HOMES = {
     "Grid": "runs",
     "Judge": "judge",
     "Linear": "interface",
+    "MinSNR": "weightings",
     "Own": "interface",
     "Process": "interface",
     "Sampler": "runs",

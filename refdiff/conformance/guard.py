@@ -22,7 +22,7 @@ from refdiff.conformance.interface import (
     Rule,
     Times,
     Unsupported,
-    Weighting,
+    Weight,
 )
 from refdiff.errors import RefdiffError
 
@@ -123,13 +123,13 @@ class Built:
         return self._array("diffusion", self.call("diffusion", t), t.shape)
 
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
-        """Return the loss, reduced as the claim says: (batch,) sums over the event, or one number."""
+        """Return the loss, reduced as the claim says: (batch,) sums or means over the event, or one number."""
         result = self.call("loss", denoiser, prediction, x_0, eps, t, weight)
-        if self.reduction != "none":
+        if self.reduction in ("batch_mean", "all_mean"):
             return self._array("loss", result, ())
-        if getattr(result, "shape", None) == x_0.shape:
+        if self.reduction == "none" and getattr(result, "shape", None) == x_0.shape:
             return np.asarray(self._array("loss", result, x_0.shape).astype(np.float64).reshape(len(t), -1).sum(1))
         return self._array("loss", result, t.shape)
 

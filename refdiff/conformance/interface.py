@@ -13,7 +13,7 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | perturb   | `perturb(x_0, eps, t)` -> x_t |
 | sde       | `drift(x, t)`, `diffusion(t)` |
 | convert   | `convert(value, x_t, t, source, to)` -> value; source and to are of `Parameterization` |
-| loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` -> as `reduction` says; weight is of `Weighting` |
+| loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` -> as `reduction` says; weight is one of `weights` |
 | times     | `times(n, seed)` -> (t, weight), both (n,); `density(t)` -> shaped as t, if the claim declares one |
 | step      | `step(x_t, eps_hat, t, s, noise, rule)` -> x_s; rule is of `Rule` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
@@ -28,7 +28,8 @@ raises `Unsupported`. Arguments are passed by position. A claim may narrow the t
 of the times that are drawn: the suite keeps to what is claimed.
 
 `denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
-calls it once. Weightings and what they multiply: the table of spec chapter 5; min_snr has gamma = 5.
+calls it once. Weights and what they multiply: the table of spec chapter 5. A weight is a string, or `MinSNR(gamma)` if
+the claim lists one; the string min_snr has gamma = 5.
 
 `history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
 is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
@@ -51,6 +52,10 @@ import numpy.typing as npt
 from refdiff.conformance.runs import Grid as Grid
 from refdiff.conformance.runs import Sampler as Sampler
 from refdiff.conformance.runs import checked_samplers
+from refdiff.conformance.weightings import FIRST, Weights, checked_weights
+from refdiff.conformance.weightings import MinSNR as MinSNR
+from refdiff.conformance.weightings import Weight as Weight
+from refdiff.conformance.weightings import Weighting as Weighting
 from refdiff.errors import ConfigError, RefdiffError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -61,9 +66,9 @@ Capability: TypeAlias = Literal[
 Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
 DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
-Reduction: TypeAlias = Literal["none", "batch_mean", "all_mean"]
-"""none: sums over the event, (batch,), or squares, (batch, *event); batch_mean: mean of the sums; all_mean: of all."""
-Weighting: TypeAlias = Literal["uniform", "inverse_snr", "min_snr", "likelihood"]
+Reduction: TypeAlias = Literal["none", "example_mean", "batch_mean", "all_mean"]
+"""none: sums over the event, (batch,), or squares, (batch, *event); example_mean: means over the event, (batch,);
+batch_mean: mean of the sums; all_mean: of all."""
 Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode"]
 Denoiser: TypeAlias = Callable[[Array, Times], Array]
 
@@ -214,6 +219,10 @@ class Claim:
     """Capabilities of the objects that `build` returns."""
     reduction: Reduction = "none"
     """Reduction of `loss`."""
+    weights: Weights = FIRST
+    """Weights that `loss` is called with; the type `MinSNR` stands for any gamma."""
+    loss_factor: float = 1.0
+    """Constant by which the library multiplies every loss, such as 1/2."""
     t_min: float = 0.0
     """Smallest time that the target supports; a chain supports every k."""
     t_max: float = 1.0
@@ -249,6 +258,10 @@ class Claim:
             raise ConfigError(
                 f"expected reduction as one of {', '.join(get_args(Reduction))}, got {self.reduction!r} (CON-1)"
             )
+        object.__setattr__(self, "weights", checked_weights(self.weights))
+        object.__setattr__(self, "loss_factor", float(self.loss_factor))
+        if not 0.0 < self.loss_factor < inf:
+            raise ConfigError(f"expected loss_factor in (0, inf), got {self.loss_factor} (CON-1)")
         self._narrowing()
 
     def _narrowing(self) -> None:

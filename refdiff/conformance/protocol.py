@@ -25,6 +25,7 @@ from refdiff.conformance.interface import (
     Draws,
     Grid,
     Linear,
+    MinSNR,
     Own,
     Process,
     Sampler,
@@ -93,6 +94,8 @@ def encode(value: object, lend: Callable[[Any], int] | None = None) -> Any:
         return _encoded_array(value)
     if type(value) is float:
         return value if isfinite(value) else {"number": str(value)}
+    if isinstance(value, MinSNR):
+        return {"kind": "MinSNR", "gamma": value.gamma}
     if isinstance(value, tuple):
         return [encode(item, lend) for item in value]
     if type(value) is dict:
@@ -119,6 +122,8 @@ def decode(value: Any) -> Any:
         return {name: decode(item) for name, item in items.items()}
     if names == {"number"} and get("number") in tuple(_WORDS):
         return _WORDS[get("number", "")]
+    if names == {"kind", "gamma"} and get("kind") == "MinSNR":
+        return _made_value(MinSNR, {"gamma": get("gamma")})
     if names == {"type"} and isinstance(kind := get("type"), str):
         return Stranger(kind)
     if names == {"handle", "methods"} and type(get("handle")) is int and isinstance(get("methods"), list):
@@ -155,6 +160,7 @@ def encode_claim(claim: Claim) -> Message:
         **given,
         "processes": [p.__name__ if isinstance(p, type) else encode_process(p) for p in claim.processes],
         "capabilities": sorted(claim.capabilities),
+        "weights": [w.__name__ if isinstance(w, type) else encode(w) for w in claim.weights],
         "draws": asdict(claim.draws),
         "grid": asdict(claim.grid),
         "samplers": [asdict(sampler) for sampler in claim.samplers],
@@ -172,6 +178,8 @@ def decode_claim(message: Any) -> Claim:
     processes = [_KINDS.get(p) if isinstance(p, str) else decode_process(p) for p in given["processes"]]
     if Own in processes or None in processes:
         raise Malformed("a claim names whole types among Linear, Cosine and Chain only")
+    if "weights" in given:
+        given["weights"] = _weights(given["weights"])
     if "draws" in given:
         given["draws"] = _made(Draws, given["draws"])
     if "grid" in given:
@@ -182,6 +190,20 @@ def decode_claim(message: Any) -> Claim:
         given["samplers"] = [_made(Sampler, sampler) for sampler in given["samplers"]]
     claim: Claim = _made(Claim, {**given, "processes": processes})
     return claim
+
+
+def _weights(given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise Malformed("a claim has a list 'weights'")
+    return [MinSNR if weight == "MinSNR" else decode(weight) for weight in given]
+
+
+def _made_value(kind: Callable[..., Any], given: Any) -> Any:
+    """Return kind(**given), or raise Malformed."""
+    try:
+        return _made(kind, given)
+    except ConfigError as error:
+        raise Malformed(str(error)) from None
 
 
 def _made(kind: Callable[..., Any], given: Any) -> Any:

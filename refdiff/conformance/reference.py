@@ -30,8 +30,10 @@ from refdiff.conformance.interface import (
     Sampler,
     Times,
     Unsupported,
+    Weight,
     Weighting,
 )
+from refdiff.conformance.interface import MinSNR as AnyMinSNR
 from refdiff.ema import average_weights
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
@@ -43,7 +45,8 @@ from refdiff.sde import diffusion_coefficient, drift
 from refdiff.steps import ddim_step, ddpm_step, em_step, ode_step
 from refdiff.times import Continuous, Discrete
 from refdiff.training.fit import fit
-from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, UniformWeight, Weight
+from refdiff.weighting import InverseSNR, LikelihoodWeight, MinSNR, SNRPlusOne, SNRWeight, UniformWeight
+from refdiff.weighting import Weight as LossWeight
 
 _TORCH: dict[DType, torch.dtype] = {
     "float16": torch.float16,
@@ -52,11 +55,13 @@ _TORCH: dict[DType, torch.dtype] = {
     "float64": torch.float64,
 }
 
-_WEIGHTS: dict[Weighting, Weight] = {
+_WEIGHTS: dict[Weighting, LossWeight] = {
     "uniform": UniformWeight(),
     "inverse_snr": InverseSNR(),
     "min_snr": MinSNR(),
     "likelihood": LikelihoodWeight(),
+    "snr": SNRWeight(),
+    "snr_plus_one": SNRPlusOne(),
 }
 
 _SAMPLERS = (
@@ -76,6 +81,7 @@ def target(dtype: DType = "float32") -> Reference:
             version=__version__,
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
+            weights=(*_WEIGHTS, AnyMinSNR),
             capabilities=frozenset(
                 {
                     *("schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"),
@@ -145,11 +151,12 @@ class _Built:
         return self._array(diffusion_coefficient(self._schedule(), self._tensor(t)))
 
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         if weight == "likelihood":
             self._schedule()
-        objective = Objective(process=self.process, prediction=prediction, weight=_WEIGHTS[weight])
+        chosen = MinSNR(gamma=weight.gamma) if isinstance(weight, AnyMinSNR) else _WEIGHTS[weight]
+        objective = Objective(process=self.process, prediction=prediction, weight=chosen)
         tensors = (self._tensor(x_0), self._tensor(eps), self._tensor(t))
         return self._array(objective(self._predicting(denoiser), *tensors))
 

@@ -64,7 +64,7 @@ USED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("PAR-5", "PAR-6", "PAR-7", "PAR-8"), (*_SCALES, *_CONVERSIONS)),
     "LOS-1": (*_SCALES, "x_t", "the reduction"),
     "LOS-2": (*_SCALES, "x_t"),
-    **dict.fromkeys(("LOS-3", "LOS-5", "LOS-7", "LOS-8", "LOS-9"), (*_SCALES, *_LOSS)),
+    **dict.fromkeys(("LOS-3", "LOS-5", "LOS-7", "LOS-8", "LOS-9", "LOS-16", "LOS-17"), (*_SCALES, *_LOSS)),
     "LOS-4": ("the shape of a batch", *_LOSS),
     "LOS-6": _LOSS,
     "LOS-10": ("beta", "sigma", *_LOSS),

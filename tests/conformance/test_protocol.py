@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from refdiff.conformance import protocol
 from refdiff.conformance.calls import ContractViolation, Stranger
 from refdiff.conformance.child import Child, Limit
-from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Grid, Linear, Own, Sampler
+from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Grid, Linear, MinSNR, Own, Sampler
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.protocol import Handle, Malformed
 from refdiff.conformance.remote import Launch, Remote
@@ -40,6 +40,8 @@ CLAIM = Claim(
     grid=Grid(t_min=1e-3),
     samplers=(Sampler(name="heun", prediction="x_0", order=2), Sampler(name="em", stochastic=True, times="grid")),
     reduction="all_mean",
+    weights=("uniform", MinSNR(gamma=2.5), MinSNR),
+    loss_factor=0.5,
     t_min=0.1,
     t_max=0.9,
     events=((), (3, 8, 8)),
@@ -60,7 +62,7 @@ def test_arrays_come_back_to_the_bit(array: np.ndarray, transposed: bool) -> Non
 
 def test_other_values() -> None:
     """Tuples, mappings, floats that are not finite, handles; the rest is its type in words."""
-    value = (1, 2.5, "eps", None, True, {"a": np.ones(2), "b": math.inf}, Handle(7, ("perturb", "fit")))
+    value = (1, 2.5, MinSNR(gamma=3.0), None, True, {"a": np.ones(2), "b": math.inf}, Handle(7, ("perturb", "fit")))
     back = protocol.decode(json.loads(protocol.pack({"x": protocol.encode(value)}))["x"])
     assert back[:5] == value[:5]
     assert back[5]["b"] == math.inf
@@ -94,6 +96,10 @@ def test_claims_come_back() -> None:
         {**short, "processes": [3]},
         {**short, "capabilities": [{}]},
         {**short, "capabilities": ["everything"]},
+        {**short, "weights": "uniform"},
+        {**short, "weights": ["MinSNR", {"kind": "MinSNR", "gamma": -1}]},
+        {**short, "weights": [{"kind": "MinSNR", "gamma": "x"}]},
+        {**short, "loss_factor": -1},
         {**short, "draws": 3},
         {**short, "draws": {"t_min": "x"}},
         {**short, "grid": {"t_min": "x"}},

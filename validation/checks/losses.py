@@ -10,10 +10,11 @@ import numpy as np
 from refdiff.conformance.case import Case
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import ContractViolation, NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, Own, Times, Weighting
+from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, MinSNR, Own, Times, Weight
 from refdiff.conformance.reproducer import Predicts
 
-from ..expected.losses import Batch, Kind, Known, mean
+from ..expected import losses as expected
+from ..expected.losses import Batch, Kind, Known
 from ..expected.tiers import delta, exact
 from ..oracles.certified import Floats, Quantity
 from .inferred import scales
@@ -22,7 +23,7 @@ BY_LEVEL: tuple[Quantity, Quantity] = ("beta", "alpha_bar")
 """Quantities that determine the decay of alpha_bar."""
 
 
-def known_scales(case: Case, t: Times, weight: Weighting) -> Known:
+def known_scales(case: Case, t: Times, weight: Weight) -> Known:
     """Return the scales at the times t. Raises NotClaimed where the likelihood weight needs an unknown rate."""
     if weight != "likelihood":
         return Known(scales(case, t), np.zeros(len(t)), np.zeros(len(t)))
@@ -30,6 +31,37 @@ def known_scales(case: Case, t: Times, weight: Weighting) -> Known:
         raise NotClaimed("the likelihood weight is judged where the rate is known")
     beta = exact(case.process, "beta", t).value
     return Known(scales(case, t), beta, delta(case.process, "beta", t, case.format))
+
+
+def losses(case: Case, kind: Kind, batch: Batch, known: Known) -> Expected:
+    """Return the losses that are expected of each example, (n,), the factor of the claim included."""
+    return expected.losses(kind, batch, known, case.format, case.claim.loss_factor)
+
+
+def gammas(case: Case) -> tuple[MinSNR, ...]:
+    """Return the min-SNR weights of the claim that have a gamma; of the type 1, 5 and one drawn by the seed."""
+    listed = case.claim.weights
+    drawn = round(float(np.random.default_rng([case.seed, 5]).uniform(0.25, 20.0)), 2)
+    typed = (MinSNR(gamma=drawn), MinSNR(gamma=1.0), MinSNR(gamma=5.0)) if MinSNR in listed else ()
+    return tuple(dict.fromkeys((*(weight for weight in listed if isinstance(weight, MinSNR)), *typed)))
+
+
+def listed(case: Case, *weights: Weight) -> tuple[Weight, ...]:
+    """Return those of the weights that the claim lists. Raises NotClaimed if it lists none."""
+    if found := tuple(weight for weight in weights if weight in case.claim.weights):
+        return found
+    raise NotClaimed(f"the claim lists no weight {' and no '.join(map(str, weights))}")
+
+
+def claimed(case: Case, *weights: Weight) -> tuple[Weight, ...]:
+    """Return the same, and after them the claim's first min-SNR with a gamma."""
+    parametric = gammas(case)[:1]
+    try:
+        return (*listed(case, *weights), *parametric)
+    except NotClaimed:
+        if not parametric:
+            raise
+        return parametric
 
 
 def call(case: Case, kind: Kind, batch: Batch) -> tuple[Array, Predicts]:
@@ -58,8 +90,10 @@ def reduced(case: Case, found: Expected, size: int) -> Expected:
     """Return the losses of a batch with the reduction that the target claims; size: of one example."""
     if case.built.reduction == "none":
         return found
+    if case.built.reduction == "example_mean":
+        return expected.each(found, size, case.format)
     share = 1.0 / (len(found.value) * (size if case.built.reduction == "all_mean" else 1))
-    return mean(found, share, case.format)
+    return expected.mean(found, share, case.format)
 
 
 def time_tolerance(case: Case, t: Times) -> Floats:

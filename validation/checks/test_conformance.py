@@ -19,12 +19,13 @@ from refdiff.conformance.interface import (
     Sampler,
     Times,
     Unsupported,
-    Weighting,
+    Weight,
 )
 from refdiff.conformance.reproducer import Predicts
 
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
 from .grids import event_of, middle
+from .losses import gammas
 from .serving import label
 
 Kind = TypeVar("Kind")
@@ -46,7 +47,8 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
     built = case.built
     # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
     pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
-    kinds = [(prediction, weight) for weight in get_args(Weighting) for prediction in get_args(Parameterization)]
+    weights: tuple[Weight, ...] = (*(w for w in case.claim.weights if not isinstance(w, type)), *gammas(case))
+    kinds = [(prediction, weight) for weight in weights for prediction in get_args(Parameterization)]
     rules: tuple[Rule, ...] = ("ddim", "ddpm", "em", "ode")
     known: dict[str, Callable[[], tuple[Array, ...]]] = {
         "schedule": lambda: tuple(built.coefficients(t).values()),

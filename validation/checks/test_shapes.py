@@ -22,21 +22,18 @@ from refdiff.conformance.interface import (
     Rule,
     Times,
     Unsupported,
-    Weighting,
 )
 
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS, Pair
-from ..expected.losses import Batch, Kind, losses
+from ..expected.losses import Batch, Kind
 from .grids import drawn_data, events_of, middle
 from .inferred import scales
-from .losses import call, known_scales, reduced
+from .losses import call, claimed, known_scales, losses, reduced
 from .serving import served
 
 BATCH = 5
 EVENTS = ((), (3,), (BATCH,), (2, 1, 2), (1, 3, 2, 2))
 """No event, one of the batch's size, and others of any rank."""
-WEIGHTS: tuple[Weighting, ...] = ("uniform", "inverse_snr", "min_snr")
-"""Of losses."""
 DIVIDE = BY_ALPHA | BY_SIGMA
 """Conversions that divide by a scale."""
 TYPICAL: tuple[Pair, ...] = (("eps", "x_0"), ("x_0", "eps"), ("v", "x_0"), ("eps", "score"))
@@ -145,25 +142,26 @@ def test_loss_example_by_example(case: Case) -> None:
     A weight goes wrong along the event where that has the size of the batch: the other events need no weight.
     """
     t, _ = _times(case)
+    weights = claimed(case, "uniform", "inverse_snr", "min_snr")
 
     def one(kind: Kind) -> None:
         known = known_scales(case, t, kind[1])
-        for event in events_of(case, EVENTS if kind[1] == "uniform" else ((BATCH,),)):
+        for event in events_of(case, EVENTS if kind[1] == weights[0] else ((BATCH,),)):
             predicted, x_0, eps = (drawn_data(case, t, event, key) for key in (1, 2, 3))
             batch = Batch(predicted, x_0, eps, t)
-            found = losses(kind, batch, known, case.format)
+            found = losses(case, kind, batch, known)
             if not found.domain.all():
                 continue
             rows = [batch.rows(np.array([i])) for i in range(BATCH)]
             alone = np.array([call(case, kind, row)[0] for row in rows], dtype=np.float64).reshape(BATCH)
             got, _ = call(case, kind, batch)
             tolerance = 2.0 * reduced(case, found, batch.size).tolerance
-            want = alone if case.built.reduction == "none" else alone.mean()
+            want = alone if case.built.reduction in ("none", "example_mean") else alone.mean()
             what = f"{kind[1]} {kind[0]} loss, event of shape {event}, against the examples alone"
             # Both sides come from the target: each has the error of the bound at most.
             case.expect(what, got, Expected(want, tolerance), at={"t": t})
 
-    served(case, tuple((p, w) for p in get_args(Parameterization) for w in WEIGHTS), one)
+    served(case, tuple((p, w) for p in get_args(Parameterization) for w in weights), one)
 
 
 def _by_example(

@@ -197,6 +197,33 @@ def test_min_snr_over_the_rationals(m: Fraction, gamma: Fraction) -> None:
     assert 0 < on_v < gamma
 
 
+@evidence("LOS-16", "LOS-17", kind="symbolic")
+def test_weights_in_units_of_one_prediction() -> None:
+    """LOS-16, LOS-17: SNR on x_0 is 1 on eps, SNR + 1 on x_0 is 1 on v, with the stated limits and closed forms."""
+    snr, infinity = symbolic_objectives.snr, sp.oo
+    assert symbolic_objectives.weight_limits(snr) == {"eps": (1, 1), "x_0": (0, infinity), "v": (0, 1)}
+    assert symbolic_objectives.weight_limits(snr + 1) == {"eps": (infinity, 1), "x_0": (1, infinity), "v": (1, 1)}
+    assert symbolic_objectives.scale_residuals() == [0, 0, 0, 0]
+
+
+@evidence("LOS-16", "LOS-17", kind="property")
+@over_rationals
+@given(m=circle, x_0=rationals, eps=rationals, eps_hat=rationals)
+def test_snr_weights_over_the_rationals(m: Fraction, x_0: Fraction, eps: Fraction, eps_hat: Fraction) -> None:
+    """LOS-16, LOS-17: weighted losses of converted predictions are equal; SNR on eps, or on v, is another weight."""
+    a, s = on_circle(m)
+    snr, x_t = (a / s) ** 2, a * x_0 + s * eps
+    x_hat = (x_t - s * eps_hat) / a
+    v_hat, v = a * eps_hat - s * x_hat, a * eps - s * x_0
+    of_eps, of_x_0, of_v = (eps_hat - eps) ** 2, (x_hat - x_0) ** 2, (v_hat - v) ** 2
+    of_score = (-eps_hat / s + eps / s) ** 2
+    assert snr * of_x_0 == of_eps == a * a * of_v == s * s * of_score
+    assert (snr + 1) * of_x_0 == of_v == of_eps / (a * a) == of_score / snr
+    assert snr + 1 == 1 / (s * s)
+    assert of_eps == 0 or snr == 1 or snr * of_eps != of_eps
+    assert of_v == 0 or snr * of_v != of_eps
+
+
 @evidence("LOS-7", kind="certified")
 def test_inverse_snr_of_the_default() -> None:
     """LOS-7: for the default linear schedule, 1/SNR at t = 1 is 2.32e4 (certified), and alpha^2/SNR = sigma^2."""

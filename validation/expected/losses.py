@@ -12,16 +12,16 @@ import numpy.typing as npt
 
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Array, Parameterization, Times, Weighting
+from refdiff.conformance.interface import Array, MinSNR, Parameterization, Times, Weight
 
 from ..oracles.certified import Floats
 from .conversions import divisor_lost, formed, magnitude, ways
 from .tiers import JUDGE_U, Scales
 
 GAMMA = 5.0
-"""gamma of min_snr."""
+"""gamma of the weight that is named min_snr."""
 Formula: TypeAlias = Callable[[Any, Any, Any], Any]
-Kind: TypeAlias = tuple[Parameterization, Weighting]
+Kind: TypeAlias = tuple[Parameterization, Weight]
 """Prediction type, and the weight on its squared error."""
 
 
@@ -34,19 +34,41 @@ WEIGHTS: Mapping[Kind, Formula] = {
     ("x_0", "inverse_snr"): lambda a, s, b: np.ones_like(a),
     ("v", "inverse_snr"): lambda a, s, b: s * s,
     ("score", "inverse_snr"): lambda a, s, b: s * s * _snr(s, a),
-    ("eps", "min_snr"): lambda a, s, b: np.minimum(1.0, GAMMA * _snr(s, a)),
-    ("x_0", "min_snr"): lambda a, s, b: np.minimum(_snr(a, s), GAMMA),
-    ("v", "min_snr"): lambda a, s, b: np.minimum(a * a, GAMMA * s * s),
-    ("score", "min_snr"): lambda a, s, b: s * s * np.minimum(1.0, GAMMA * _snr(s, a)),
+    ("eps", "snr"): lambda a, s, b: np.ones_like(a),
+    ("x_0", "snr"): lambda a, s, b: _snr(a, s),
+    ("v", "snr"): lambda a, s, b: a * a,
+    ("score", "snr"): lambda a, s, b: s * s,
+    ("eps", "snr_plus_one"): lambda a, s, b: 1.0 / (a * a),
+    ("x_0", "snr_plus_one"): lambda a, s, b: 1.0 / (s * s),
+    ("v", "snr_plus_one"): lambda a, s, b: np.ones_like(a),
+    ("score", "snr_plus_one"): lambda a, s, b: _snr(s, a),
     ("eps", "likelihood"): lambda a, s, b: b / (s * s),
     ("x_0", "likelihood"): lambda a, s, b: b * _snr(a, s * s),
     ("v", "likelihood"): lambda a, s, b: b * _snr(a, s),
     ("score", "likelihood"): lambda a, s, b: b * np.ones_like(a),
 }
-"""The table of chapter 5, from alpha, sigma and beta; min_snr without 0/0. `uniform` is 1, whatever the prediction."""
+"""The table of chapter 5, from alpha, sigma and beta. `uniform` is 1, whatever the prediction."""
 
-_BY_ALPHA = {("eps", "inverse_snr"), ("score", "inverse_snr")}
-_BY_SIGMA = {("eps", "likelihood"), ("x_0", "likelihood"), ("v", "likelihood")}
+_BY_ALPHA = {(y, w) for y in ("eps", "score") for w in ("inverse_snr", "snr_plus_one")}
+_BY_SIGMA = {*((y, "likelihood") for y in ("eps", "x_0", "v")), ("x_0", "snr"), ("x_0", "snr_plus_one")}
+
+
+def _min_snr(prediction: Parameterization, gamma: float) -> Formula:
+    """Return the min-SNR weight, without 0/0."""
+    forms: Mapping[Parameterization, Formula] = {
+        "eps": lambda a, s, b: np.minimum(1.0, gamma * _snr(s, a)),
+        "x_0": lambda a, s, b: np.minimum(_snr(a, s), gamma),
+        "v": lambda a, s, b: np.minimum(a * a, gamma * s * s),
+        "score": lambda a, s, b: s * s * np.minimum(1.0, gamma * _snr(s, a)),
+    }
+    return forms[prediction]
+
+
+def _formula(kind: Kind) -> Formula:
+    prediction, weight = kind
+    if isinstance(weight, MinSNR):
+        return _min_snr(prediction, weight.gamma)
+    return _min_snr(prediction, GAMMA) if weight == "min_snr" else WEIGHTS[kind]
 
 
 @final
@@ -89,7 +111,7 @@ def weight(kind: Kind, known: Known, fmt: Format) -> Expected:
     if kind[1] == "uniform":
         ones = np.ones(len(q.alpha))
         return Expected(ones, np.zeros_like(ones), ones > 0.0)
-    formula = WEIGHTS[kind]
+    formula = _formula(kind)
     domain = np.isfinite(known.beta)
     if kind in _BY_ALPHA:
         domain &= (q.alpha > 0.0) & (8.0 * q.d_alpha <= q.alpha)
@@ -127,8 +149,8 @@ def truth(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -
 
 
 @np.errstate(all="ignore")
-def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Expected:
-    """Return w sum (y_hat - y)^2 for each example, (n,), where y_hat is the output of the denoiser.
+def losses(kind: Kind, batch: Batch, known: Known, fmt: Format, factor: float = 1.0) -> Expected:
+    """Return c w sum (y_hat - y)^2 for each example, (n,), where y_hat is the output of the denoiser, and c `factor`.
 
     The tolerance allows a loss to be computed from another prediction; it is infinite where that conversion may divide
     by nearly 0.
@@ -140,11 +162,22 @@ def losses(kind: Kind, batch: Batch, known: Known, fmt: Format) -> Expected:
     value = w.value * squares
     direct = w.value * moved + w.tolerance * (squares + moved) + (size + 8) * fmt.u * value + size * fmt.smallest
     largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
-    domain = w.domain & y.domain & (largest < fmt.largest) & np.isfinite(direct)
+    domain = w.domain & y.domain & (max(1.0, factor) * largest < fmt.largest) & np.isfinite(direct)
     d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
     moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
     by_way = np.where(w.value > 0.0, w.value * moved, 0.0) + 12.0 * fmt.u * value
-    return Expected(value, direct + by_way + np.where(w.tolerance > 0.0, w.tolerance * moved, 0.0), domain)
+    tolerance = direct + by_way + np.where(w.tolerance > 0.0, w.tolerance * moved, 0.0)
+    return Expected(value, tolerance, domain) if factor == 1.0 else _scaled(value, tolerance, domain, factor, fmt)
+
+
+def _scaled(value: Floats, tolerance: Floats, domain: Any, factor: float, fmt: Format) -> Expected:
+    """Return losses times a constant, which is rounded to the format, and so is the product."""
+    return Expected(factor * value, factor * (tolerance + 3.0 * fmt.u * value) + fmt.smallest, domain)
+
+
+def each(found: Expected, size: int, fmt: Format) -> Expected:
+    """Return the means over the event, (n,), of losses that are sums over the event; size: of one example."""
+    return Expected(found.value / size, found.tolerance / size + 2.0 * fmt.u * found.value / size + fmt.smallest)
 
 
 def mean(found: Expected, share: float, fmt: Format) -> Expected:

@@ -32,6 +32,18 @@ def weight_limits(on_x_0: Expr) -> dict[str, tuple[Expr, Expr]]:
     return {name: (sp.limit(w, snr, 0, "+"), sp.limit(w, snr, sp.oo)) for name, w in weights.items()}
 
 
+def scale_residuals() -> list[Expr]:
+    """Return SNR + 1 - 1/sigma^2, (SNR + 1)/SNR - 1/alpha^2, SNR/(SNR + 1) - alpha^2, sigma^2/alpha^2 - 1/SNR."""
+    ratio = (alpha / sigma) ** 2
+    found = (
+        ratio + 1 - 1 / sigma**2,
+        (ratio + 1) / ratio - 1 / alpha**2,
+        ratio / (ratio + 1) - alpha**2,
+        sigma**2 / alpha**2 - 1 / ratio,
+    )
+    return [on_circle(expression) for expression in found]
+
+
 def min_snr(weak: bool) -> Expr:
     """Return min(SNR, gamma) where SNR is the smaller one (weak signal), or where gamma is."""
     return snr if weak else gamma

@@ -14,10 +14,12 @@ from tests.meta.variants import (
     posteriors,
     steps,
     times,
+    weights,
     wrong_calls,
     wrong_losses,
     wrong_schedules,
     wrong_walks,
+    wrong_weights,
 )
 from tests.meta.variants.variant import Variant
 
@@ -28,6 +30,7 @@ FAMILIES = (
     marginal.FAMILY,
     conversions.FAMILY,
     losses.FAMILY,
+    weights.FAMILY,
     times.FAMILY,
     indices.FAMILY,
     steps.FAMILY,
@@ -36,5 +39,5 @@ FAMILIES = (
     ema.FAMILY,
 )
 RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in family)
-WRONGS = (wrong_schedules.FAMILY, wrong_calls.FAMILY, wrong_losses.FAMILY, wrong_walks.FAMILY)
+WRONGS = (wrong_schedules.FAMILY, wrong_calls.FAMILY, wrong_losses.FAMILY, wrong_weights.FAMILY, wrong_walks.FAMILY)
 WRONG: tuple[Variant, ...] = tuple(variant for family in WRONGS for variant in family)
