@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.notation import time_scaled as time_scaled
     from refdiff.conformance.notation import to_edm_sigma as to_edm_sigma
     from refdiff.conformance.notation import zero_based as zero_based
+    from refdiff.conformance.step import Step as Step
 
 _HOMES = {
     "Array": "interface",
@@ -42,6 +43,7 @@ _HOMES = {
     "Own": "interface",
     "Process": "interface",
     "Settings": "judge",
+    "Step": "step",
     "Target": "interface",
     "Times": "interface",
     "Unsupported": "interface",

@@ -18,6 +18,7 @@ import numpy as np
 
 from refdiff.conformance.calls import Stranger, described
 from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Linear, Own, Process
+from refdiff.conformance.step import Step
 from refdiff.errors import ConfigError, RefdiffError
 
 VERSION = 1
@@ -84,6 +85,8 @@ def encode(value: object, lend: Callable[[Any], int] | None = None) -> Any:
         return value if isfinite(value) else {"number": str(value)}
     if isinstance(value, tuple):
         return [encode(item, lend) for item in value]
+    if isinstance(value, Step):
+        return {"step": _fields(value)}
     if type(value) is dict:
         return {"fields": {str(name): encode(item, lend) for name, item in value.items()}}
     if lend is not None and callable(value):
@@ -108,6 +111,8 @@ def decode(value: Any) -> Any:
         return {name: decode(item) for name, item in items.items()}
     if names == {"number"} and get("number") in tuple(_WORDS):
         return _WORDS[get("number", "")]
+    if names == {"step"} and isinstance(given := get("step"), dict):
+        return _step(given)
     if names == {"type"} and isinstance(kind := get("type"), str):
         return Stranger(kind)
     if names == {"handle", "methods"} and type(get("handle")) is int and isinstance(get("methods"), list):
@@ -123,8 +128,7 @@ def as_array(value: object) -> object:
 
 def encode_process(process: Process) -> Message:
     """Return a process, tagged by its kind."""
-    given = {field.name: getattr(process, field.name) for field in fields(process)}
-    return {"kind": next(name for name, kind in _KINDS.items() if isinstance(process, kind)), **given}
+    return {"kind": next(name for name, kind in _KINDS.items() if isinstance(process, kind)), **_fields(process)}
 
 
 def decode_process(message: Any) -> Process:
@@ -144,7 +148,8 @@ def encode_claim(claim: Claim) -> Message:
         **given,
         "processes": [p.__name__ if isinstance(p, type) else encode_process(p) for p in claim.processes],
         "capabilities": sorted(claim.capabilities),
-        "draws": {field.name: getattr(claim.draws, field.name) for field in fields(claim.draws)},
+        "draws": _fields(claim.draws),
+        "steps": [_fields(step) for step in claim.steps],
     }
 
 
@@ -161,8 +166,26 @@ def decode_claim(message: Any) -> Claim:
         raise Malformed("a claim names whole types among Linear, Cosine and Chain only")
     if "draws" in given:
         given["draws"] = _made(Draws, given["draws"])
+    if "steps" in given:
+        if not isinstance(given["steps"], list):
+            raise Malformed("the steps of a claim are a list")
+        given["steps"] = [_made(Step, step) for step in given["steps"]]
     claim: Claim = _made(Claim, {**given, "processes": processes})
     return claim
+
+
+def _fields(made: Any) -> Message:
+    """Return the fields of a dataclass."""
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _step(given: Message) -> Step:
+    """Return a step of a request, or raise Malformed."""
+    try:
+        step: Step = _made(Step, given)
+    except ConfigError as error:
+        raise Malformed(str(error)) from None
+    return step
 
 
 def _made(kind: Callable[..., Any], given: Any) -> Any:

@@ -28,7 +28,7 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None, rul
     return "\n".join(
         (
             "import numpy as np",
-            "from refdiff.conformance import Chain, Cosine, Linear, Own",
+            "from refdiff.conformance import Chain, Cosine, Linear, Own, Step",
             *_target(origin, member.expression),
             *_shown(f"built.{call.method}", arguments, rule),
         )

@@ -13,7 +13,6 @@ from refdiff.conformance.interface import (
     Array,
     Chain,
     Parameterization,
-    Rule,
     Times,
     Unsupported,
     Weighting,
@@ -44,7 +43,8 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
     # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
     pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
     kinds = [(prediction, weight) for weight in get_args(Weighting) for prediction in get_args(Parameterization)]
-    rules: tuple[Rule, ...] = ("ddim", "ddpm", "em", "ode")
+    order = ("ddim", "ddpm", "em", "ode")
+    steps = sorted(case.claim.steps, key=lambda step: (order.index(step.kind), step.prediction != "eps"))
     known: dict[str, Callable[[], tuple[Array, ...]]] = {
         "schedule": lambda: tuple(built.coefficients(t).values()),
         "perturb": lambda: (built.perturb(x, y, t),),
@@ -52,7 +52,7 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "sde": lambda: (built.drift(x, t), built.diffusion(t)),
         "loss": lambda: _first(kinds, lambda kind: built.loss(Predicts(y), kind[0], x, y, t, kind[1])),
         "times": lambda: _untyped(*built.times(5, case.seed)),
-        "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
+        "step": lambda: _first(steps, lambda step: built.step(x, y, t, s, x, step)),
         "posterior": lambda: built.posterior(x, y, t, s),
     }
     return {name: call for name, call in known.items() if name in case.capabilities}
