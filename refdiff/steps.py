@@ -1,7 +1,7 @@
 """One step of each sampler, from x_t to x_s at an earlier time s < t, as pure functions (spec chapter 10).
 
     `em_step`     one Euler-Maruyama step of the reverse SDE                            SMP-1
-    `ddpm_step`   the posterior's mean for x_0_hat, plus its deviation times noise      SMP-2
+    `ddpm_step`   the posterior's mean for x_0_hat, plus its or beta's deviation        SMP-2
     `ddim_step`   alpha_s x_0_hat + sqrt(sigma_s^2 - c^2) eps_hat + c noise             SMP-3
     `ode_step`    one Euler step of the probability flow                                SMP-4
     `rk4_step`    one Runge-Kutta step of order 4 of the probability flow               SMP-4
@@ -13,14 +13,14 @@ samplers of them, which take the prediction of a network. `ode_adaptive` integra
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from refdiff.errors import ConfigError, DomainError
 from refdiff.loss import Denoiser, Objective
-from refdiff.marginal import marginal, posterior
+from refdiff.marginal import marginal, posterior, transition
 from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess, Schedule
 from refdiff.sde import probability_flow, reverse_drift
@@ -28,6 +28,8 @@ from refdiff.tensors import Data, Time, over_event, same_shape, within
 
 Velocity: TypeAlias = Callable[[Data, Time], Data]
 """The slope dx/dt of a flow at (x, t)."""
+Variance: TypeAlias = Literal["posterior", "beta"]
+"""Variance of DDPM's noise: that of the posterior, or that of the transition, beta_k of an adjacent step."""
 
 
 def em_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time, noise: Data) -> Data:
@@ -56,8 +58,19 @@ def em_step(schedule: Schedule, x_t: Data, *, eps_hat: Data, t: Time, s: Time, n
     return x_t - over_event(length, x_t) * reverse_drift(schedule, x_t, score, t) + over_event(spread, x_t) * noise
 
 
-def ddpm_step(process: NoiseProcess, x_t: Data, *, x_0_hat: Data, t: Time, s: Time, noise: Data) -> Data:
-    """Return a draw of q(x_s | x_t, x_0_hat), DDPM's step with the posterior's variance (SMP-2).
+def ddpm_step(
+    process: NoiseProcess,
+    x_t: Data,
+    *,
+    x_0_hat: Data,
+    t: Time,
+    s: Time,
+    noise: Data,
+    variance: Variance = "posterior",
+) -> Data:
+    """Return DDPM's step, a draw of q(x_s | x_t, x_0_hat) or the same mean with the transition's variance (SMP-2).
+
+        x_s = A x_0_hat + B x_t + sqrt(V) noise,    A, B and V of MAR-7;    "beta": V = 1 - alpha_bar_t/alpha_bar_s
 
     At s = 0 the noise has coefficient 0.
 
@@ -68,15 +81,31 @@ def ddpm_step(process: NoiseProcess, x_t: Data, *, x_0_hat: Data, t: Time, s: Ti
         t: Times of x_t, (batch,).
         s: Earlier times, s < t, (batch,).
         noise: Draws of N(0, I), shaped as x_t and of its dtype.
+        variance: posterior, DDPM's "fixed small"; or beta, the transition's from s to t ("fixed large", beta_k if
+            adjacent).
 
     Returns:
         State at s, (batch, *event).
 
     Raises:
-        DomainError: Shapes or dtypes differ, or a time is outside its range.
+        DomainError: Shapes or dtypes differ, a time is outside its range, or the variance has another name.
+
+    Example:
+        >>> import refdiff, torch
+        >>> from refdiff.steps import ddpm_step
+        >>> chain, zero, one = refdiff.DiscreteChain(betas=(0.5, 0.25)), torch.zeros(1, 1), torch.ones(1, 1)
+        >>> t, s = torch.tensor([2]), torch.tensor([1])
+        >>> ddpm_step(chain, zero, x_0_hat=zero, t=t, s=s, noise=one, variance="beta")  # the root of beta_2
+        tensor([[0.5000]])
     """
     same_shape("SMP-2", x_t=x_t, x_0_hat=x_0_hat, noise=noise)
-    return posterior(process, t=t, s=s).sample(noise, x_0=x_0_hat, x_t=x_t)
+    if variance not in get_args(Variance):
+        raise DomainError("SMP-2", f"a variance of {' or '.join(get_args(Variance))}", repr(variance))
+    q = posterior(process, t=t, s=s)
+    if variance == "posterior":
+        return q.sample(noise, x_0=x_0_hat, x_t=x_t)
+    spread = torch.where(s == 0, 0.0, transition(process, t=t, s=s).sigma)
+    return q.mean(x_0=x_0_hat, x_t=x_t) + over_event(spread, x_t) * noise
 
 
 def ddim_step(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.notation import zero_based as zero_based
     from refdiff.conformance.runs import Grid as Grid
     from refdiff.conformance.runs import Sampler as Sampler
+    from refdiff.conformance.step import Step as Step
     from refdiff.conformance.weightings import MinSNR as MinSNR
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "Process": "interface",
     "Sampler": "runs",
     "Settings": "judge",
+    "Step": "step",
     "Target": "interface",
     "Times": "interface",
     "Unsupported": "interface",

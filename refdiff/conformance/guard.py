@@ -19,11 +19,11 @@ from refdiff.conformance.interface import (
     Parameterization,
     Quantity,
     Reduction,
-    Rule,
     Times,
     Unsupported,
     Weight,
 )
+from refdiff.conformance.step import Step
 from refdiff.errors import RefdiffError
 
 AGAIN = ", and is not called again"
@@ -56,9 +56,11 @@ class Built:
     reduction: Reduction = "none"
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
     """Exceptions by which the library refuses."""
+    contract: int = 1
+    """Version of the contract that the object serves."""
     last: Call = field(default_factory=Call)
     calls: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By method: how many calls were served, and how many refused."""
+    """By method, and of `step` by the name of each step too: how many calls were served, and how many refused."""
     _hung: dict[str, str] = field(default_factory=dict)
     """Calls that hung or ended the process, and how."""
     _names: frozenset[str] = frozenset()
@@ -150,9 +152,11 @@ class Built:
         """Return the declared density of the times, up to a constant factor, shaped as t."""
         return self._array("density", self.call("density", t), t.shape)
 
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Return x_s, shaped as x_t."""
-        return self._array("step", self.call("step", x_t, eps_hat, t, s, noise, rule), x_t.shape)
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        """Return x_s, shaped as x_t; value: the prediction that the rule is given."""
+        if self.contract == 1:
+            return self._array("step", self.call("step", x_t, value, t, s, noise, rule.kind), x_t.shape)
+        return self._array("step", self.call("step", x_t, value, t, s, noise, rule, kind=str(rule)), x_t.shape)
 
     def ema(self, decay: float, history: Array) -> Array:
         """Return the average after each row, shaped as history."""
@@ -197,24 +201,28 @@ class Built:
         """Return whether the built object has a method of this name."""
         return self._callee.has(method)
 
-    def call(self, method: str, *arguments: object, more: float = 0.0) -> Any:
+    def call(self, method: str, *arguments: object, more: float = 0.0, kind: str = "") -> Any:
         """Call a method on copies of the arguments. Raises ContractViolation on a timeout or if it changes them.
 
-        more: seconds beyond the limit of any call.
+        more: seconds beyond the limit of any call; kind: a name under which the call is counted too.
         """
         if method not in self._hung and self.has(method):
             self.last = Call(method, arguments)
-        served, refused = self.calls.get(method, (0, 0))
         try:
             result = self._ask(self._callee, method, method, arguments, self.seconds + more)
         except Unsupported:
-            self.calls[method] = (served, refused + 1)
+            self._count(method, kind, refused=1)
             raise
         except ContractViolation:
-            self.calls[method] = (served + 1, refused)  # It answered, though not as the contract has it.
+            self._count(method, kind, served=1)  # It answered, though not as the contract has it.
             raise
-        self.calls[method] = (served + 1, refused)
+        self._count(method, kind, served=1)
         return result
+
+    def _count(self, *names: str, served: int = 0, refused: int = 0) -> None:
+        for name in filter(None, names):
+            before = self.calls.get(name, (0, 0))
+            self.calls[name] = (before[0] + served, before[1] + refused)
 
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
         """Make the call, unless the same call hung or ended the process before."""

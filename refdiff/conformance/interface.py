@@ -15,7 +15,7 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | convert   | `convert(value, x_t, t, source, to)` -> value; source and to are of `Parameterization` |
 | loss      | `loss(denoiser, prediction, x_0, eps, t, weight)` -> as `reduction` says; weight is one of `weights` |
 | times     | `times(n, seed)` -> (t, weight), both (n,); `density(t)` -> shaped as t, if the claim declares one |
-| step      | `step(x_t, eps_hat, t, s, noise, rule)` -> x_s; rule is of `Rule` |
+| step      | `step(x_t, value, t, s, noise, rule)` -> x_s; rule is a `Step` of the claim's `steps` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
 | ema       | `ema(decay, history)` -> averages, shaped as history (steps, p) |
 | fit       | `fit(data, seed, seconds)` -> denoiser |
@@ -30,6 +30,8 @@ of the times that are drawn: the suite keeps to what is claimed.
 `denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
 calls it once. Weights and what they multiply: the table of spec chapter 5. A weight is a string, or `MinSNR(gamma)` if
 the claim lists one; the string min_snr has gamma = 5.
+
+In a claim of contract version 1, `step` takes (x_t, eps_hat, t, s, noise, rule), and rule is a name of `Rule`.
 
 `history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
 is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
@@ -52,6 +54,9 @@ import numpy.typing as npt
 from refdiff.conformance.runs import Grid as Grid
 from refdiff.conformance.runs import Sampler as Sampler
 from refdiff.conformance.runs import checked_samplers
+from refdiff.conformance.step import STEPS, Step
+from refdiff.conformance.step import Parameterization as Parameterization
+from refdiff.conformance.step import Rule as Rule
 from refdiff.conformance.weightings import FIRST, Weights, checked_weights
 from refdiff.conformance.weightings import MinSNR as MinSNR
 from refdiff.conformance.weightings import Weight as Weight
@@ -63,13 +68,11 @@ Times: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.int64]
 Capability: TypeAlias = Literal[
     "schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit", "grid", "sample"
 ]
-Parameterization: TypeAlias = Literal["eps", "x_0", "v", "score"]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
 DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
 Reduction: TypeAlias = Literal["none", "example_mean", "batch_mean", "all_mean"]
 """none: sums over the event, (batch,), or squares, (batch, *event); example_mean: means over the event, (batch,);
 batch_mean: mean of the sums; all_mean: of all."""
-Rule: TypeAlias = Literal["em", "ddpm", "ddim", "ode"]
 Denoiser: TypeAlias = Callable[[Array, Times], Array]
 
 METHODS: Mapping[Capability, tuple[str, ...]] = {
@@ -237,6 +240,10 @@ class Claim:
     """Samplers that `sample` runs."""
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
     """Exceptions by which the library itself refuses a call; `Unsupported` may be raised from these only."""
+    contract: int = 1
+    """Version of the contract, 1 or 2: what `step` takes."""
+    steps: tuple[Step, ...] = STEPS
+    """Steps that the target serves; with contract=2, each of them on at least one process."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for names outside the contract."""
@@ -263,6 +270,18 @@ class Claim:
         if not 0.0 < self.loss_factor < inf:
             raise ConfigError(f"expected loss_factor in (0, inf), got {self.loss_factor} (CON-1)")
         self._narrowing()
+        self._stepping()
+
+    def _stepping(self) -> None:
+        """Check the version of the contract and the steps."""
+        if type(self.contract) is not int or self.contract not in (1, 2):
+            raise ConfigError(f"expected contract as 1 or 2, got {self.contract!r} (CON-1)")
+        object.__setattr__(self, "steps", tuple(self.steps))
+        kinds: tuple[object, ...] = self.steps
+        if not kinds or not all(isinstance(step, Step) for step in kinds) or len(set(kinds)) < len(kinds):
+            raise ConfigError(f"expected steps as different objects of type Step, got {self.steps!r} (CON-1)")
+        if self.contract == 1 and self.steps != STEPS:
+            raise ConfigError("expected contract=2 in a claim that lists steps, got contract=1 (CON-1)")
 
     def _narrowing(self) -> None:
         """Check the fields that narrow the claim: times, events, draws and refusals."""

@@ -70,7 +70,15 @@ def build(target: Target, claim: Claim, process: Process, seconds: float) -> Bui
         made: object = target.built(process, what)
     else:
         made = guarded(what, seconds, lambda: target.build(process), "CON-1", claim.refusals)
-    return Built(made, FORMATS[claim.dtype], seconds, isinstance(process, Chain), claim.reduction, claim.refusals)
+    return Built(
+        made,
+        FORMATS[claim.dtype],
+        seconds,
+        isinstance(process, Chain),
+        claim.reduction,
+        claim.refusals,
+        claim.contract,
+    )
 
 
 def members(claim: Claim, seed: int) -> list[Member]:

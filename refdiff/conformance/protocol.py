@@ -30,6 +30,7 @@ from refdiff.conformance.interface import (
     Process,
     Sampler,
 )
+from refdiff.conformance.step import Step
 from refdiff.errors import ConfigError, RefdiffError
 
 VERSION = 1
@@ -98,6 +99,8 @@ def encode(value: object, lend: Callable[[Any], int] | None = None) -> Any:
         return {"kind": "MinSNR", "gamma": value.gamma}
     if isinstance(value, tuple):
         return [encode(item, lend) for item in value]
+    if isinstance(value, Step):
+        return {"step": asdict(value)}
     if type(value) is dict:
         return {"fields": {str(name): encode(item, lend) for name, item in value.items()}}
     if lend is not None and callable(value):
@@ -124,6 +127,8 @@ def decode(value: Any) -> Any:
         return _WORDS[get("number", "")]
     if names == {"kind", "gamma"} and get("kind") == "MinSNR":
         return _made_value(MinSNR, {"gamma": get("gamma")})
+    if names == {"step"} and isinstance(given := get("step"), dict):
+        return _made_value(Step, given)
     if names == {"type"} and isinstance(kind := get("type"), str):
         return Stranger(kind)
     if names == {"handle", "methods"} and type(get("handle")) is int and isinstance(get("methods"), list):
@@ -139,8 +144,7 @@ def as_array(value: object) -> object:
 
 def encode_process(process: Process) -> Message:
     """Return a process, tagged by its kind."""
-    given = {field.name: getattr(process, field.name) for field in fields(process)}
-    return {"kind": next(name for name, kind in _KINDS.items() if isinstance(process, kind)), **given}
+    return {"kind": next(name for name, kind in _KINDS.items() if isinstance(process, kind)), **asdict(process)}
 
 
 def decode_process(message: Any) -> Process:
@@ -164,6 +168,7 @@ def encode_claim(claim: Claim) -> Message:
         "draws": asdict(claim.draws),
         "grid": asdict(claim.grid),
         "samplers": [asdict(sampler) for sampler in claim.samplers],
+        "steps": [asdict(step) for step in claim.steps],
     }
 
 
@@ -184,10 +189,11 @@ def decode_claim(message: Any) -> Claim:
         given["draws"] = _made(Draws, given["draws"])
     if "grid" in given:
         given["grid"] = _made(Grid, given["grid"])
-    if "samplers" in given:
-        if not isinstance(given["samplers"], list):
-            raise Malformed("a claim's 'samplers' are a list")
-        given["samplers"] = [_made(Sampler, sampler) for sampler in given["samplers"]]
+    for name, kind in (("samplers", Sampler), ("steps", Step)):
+        if name in given:
+            if not isinstance(given[name], list):
+                raise Malformed(f"a claim's {name!r} are a list")
+            given[name] = [_made(kind, one) for one in given[name]]
     claim: Claim = _made(Claim, {**given, "processes": processes})
     return claim
 

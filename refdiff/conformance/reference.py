@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never, final
+from typing import Any, assert_never, final, get_args
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from refdiff.conformance.interface import (
     Weighting,
 )
 from refdiff.conformance.interface import MinSNR as AnyMinSNR
+from refdiff.conformance.step import Step
 from refdiff.ema import average_weights
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
@@ -55,6 +56,10 @@ _TORCH: dict[DType, torch.dtype] = {
     "float64": torch.float64,
 }
 
+_OPTIONS: dict[Rule, tuple[dict[str, Any], ...]] = {
+    "ddpm": ({}, {"variance": "beta"}),
+    "ddim": ({}, {"eta": 0.5}, {"eta": 1.0}),
+}
 _WEIGHTS: dict[Weighting, LossWeight] = {
     "uniform": UniformWeight(),
     "inverse_snr": InverseSNR(),
@@ -73,6 +78,15 @@ _SAMPLERS = (
 )
 
 
+STEPS: tuple[Step, ...] = tuple(
+    Step(kind=kind, prediction=prediction, **more)
+    for kind in get_args(Rule)
+    for prediction in get_args(Parameterization)
+    for more in _OPTIONS.get(kind, ({},))
+)
+"""Every rule and prediction, ddpm with both variances, and ddim with three values of eta."""
+
+
 def target(dtype: DType = "float32") -> Reference:
     """Return refdiff as a target that computes in `dtype`."""
     return Reference(
@@ -82,6 +96,8 @@ def target(dtype: DType = "float32") -> Reference:
             dtype=dtype,
             processes=(Linear, Cosine, Chain),
             weights=(*_WEIGHTS, AnyMinSNR),
+            contract=2,
+            steps=STEPS,
             capabilities=frozenset(
                 {
                     *("schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"),
@@ -168,21 +184,27 @@ class _Built:
         t, weight = Continuous(sampler=Stratified(), t_min=1e-5, dtype=_TORCH[self.dtype])(n, generator=generator)
         return self._array(t), self._array(weight)
 
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        x, e, later, earlier, z = (self._tensor(array) for array in (x_t, eps_hat, t, s, noise))
-        match rule:
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        x, given, later, earlier, z = (self._tensor(array) for array in (x_t, value, t, s, noise))
+
+        def part(to: Parameterization) -> Tensor:
+            return convert(self.process, given, x, later, source=rule.prediction, to=to)
+
+        match rule.kind:
             case "em":
-                return self._array(em_step(self._schedule(), x, eps_hat=e, t=later, s=earlier, noise=z))
+                made = em_step(self._schedule(), x, eps_hat=part("eps"), t=later, s=earlier, noise=z)
             case "ddpm":
-                x_0_hat = convert(self.process, e, x, later, source="eps", to="x_0")
-                return self._array(ddpm_step(self.process, x, x_0_hat=x_0_hat, t=later, s=earlier, noise=z))
+                x_0_hat, which = part("x_0"), rule.variance
+                made = ddpm_step(self.process, x, x_0_hat=x_0_hat, t=later, s=earlier, noise=z, variance=which)
             case "ddim":
-                x_0_hat = convert(self.process, e, x, later, source="eps", to="x_0")
-                return self._array(ddim_step(self.process, x_0_hat=x_0_hat, eps_hat=e, t=later, s=earlier))
+                x_0_hat, eps_hat = part("x_0"), part("eps")
+                at: Any = {"t": later, "s": earlier}
+                made = ddim_step(self.process, x_0_hat=x_0_hat, eps_hat=eps_hat, noise=z, eta=rule.eta, **at)
             case "ode":
-                return self._array(ode_step(self._schedule(), x, eps_hat=e, t=later, s=earlier))
+                made = ode_step(self._schedule(), x, eps_hat=part("eps"), t=later, s=earlier)
             case _:
-                assert_never(rule)
+                assert_never(rule.kind)
+        return self._array(made)
 
     def ema(self, decay: float, history: Array) -> Array:
         weights = self._tensor(history)

@@ -282,7 +282,7 @@ def _required(row: Row) -> Row:
 
 
 def _never_served(target: Mapping[str, Any], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return a failure of CON-1 for each capability that is claimed, and refused every call of every process."""
+    """Return a failure of CON-1 for each capability and step that is claimed, and refused at every call."""
     failures = []
     for capability in target["capabilities"]:
         if capability == "sde" and not any(member["kind"] != "Chain" for member in target.get("members", ())):
@@ -292,6 +292,11 @@ def _never_served(target: Mapping[str, Any], outcomes: Sequence[Outcome]) -> lis
         if refused and not served:
             reason = f"the claim lists {capability!r}, and all {refused} calls of it raised Unsupported"
             failures.append(Outcome(clause="CON-1", check="capabilities", status="fail", reason=reason))
+    for step in target.get("steps", ()):
+        served, refused = (sum(outcome.calls.get(step, (0, 0))[i] for outcome in outcomes) for i in (0, 1))
+        if refused and not served:
+            reason = f"the claim lists the step {step!r}, and all {refused} calls of it raised Unsupported"
+            failures.append(Outcome(clause="CON-1", check="steps", status="fail", reason=reason))
     return failures
 
 
@@ -335,6 +340,8 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
             "processes": [],
             "capabilities": [],
             "members": [],
+            "contract": 1,
+            "steps": [],
         }
     processes = [f"any {p.__name__}" if isinstance(p, type) else repr(p) for p in claim.processes]
     return {
@@ -345,6 +352,8 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
         "processes": processes,
         "capabilities": sorted(claim.capabilities),
         "members": [{"process": repr(m.process), "kind": type(m.process).__name__} for m in members],
+        "contract": claim.contract,
+        "steps": [str(step) for step in claim.steps] if claim.contract > 1 and "step" in claim.capabilities else [],
     }
 
 

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from refdiff.conformance.case import Case
 from refdiff.conformance.guard import ContractViolation, NotClaimed
-from refdiff.conformance.interface import Chain, Unsupported
+from refdiff.conformance.interface import Chain, Own, Rule, Unsupported
+from refdiff.conformance.step import Step
 
 Kind = TypeVar("Kind")
 
@@ -37,6 +38,39 @@ def served(case: Case, kinds: Sequence[Kind], body: Callable[[Kind], None], *, a
         raise Unsupported("; ".join(refusals)) if refusals else NotClaimed("; ".join(absent))
     # Under a law, once for each example that is refused.
     case.refusals += [refusal for refusal in refusals if refusal not in case.refusals]
+
+
+def each_step(case: Case, kinds: Sequence[Rule], body: Callable[[Step], None]) -> None:
+    """Run `body` on each claimed step of these kinds, as `served` does. Raises NotClaimed if the claim lists none."""
+    steps = [step for step in case.claim.steps if step.kind in kinds]
+    if not steps:
+        raise NotClaimed(f"the claim lists no step of {' or '.join(kinds)}")
+    if len(steps) > 1:
+        served(case, steps, body)
+    else:
+        body(steps[0])
+
+
+def first_step(case: Case, kind: Rule) -> Step:
+    """Return the claimed step of a kind that is nearest to the default one. Raises NotClaimed if there is none."""
+    steps = [step for step in case.claim.steps if step.kind == kind]
+    if not steps:
+        raise NotClaimed(f"the claim lists no step of {kind}")
+    return min(steps, key=lambda step: (step.variance != "posterior", step.eta, step.prediction != "eps"))
+
+
+def few_steps(case: Case, kinds: Sequence[Rule], body: Callable[[Step], None]) -> None:
+    """Run `body` on each claimed step of a process of the library's own, and on the first of each kind of another.
+
+    The other steps of a known process are compared with their formulas elsewhere.
+    """
+    if isinstance(case.process, Own):
+        each_step(case, kinds, body)
+        return
+    claimed = [kind for kind in kinds if any(step.kind == kind for step in case.claim.steps)]
+    if not claimed:
+        raise NotClaimed(f"the claim lists no step of {' or '.join(kinds)}")
+    served(case, [first_step(case, kind) for kind in claimed], body)
 
 
 def _tried(case: Case, kind: Kind, body: Callable[[Kind], None], *, again: bool) -> list[str]:

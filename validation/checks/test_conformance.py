@@ -15,7 +15,6 @@ from refdiff.conformance.interface import (
     Array,
     Chain,
     Parameterization,
-    Rule,
     Sampler,
     Times,
     Unsupported,
@@ -49,7 +48,8 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
     pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
     weights: tuple[Weight, ...] = (*(w for w in case.claim.weights if not isinstance(w, type)), *gammas(case))
     kinds = [(prediction, weight) for weight in weights for prediction in get_args(Parameterization)]
-    rules: tuple[Rule, ...] = ("ddim", "ddpm", "em", "ode")
+    order = ("ddim", "ddpm", "em", "ode")
+    steps = sorted(case.claim.steps, key=lambda step: (order.index(step.kind), step.prediction != "eps"))
     known: dict[str, Callable[[], tuple[Array, ...]]] = {
         "schedule": lambda: tuple(built.coefficients(t).values()),
         "perturb": lambda: (built.perturb(x, y, t),),
@@ -57,7 +57,7 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "sde": lambda: (built.drift(x, t), built.diffusion(t)),
         "loss": lambda: _first(kinds, lambda kind: built.loss(Predicts(y), kind[0], x, y, t, kind[1])),
         "times": lambda: _untyped(*built.times(5, case.seed)),
-        "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
+        "step": lambda: _first(steps, lambda step: built.step(x, y, t, s, x, step)),
         "posterior": lambda: built.posterior(x, y, t, s),
         "grid": lambda: _untyped(built.grid(2)),
         "sample": lambda: _first(case.claim.samplers, lambda sampler: _run(case, sampler, t, s, x, y)),

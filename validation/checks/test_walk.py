@@ -14,6 +14,7 @@ from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Times
+from refdiff.conformance.step import Step
 
 from ..expected.tiers import Scales, of_variance
 from ..oracles import walk
@@ -25,6 +26,7 @@ from .grids import event_of
 from .inferred import rounding, scales
 from .posteriors import tolerances
 from .probes import first_served, last_served
+from .serving import first_step
 
 LAW = Design(
     name="sampler-law",
@@ -85,20 +87,31 @@ def test_walk(case: Case) -> None:
     """SMP-7: from the law of a mixture near t = 1, ddpm steps with the exact eps* lead to the law of their kernels."""
     if isinstance(case.process, Chain) and len(case.process.betas) == 1:
         raise NotClaimed("a chain of one step has no walk")
+    asked = first_step(case, "ddpm")
+    if asked.variance != "posterior":
+        raise NotClaimed("the claim lists no step of ddpm with the variance of the posterior")
     times, alphas, sigmas = _walkable(case)
     want, rng = _law(tuple(alphas.tolist()), tuple(sigmas.tolist())), case.rng()
     laws = [TWO.noised(a, s**2) for a, s in zip(alphas.tolist(), sigmas.tolist(), strict=True)]
     shape = _shape(case)
     x: Array = case.format.rounded(laws[0].draw(int(np.prod(shape)), rng).reshape(shape))
-    for (t, s), law, sigma in zip(itertools.pairwise(times), laws, sigmas.tolist(), strict=False):
+    for (t, s), law, alpha, sigma in zip(itertools.pairwise(times), laws, alphas, sigmas, strict=False):
         eps_hat = -sigma * law.score(x.astype(np.float64).ravel()).reshape(shape)
         noise = case.format.rounded(rng.standard_normal(shape))
         rows = np.zeros(len(x), dtype=np.intp)
         later, earlier = t[rows], s[rows]
-        x = case.built.step(x, case.format.rounded(eps_hat), later, earlier, noise, "ddpm")
+        value = _predicted(asked, x.astype(np.float64), eps_hat, float(alpha), float(sigma))
+        x = case.built.step(x, case.format.rounded(value), later, earlier, noise, asked)
     outcome = LAW.judge(want.cdf(x.astype(np.float64).ravel()))
     what = f"Kolmogorov distance after {len(times) - 1} ddpm steps ({outcome.n} draws)"
     case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at={"t": times[-1]})
+
+
+def _predicted(asked: Step, x: Floats, eps: Floats, alpha: float, sigma: float) -> Floats:
+    """Return the prediction that a step names."""
+    x_0 = (x - sigma * eps) / alpha
+    found = {"eps": eps, "x_0": x_0, "v": alpha * eps - sigma * x_0, "score": -eps / sigma}
+    return np.asarray(found[asked.prediction])
 
 
 def _shape(case: Case) -> tuple[int, ...]:

@@ -33,6 +33,8 @@ TERMS: Mapping[Pair, Terms] = {
 }
 """(source, to) -> the terms of the result, from alpha, sigma, x_t and the value."""
 
+PARTS: tuple[Parameterization, Parameterization] = ("x_0", "eps")
+"""The two predictions of which the formulas of chapter 10 are made."""
 BY_ALPHA: frozenset[Pair] = frozenset({("eps", "x_0"), ("score", "x_0"), ("eps", "v"), ("score", "v")})
 BY_SIGMA: frozenset[Pair] = frozenset(
     {("x_0", "eps"), ("x_0", "v"), ("eps", "score"), ("x_0", "score"), ("v", "score")}
@@ -127,6 +129,25 @@ def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, 
         reached = size + np.where(np.isinf(tolerance), 0.0, tolerance)
         inside = reached / np.minimum(1.0, np.where(domain, q.sigma, 1.0)) < fmt.largest
         return Expected(np.asarray(sum(pieces)), tolerance, domain & inside)
+
+
+def parts_of(
+    prediction: Parameterization, value: Floats, x_t: Floats, at: Scales, fmt: Format
+) -> tuple[Expected, Expected]:
+    """Return x_0_hat and eps_hat of a prediction at x_t, by any way, each with its tolerance; shaped as x_t.
+
+    Of what the prediction is itself, the tolerance is what a way through a third prediction and back may lose.
+    """
+    q = at.shaped(x_t.ndim)
+    found = []
+    for to in PARTS:
+        if prediction != to:
+            part = converted((prediction, to), value, x_t, at, fmt, by_any_way=True)
+        else:
+            with np.errstate(all="ignore"):
+                part = Expected(value, _by_ways((to, to), np.abs(x_t), np.abs(value), q, fmt))
+        found.append(Expected(part.value, part.tolerance, part.domain & np.isfinite(part.tolerance)))
+    return found[0], found[1]
 
 
 def sensitivity(pair: Pair, value: Array, x_t: Array, at: Scales) -> Floats:

@@ -26,6 +26,8 @@ class Tolerances:
     domain: npt.NDArray[np.bool_]
     variance: Floats
     coefficient: Floats
+    added: Floats
+    """Tolerance of the variance of the transition, 1 - alpha_bar_t/alpha_bar_s."""
 
 
 def tolerances_at(process: Process, s: Times, t: Times, fmt: Format) -> Tolerances:
@@ -50,10 +52,13 @@ def tolerances_of(
         between = v_t - ratio**2 * v_s
         variance, on_x_t = between * v_s / v_t, ratio * v_s / v_t
         by_root = np.fmin(e / (on_x_t * v_t), np.sqrt(e / v_t))
+        # Where alpha_t is exactly 0, no right form divides by the ratio.
+        divisor = np.where(ratio == 0.0, 1.0, ratio)
         return Tolerances(
             (8.0 * e <= v_t) & ordered,
             2.0 * e * (between + v_s + variance) / v_t + 4.0 * u * variance,
-            (4.0 * e / v_t + by_root) / ratio,
+            (4.0 * e / v_t + by_root) / divisor,
+            2.0 * e + 4.0 * u * between,
         )
 
 
@@ -65,6 +70,8 @@ class Coefficients:
     on_x_0: Floats
     on_x_t: Floats
     variance: Floats
+    added: Floats
+    """Variance of the transition from s to t."""
 
 
 def scales_of(process: Process, s: Times, t: Times) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
@@ -78,7 +85,7 @@ def coefficients(process: Process, s: Times, t: Times) -> Coefficients:
     (a_s, a_t), (v_s, v_t) = scales_of(process, s, t)
     logs = [exact(process, "log_alpha_bar", x).value for x in (s, t)]
     between = -np.expm1(logs[1] - logs[0])
-    return Coefficients(a_s * between / v_t, a_t / a_s * v_s / v_t, between * v_s / v_t)
+    return Coefficients(a_s * between / v_t, a_t / a_s * v_s / v_t, between * v_s / v_t, between)
 
 
 def posterior(
