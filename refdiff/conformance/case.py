@@ -107,6 +107,10 @@ class Case:
         comparison = compare(got, expected)
         if comparison.got.size == 0:
             return
+        # Most comparisons are not the worst, and a Worst with its reproducer takes as long as the comparison.
+        ratio = float(comparison.ratio[comparison.worst])
+        if self.worst is not None and ratio <= self.worst.ratio and not (self._raising and ratio > 1.0):
+            return
         worst = self._worst(quantity, comparison, at)
         if self._raising and worst.ratio > 1.0:
             raise Counterexample(worst)

@@ -44,3 +44,12 @@ def test_an_adapter_imports_no_framework(names: str) -> None:
     check = f"import sys; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_the_checks_import_what_few_targets_need_when_it_is_used() -> None:
+    """Collecting the suite imports no part of SciPy that takes as long as a small judgement."""
+    code = "import sys; from validation.checks.suite import checks; checks()\n"
+    heavy = {"scipy.stats", "scipy.integrate", "scipy.interpolate", "scipy.special", "torch"}
+    check = f"found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

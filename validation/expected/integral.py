@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.integrate import romb
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 from ..oracles.certified import Floats
 
@@ -18,6 +18,6 @@ def romberg(values: Floats, spacing: float) -> tuple[Floats, Floats]:
         values: function at 65 nodes of equal spacing.
         spacing: distance of neighbouring nodes.
     """
-    fine = np.array([romb(values[: k + 1], dx=spacing) for k in CUTS])
-    coarse = np.array([romb(values[: k + 1 : 2], dx=2.0 * spacing) for k in CUTS])
+    fine = np.array([scipy.integrate.romb(values[: k + 1], dx=spacing) for k in CUTS])
+    coarse = np.array([scipy.integrate.romb(values[: k + 1 : 2], dx=2.0 * spacing) for k in CUTS])
     return fine, np.abs(fine - coarse)

@@ -10,7 +10,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp, ndtr, ndtri
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -37,19 +37,19 @@ class Mixture:
 
     def log_density(self, x: Floats) -> Floats:
         """Return log p at x, of shape (n,)."""
-        return np.asarray(logsumexp(self._logs(x), axis=0))
+        return np.asarray(scipy.special.logsumexp(self._logs(x), axis=0))
 
     def score(self, x: Floats) -> Floats:
         """Return d log p/dx: the scores (m - x)/v of the components, averaged with their posterior probabilities."""
         logs = self._logs(x)
-        probability = np.exp(logs - logsumexp(logs, axis=0))
+        probability = np.exp(logs - scipy.special.logsumexp(logs, axis=0))
         m, v = (np.array(field)[:, None] for field in (self.means, self.variances))
         return np.asarray((probability * (m - x) / v).sum(0))
 
     def score_slope(self, x: Floats) -> Floats:
         """Return the derivative of the score, d^2 log p/dx^2."""
         logs = self._logs(x)
-        probability = np.exp(logs - logsumexp(logs, axis=0))
+        probability = np.exp(logs - scipy.special.logsumexp(logs, axis=0))
         m, v = (np.array(field)[:, None] for field in (self.means, self.variances))
         score = (m - x) / v
         return np.asarray((probability * (score**2 - 1 / v)).sum(0) - (probability * score).sum(0) ** 2)
@@ -57,7 +57,7 @@ class Mixture:
     def cdf(self, x: Floats) -> Floats:
         """Return the distribution function at x."""
         w, m, v = (np.array(field)[:, None] for field in (self.weights, self.means, self.variances))
-        return np.asarray((w * ndtr((x - m) / np.sqrt(v))).sum(0))
+        return np.asarray((w * scipy.special.ndtr((x - m) / np.sqrt(v))).sum(0))
 
     def draw(self, n: int, generator: np.random.Generator) -> Floats:
         """Return n independent draws."""
@@ -67,7 +67,7 @@ class Mixture:
 
     def reach(self, mass: float) -> tuple[float, float]:
         """Return an interval outside which each component has at most this mass."""
-        half = -float(ndtri(mass / 2)) * np.sqrt(self.variances)
+        half = -float(scipy.special.ndtri(mass / 2)) * np.sqrt(self.variances)
         return float(np.min(self.means - half)), float(np.max(self.means + half))
 
 

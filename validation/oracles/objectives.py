@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.special import log_ndtr
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 from .mixture import Floats, Mixture
 
@@ -79,4 +79,5 @@ def level_mass(level: int, levels: int, mean: Floats, std: float) -> Floats:
     high = np.full_like(mean, np.inf) if level == levels - 1 else (centre + half - mean) / std
     flip = low > 0
     low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-    return np.asarray(log_ndtr(high) + np.log1p(-np.exp(log_ndtr(low) - log_ndtr(high))))
+    below_low, below_high = scipy.special.log_ndtr(low), scipy.special.log_ndtr(high)
+    return np.asarray(below_high + np.log1p(-np.exp(below_low - below_high)))

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.special import ndtr
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 from .mixture import Floats, Mixture
 
@@ -40,7 +39,7 @@ class Law:
     def cdf(self, at: Floats) -> Floats:
         """Return the distribution function at any point by cubic splines, with an error of order 4 in the spacing."""
         inside = np.clip(at, self.x[0], self.x[-1])
-        return np.asarray(np.clip(CubicSpline(self.x, self.below)(inside), 0.0, 1.0))
+        return np.asarray(np.clip(scipy.interpolate.CubicSpline(self.x, self.below)(inside), 0.0, 1.0))
 
     def distance(self, other: Callable[[Floats], Floats]) -> float:
         """Return the Kolmogorov distance to a distribution function, on this grid."""
@@ -61,11 +60,11 @@ def stepped(law: Law, mean: Map, variance: float, x: Floats, *, whole: bool = Tr
     """
     middle, d = mean(law.x), law.x[1] - law.x[0]
     if variance == 0.0:
-        below = np.clip(CubicSpline(middle, law.below)(np.clip(x, middle[0], middle[-1])), 0.0, 1.0)
+        below = np.clip(scipy.interpolate.CubicSpline(middle, law.below)(np.clip(x, middle[0], middle[-1])), 0.0, 1.0)
         return Law(x, np.gradient(below, x), below)
     z = (x[:, None] - middle[None, :]) / np.sqrt(variance)
     masses = law.density * d
-    below = ndtr(z) @ masses if whole else np.full(len(x), np.nan)
+    below = scipy.special.ndtr(z) @ masses if whole else np.full(len(x), np.nan)
     np.square(z, out=z)
     z *= -0.5
     density = np.exp(z, out=z) @ masses / np.sqrt(2 * np.pi * variance)
@@ -151,7 +150,7 @@ def carried(data: Mixture, steps: Sequence[tuple[Map, float]], first: Mixture, l
         middle = mean(x)
         if not (np.isfinite(middle).all() and np.all(np.diff(middle) > 0.0)):
             raise ArithmeticError("the mean of a step does not increase on the grid")
-        spline = CubicSpline(middle, below)
+        spline = scipy.interpolate.CubicSpline(middle, below)
         at = np.clip(x[:, None] - np.sqrt(variance) * NODES, middle[0], middle[-1])
         below = np.clip(spline(at) @ _WEIGHTS, 0.0, 1.0)
     return Law(x, np.gradient(below, x), below)

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 from . import wagers
 
@@ -125,7 +125,7 @@ class Design:
             case "variance":
                 statistic = float(np.mean(np.square(sample)))
             case _:
-                statistic = float(stats.kstest(np.ravel(sample), "uniform").statistic)
+                statistic = float(scipy.stats.kstest(np.ravel(sample), "uniform").statistic)
         p = _p_value(self.law, n, statistic - self.bias)
         return self._recorded(Outcome(statistic, low, high + self.bias, n, p))
 
@@ -189,8 +189,8 @@ class Design:
         """Test at least n trials, each with conditional probability at most `bias` of the event."""
         n = self._checked(happened.size, "rare", "trials")
         count = int(happened.sum())
-        p = float(stats.binom.sf(count - 1, n, self.bias))
-        high = float(stats.binom.isf(self.false_alarm, n, self.bias))
+        p = float(scipy.stats.binom.sf(count - 1, n, self.bias))
+        high = float(scipy.stats.binom.isf(self.false_alarm, n, self.bias))
         return self._recorded(Outcome(count / n, 0.0, high / n, n, p))
 
     def _recorded(self, outcome: Outcome) -> Outcome:
@@ -236,7 +236,7 @@ class Outcome:
 def _size_of_rare(catches: float, chance: float, false_alarm: float, miss: float) -> int:
     """Return the smallest n for which events at the rate `catches` pass with a probability of at most `miss`."""
     n = 1
-    while stats.binom.cdf(stats.binom.isf(false_alarm, n, chance), n, catches) > miss:
+    while scipy.stats.binom.cdf(scipy.stats.binom.isf(false_alarm, n, chance), n, catches) > miss:
         n += 1
     return n
 
@@ -245,12 +245,13 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
     """Return the acceptance interval of the statistic, by its exact distribution."""
     match law:
         case "mean":
-            high = float(stats.norm.isf(false_alarm / 2)) / sqrt(n)
+            high = float(scipy.stats.norm.isf(false_alarm / 2)) / sqrt(n)
             return -high, high
         case "variance":
-            return float(stats.chi2.ppf(false_alarm / 2, n)) / n, float(stats.chi2.isf(false_alarm / 2, n)) / n
+            chi2 = scipy.stats.chi2
+            return float(chi2.ppf(false_alarm / 2, n)) / n, float(chi2.isf(false_alarm / 2, n)) / n
         case _:
-            return 0.0, float(stats.kstwo.isf(false_alarm, n))
+            return 0.0, float(scipy.stats.kstwo.isf(false_alarm, n))
 
 
 def _extrapolated(law: Law, coarse: Floats, fine: Floats, false_alarm: float) -> tuple[float, float]:
@@ -274,11 +275,12 @@ def _p_value(law: Law, n: int, statistic: float) -> float:
     """Return the p-value of the statistic by its exact distribution: two-sided, or for a distance one-sided."""
     match law:
         case "mean":
-            return 2.0 * float(stats.norm.sf(abs(statistic) * sqrt(n)))
+            return 2.0 * float(scipy.stats.norm.sf(abs(statistic) * sqrt(n)))
         case "variance":
-            return 2.0 * min(float(stats.chi2.cdf(n * statistic, n)), float(stats.chi2.sf(n * statistic, n)))
+            chi2 = scipy.stats.chi2
+            return 2.0 * min(float(chi2.cdf(n * statistic, n)), float(chi2.sf(n * statistic, n)))
         case _:
-            return float(stats.kstwo.sf(max(statistic, 0.0), n))
+            return float(scipy.stats.kstwo.sf(max(statistic, 0.0), n))
 
 
 def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
@@ -286,13 +288,13 @@ def _missed(law: Law, n: int, catches: float, false_alarm: float) -> float:
     low, high = _limits(law, n, false_alarm)
     match law:
         case "mean":
-            return float(stats.norm.cdf((high - catches) * sqrt(n)))
+            return float(scipy.stats.norm.cdf((high - catches) * sqrt(n)))
         case "variance":
-            larger, smaller = 1 + catches, 1 - catches
-            return max(float(stats.chi2.cdf(n * high / larger, n)), float(stats.chi2.sf(n * low / smaller, n)))
+            larger, smaller, chi2 = 1 + catches, 1 - catches, scipy.stats.chi2
+            return max(float(chi2.cdf(n * high / larger, n)), float(chi2.sf(n * low / smaller, n)))
         case _:
             # The empirical F_n passes only if its distance from the sampled distribution exceeds catches - high.
-            return float(stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
+            return float(scipy.stats.kstwo.sf(catches - high, n)) if catches > high else 1.0
 
 
 def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple[int, int]:
@@ -300,7 +302,7 @@ def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple
 
     The search starts at the size by the limit distributions, as one evaluation of Kolmogorov's costs 0.1 s.
     """
-    tail = stats.kstwobign if law == "law" else stats.norm
+    tail = scipy.stats.kstwobign if law == "law" else scipy.stats.norm
     spread = 1.0 if law == "law" else sqrt(2.0)
     near = max(ceil((spread * (float(tail.isf(false_alarm)) + float(tail.isf(miss))) / catches) ** 2), 2)
     step = max(near // 64, 1)
@@ -319,7 +321,7 @@ def _bracket(law: Law, catches: float, false_alarm: float, miss: float) -> tuple
 def _size(law: Law, catches: float, false_alarm: float, miss: float) -> int:
     """Return the smallest n with `_missed` at most `miss`; `_missed` decreases as n grows."""
     if law == "mean":
-        return ceil(((float(stats.norm.isf(false_alarm / 2)) + float(stats.norm.isf(miss))) / catches) ** 2)
+        return ceil(((float(scipy.stats.norm.isf(false_alarm / 2)) + float(scipy.stats.norm.isf(miss))) / catches) ** 2)
     low, high = _bracket(law, catches, false_alarm, miss)
     while high - low > 1:
         middle = (low + high) // 2

@@ -20,8 +20,7 @@ from math import ceil, inf, log
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from scipy.special import logsumexp
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,7 +65,7 @@ def _log_capital(*bets: tuple[Floats, Floats, npt.NDArray[np.bool_]]) -> float:
         for x, mean, mask in bets:
             stake = np.where(mask, fraction / mean, 0.0)
             logs.append(_summed_logs(1.0 + stake * (x - mean)))
-    return float(logsumexp(np.concatenate(logs)) - log(sum(map(len, logs))))
+    return float(scipy.special.logsumexp(np.concatenate(logs)) - log(sum(map(len, logs))))
 
 
 def _summed_logs(factors: Floats) -> Floats:
@@ -108,7 +107,7 @@ def calls_needed(catches: float, bias: float, false_alarm: float, miss: float, p
     needed = 0.0
     for c in levels:
         if c + catches < 1.0:  # by symmetry, one direction is enough
-            probability = stats.binom.pmf(np.arange(places + 1), places, c + catches)
+            probability = scipy.stats.binom.pmf(np.arange(places + 1), places, c + catches)
             needed = max(needed, _calls(probability, x - c - bias, 1.0 / (c + bias), limit, log(miss)))
     return ceil(needed)
 
