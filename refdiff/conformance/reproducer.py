@@ -11,6 +11,7 @@ from refdiff.conformance.guard import Call
 from refdiff.conformance.interface import Array, MinSNR, Times
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
+from refdiff.conformance.step import Step
 
 _LARGEST = 64
 """Numbers in an argument, beyond which a literal helps nobody."""
@@ -37,13 +38,8 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None, rul
 
 def _imported(call: Call) -> list[str]:
     """Return the names that the code may use."""
-    return [
-        "Chain",
-        "Cosine",
-        "Linear",
-        *(["MinSNR"] if any(isinstance(x, MinSNR) for x in call.arguments) else []),
-        "Own",
-    ]
+    own = {type(x).__name__ for x in call.arguments if isinstance(x, MinSNR | Step)}
+    return sorted({"Chain", "Cosine", "Linear", "Own"} | own)
 
 
 def _shown(method: str, arguments: str, rule: str) -> tuple[str, ...]:
