@@ -13,9 +13,10 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Sampler, Times
 
+from ..expected.tiers import Scales
 from ..oracles.gaussian import Floats, Gaussian, Levels, chain_levels, cosine_levels, linear_levels
 from .grids import event_of, middle, span
-from .inferred import unit_scales
+from .inferred import scales, unit_scales
 
 NODES = 1025
 """Times at which the scales of a library's own process are asked for."""
@@ -26,7 +27,7 @@ ENDS = (0.9, 0.1)
 @final
 @dataclass(slots=True)
 class Best:
-    """The best denoiser of Gaussian data, in the format of the target; it notes the times that it is asked for."""
+    """The best denoiser of Gaussian data, in the format of the target; it notes what it is given."""
 
     case: Case
     data: Gaussian
@@ -34,6 +35,8 @@ class Best:
     levels: Levels
     shape: tuple[int, ...]
     asked: list[npt.NDArray[Any]] = field(default_factory=list)
+    given: list[Floats] = field(default_factory=list)
+    """x of each call, (n, numbers of an event)."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:
         """Return the prediction, shaped as x_t."""
@@ -41,8 +44,9 @@ class Best:
             got = f"{np.shape(x_t)} and {np.shape(t)}"
             raise ValueError(f"expected x_t {self.shape} and t {self.shape[:1]} for the denoiser, got {got}")
         self.asked.append(np.array(t))
-        x = np.asarray(x_t, dtype=np.float64).reshape(len(x_t), -1).T
-        found = self.data.predict(self.sampler.prediction, x, *self.levels(np.asarray(t)))
+        x = np.array(x_t, dtype=np.float64).reshape(len(x_t), -1)
+        self.given.append(x)
+        found = self.data.predict(self.sampler.prediction, x.T, *self.levels(np.asarray(t)))
         return self.case.format.rounded(found.T.reshape(self.shape))
 
     def __repr__(self) -> str:
@@ -60,13 +64,20 @@ class Best:
 @final
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run returned, and how many times it called its denoiser."""
+    """What a run returned, and what it gave to its denoiser."""
 
     x: Floats
     """x at the last time, (n, numbers of an event)."""
-    calls: int
-    first: float
-    """The time of the first call; NaN if there was none."""
+    asked: Times
+    """The time of each call."""
+    given: list[Floats]
+    """x of each call, shaped as `x`."""
+    steps: int
+
+    @property
+    def evaluations(self) -> float:
+        """Calls of the denoiser in each step, at least one."""
+        return max(len(self.asked) / self.steps, 1.0)
 
 
 def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Times, levels: Levels) -> Run:
@@ -75,8 +86,16 @@ def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Time
     x = case.format.rounded(np.broadcast_to(start.reshape(-1, *(1,) * len(event)), (len(start), *event)))
     denoiser = Best(case, data, sampler, levels, x.shape)
     found = case.built.sample(denoiser, x, times, case.seed, sampler.name)
-    first = float(denoiser.asked[0][0]) if denoiser.asked else float("nan")
-    return Run(found.astype(np.float64).reshape(len(x), -1), len(denoiser.asked), first)
+    asked: Times = np.array([t[0] for t in denoiser.asked]).astype(times.dtype)
+    return Run(found.astype(np.float64).reshape(len(x), -1), asked, denoiser.given, len(times) - 1)
+
+
+def judgeable(case: Case, times: Times) -> Scales:
+    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing."""
+    q = scales(case, times)
+    if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma))[:-1].all():
+        raise NotClaimed("alpha or sigma is within its own uncertainty at a time of the run")
+    return q
 
 
 def drawn(case: Case, sampler: Sampler, data: Gaussian, z: Floats, times: Times, levels: Levels) -> Floats:
