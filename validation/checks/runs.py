@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -68,7 +69,7 @@ class Run:
 
     x: Floats
     """x at the last time, (n, numbers of an event)."""
-    asked: Times
+    asked: npt.NDArray[Any]
     """The time of each call."""
     given: list[Floats]
     """x of each call, shaped as `x`."""
@@ -86,7 +87,7 @@ def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Time
     x = case.format.rounded(np.broadcast_to(start.reshape(-1, *(1,) * len(event)), (len(start), *event)))
     denoiser = Best(case, data, sampler, levels, x.shape)
     found = case.built.sample(denoiser, x, times, case.seed, sampler.name)
-    asked: Times = np.array([t[0] for t in denoiser.asked]).astype(times.dtype)
+    asked = np.array([t[0] for t in denoiser.asked]).astype(times.dtype)
     return Run(found.astype(np.float64).reshape(len(x), -1), asked, denoiser.given, len(times) - 1)
 
 
@@ -156,6 +157,15 @@ def _own_stretch(case: Case) -> Stretch:
     wide = t.astype(np.float64)
     by_t = CubicSpline(wide, alpha), CubicSpline(wide, sigma)
     return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
+
+
+def own_times(case: Case, counts: Sequence[int]) -> list[Times]:
+    """Return the target's own grids. Raises NotClaimed without `grid`, and of a chain too short for an order."""
+    if "grid" not in case.capabilities:
+        raise NotClaimed("the sampler goes along the times of grid only, and the claim has none")
+    if isinstance(case.process, Chain) and len(case.process.betas) < 2 * max(counts):
+        raise NotClaimed(f"the chain has fewer than {2 * max(counts)} steps")
+    return [case.built.grid(n) for n in counts]
 
 
 def even_times(case: Case, over: Stretch, n: int) -> Times:

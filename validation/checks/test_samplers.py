@@ -21,7 +21,19 @@ from ..statistics.experiments import PROCESSES, by_design
 from .inferred import scales
 from .losses import time_tolerance
 from .probes import first_served, last_served
-from .runs import Run, drawn, even_times, falling, judgeable, known_levels, level_times, run, short_then_long, stretch
+from .runs import (
+    Run,
+    drawn,
+    even_times,
+    falling,
+    judgeable,
+    known_levels,
+    level_times,
+    own_times,
+    run,
+    short_then_long,
+    stretch,
+)
 from .serving import served
 
 COUNTS = (1, 2, 3, 7, 10, 50, 1000)
@@ -120,9 +132,7 @@ def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
     """Judge the runs along a library's own grids: to sigma = 0, where the last step alone may err by order 1."""
-    if "grid" not in case.capabilities:
-        raise NotClaimed("the sampler goes along the times of grid only, and the claim has none")
-    _converges(case, sampler, [case.built.grid(n) for n in DOUBLED], known_levels(case), 1, "order of convergence")
+    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case), 1, "order of convergence")
 
 
 @check("SMP-11", "sample")
@@ -282,7 +292,7 @@ def _judge_law(case: Case, design: Design, limit: float) -> None:
 def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats, Times]:
     """Return x after a run of few and of many steps, minus the mean and over the deviation of the data there."""
     if sampler.times == "grid":
-        runs, levels = [case.built.grid(2 * n) for n in (COARSE, FINE)], known_levels(case)
+        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case)
     else:
         over = stretch(case)
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels
