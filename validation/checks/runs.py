@@ -91,9 +91,17 @@ def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Time
     return Run(found.astype(np.float64).reshape(len(x), -1), asked, denoiser.given, len(times) - 1)
 
 
-def judgeable(case: Case, times: Times) -> Scales:
-    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing."""
+def scales_of_run(case: Case, sampler: Sampler, times: Times) -> Scales:
+    """Return the scales at the times of a run; a floor of sigma moves what comes from v alone."""
     q = scales(case, times)
+    if sampler.prediction == "v" or q.floor == 0.0:
+        return q
+    return Scales(q.alpha, q.sigma, q.d_alpha - q.floor * q.alpha, q.d_sigma - q.floor * q.sigma)
+
+
+def judgeable(case: Case, sampler: Sampler, times: Times) -> Scales:
+    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing."""
+    q = scales_of_run(case, sampler, times)
     if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma))[:-1].all():
         raise NotClaimed("alpha or sigma is within its own uncertainty at a time of the run")
     return q

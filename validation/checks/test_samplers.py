@@ -18,7 +18,6 @@ from ..oracles.certified import Floats
 from ..oracles.gaussian import Gaussian, Levels
 from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
-from .inferred import scales
 from .losses import time_tolerance
 from .probes import first_served, last_served
 from .runs import (
@@ -31,6 +30,7 @@ from .runs import (
     level_times,
     own_times,
     run,
+    scales_of_run,
     short_then_long,
     stretch,
 )
@@ -178,7 +178,7 @@ def _error(case: Case, sampler: Sampler, times: Times, levels: Levels) -> tuple[
     """Return the error of a run on Gaussian data, and how much of it may be rounding; of four examples, the r.m.s."""
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     start, end = (SPREAD.on_flow(Z, alpha[i], sigma[i]) for i in (0, -1))
-    q = judgeable(case, times)
+    q = judgeable(case, sampler, times)
     got = run(case, sampler, SPREAD, start, times, levels)
     first = got.asked[:1] if len(got.asked) else [np.nan]
     bound = time_tolerance(case, times[:1])
@@ -238,7 +238,7 @@ def _ends_at_the_point(case: Case, sampler: Sampler, make: Callable[[], Times]) 
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     if sampler.stochastic and sigma[-1] > 0.0:
         raise NotClaimed("a stochastic sampler is exact where no noise is left, and its grid ends before")
-    q = judgeable(case, times)
+    q = judgeable(case, sampler, times)
     start, end = (POINTS.on_flow(Z, alpha[i], sigma[i]) for i in (0, -1))
     got = run(case, sampler, POINTS, start, times, levels)
     # Noise that a stochastic sampler draws on the way is of any size that six deviations have.
@@ -255,7 +255,7 @@ def _calls_on_the_flow(case: Case, sampler: Sampler, got: Run, levels: Levels) -
     if len(got.asked) == 0:
         return
     alpha, sigma = levels(got.asked.astype(np.float64))
-    bounds = rounding_of_run(POINTS, Z, scales(case, got.asked), case.format.u) + 8.0 * case.format.u
+    bounds = rounding_of_run(POINTS, Z, scales_of_run(case, sampler, got.asked), case.format.u) + 8.0 * case.format.u
     for t, a, s, x, bound in zip(got.asked, alpha.tolist(), sigma.tolist(), got.given, bounds, strict=True):
         expected = Expected(POINTS.on_flow(Z, a, s)[:, None], 2.0 * bound[:, None])
         case.expect(f"x that {sampler.name} gives to the denoiser", x, expected, at={"t": np.repeat(t, 4)})
@@ -298,7 +298,7 @@ def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels
     rng, found = case.rng(), []
     for times in runs:
-        judgeable(case, times)
+        judgeable(case, sampler, times)
         alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
         x = drawn(case, sampler, ONE, rng.standard_normal(size), times, levels)
         found.append(np.asarray((x - alpha[-1] * ONE.mean) / ONE.deviation(alpha[-1], sigma[-1])))
