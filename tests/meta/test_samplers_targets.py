@@ -11,6 +11,7 @@ import pytest
 from refdiff.conformance.interface import Chain, Cosine, DType, Grid, Own, Process, Sampler, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.outcome import Outcome
+from refdiff.conformance.remote import Launch
 from tests.meta.targets.samplers import (
     DDPM,
     LINEAR,
@@ -274,3 +275,30 @@ def test_step_of_another_length_than_the_grid_fails() -> None:
     assert set(failing(target)) == {"SMP-12"}
     right = Runner(ddim, sampler, grid_of=grid, processes=(DDPM,))
     assert failing(right) == {}
+
+
+def test_target_in_a_process_of_its_own_calls_the_denoiser() -> None:
+    """SMP-11, SMP-12: `sample` calls the suite's denoiser across the pipe, and gives the same verdicts."""
+    judge = Judge.of("tests.meta.targets.samplers:right", launch=Launch())
+    found = judge.judge(c for c in checks() if c[0].clause in CLAUSES)
+    assert {o.clause: o.status for o in found if o.check != "test_order_of_a_step"} == {
+        "SMP-10": "pass",
+        "SMP-11": "pass",
+        "SMP-12": "pass",
+        "SMP-13": "not_claimed",
+    }
+
+
+@pytest.mark.parametrize("clause", ["SMP-11", "SMP-12"])
+def test_reproducer_repeats_the_run(clause: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """SMP-11, SMP-12: the code of the report, with the denoiser of Gaussian data, prints x after the run again."""
+    judge = Judge.of("tests.meta.targets.samplers:wrong")
+    found = judge.judge(c for c in checks() if c[0].clause == clause)
+    worst = next(o.worst for o in found if o.status == "fail")
+    assert worst is not None
+    namespace: dict[str, Any] = {}
+    exec(worst.reproducer.replace("print(built", "result = (built"), namespace)  # noqa: S102  # the text under test
+    assert namespace["result"].shape == (4, 1)
+    assert "expected at" in capsys.readouterr().out
+    if clause == "SMP-12":
+        assert worst.got in namespace["result"].ravel().tolist()

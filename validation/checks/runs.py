@@ -11,11 +11,23 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from refdiff.conformance.case import Case
+from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Sampler, Times
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Cosine,
+    Denoiser,
+    DType,
+    Linear,
+    Own,
+    Process,
+    Sampler,
+    Times,
+)
 
 from ..expected.tiers import Scales
-from ..oracles.gaussian import Floats, Gaussian, Levels, chain_levels, cosine_levels, linear_levels
+from ..oracles.gaussian import Floats, Gaussian, Levels, Prediction, chain_levels, cosine_levels, linear_levels
 from .grids import event_of, middle, span
 from .inferred import scales, unit_scales
 
@@ -51,15 +63,26 @@ class Best:
         return self.case.format.rounded(found.T.reshape(self.shape))
 
     def __repr__(self) -> str:
-        """Return Python for the reproducer: the same prediction at the last time that was asked for."""
-        t = self.asked[-1:] or [np.zeros(len(self.data.mean))]
-        alpha, sigma = self.levels(t[0])
-        zero, one = (
-            self.data.predict(self.sampler.prediction, x, alpha, sigma) for x in (0.0 * sigma, 1.0 + 0.0 * sigma)
-        )
-        slope, start = ((one - zero).tolist(), zero.tolist())
-        tail = ", 1" * (len(self.shape) - 1)
-        return f"lambda x, t: (np.reshape({slope}, (-1{tail})) * x + np.reshape({start}, (-1{tail}))).astype(x.dtype)"
+        """Return Python for the reproducer, in which the names of the contract and the target are defined."""
+        process = "None" if isinstance(self.case.process, Own) else self.case.member.expression
+        data = f"{self.data.mean.tolist()}, {self.data.variance.tolist()}"
+        module = f"__import__({__name__!r}, fromlist=['best'])"
+        return f"{module}.best({process}, {self.sampler.prediction!r}, {data}, {self.case.format.name!r})"
+
+
+def best(process: Process, prediction: Prediction, mean: Floats, variance: Floats, dtype: DType) -> Denoiser:
+    """Return the best denoiser of Gaussian data, one mean and variance for each example, for a reproducer.
+
+    Raises NotClaimed for a process of the library's own, whose scales are known in a run of the suite only.
+    """
+    data, levels = Gaussian(np.array(mean), np.array(variance)), known_levels(process)
+
+    def denoiser(x_t: Array, t: Times) -> Array:
+        x = np.asarray(x_t, dtype=np.float64).reshape(len(x_t), -1)
+        found = data.predict(prediction, x.T, *levels(np.asarray(t)))
+        return FORMATS[dtype].rounded(found.T.reshape(x_t.shape))
+
+    return denoiser
 
 
 @final
@@ -134,12 +157,12 @@ def stretch(case: Case) -> Stretch:
     if isinstance(case.process, Own):
         return _own_stretch(case)
     last, first = (float(t) for t in middle(case, (0.0, 1.0)))
-    return Stretch(first, last, known_levels(case), known=True)
+    return Stretch(first, last, known_levels(case.process), known=True)
 
 
-def known_levels(case: Case) -> Levels:
+def known_levels(process: Process) -> Levels:
     """Return alpha and sigma of a process of the contract."""
-    match case.process:
+    match process:
         case Linear(beta_min=low, beta_max=high):
             return linear_levels(low, high)
         case Cosine(s=s):

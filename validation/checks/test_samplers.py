@@ -132,7 +132,7 @@ def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
     """Judge the runs along a library's own grids: to sigma = 0, where the last step alone may err by order 1."""
-    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case), 1, "order of convergence")
+    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case.process), 1, "order of convergence")
 
 
 @check("SMP-11", "sample")
@@ -234,7 +234,7 @@ def _uneven(case: Case, shares: Sequence[float]) -> Times:
 
 def _ends_at_the_point(case: Case, sampler: Sampler, make: Callable[[], Times]) -> None:
     times = falling(make())
-    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case)
+    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case.process)
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     if sampler.stochastic and sigma[-1] > 0.0:
         raise NotClaimed("a stochastic sampler is exact where no noise is left, and its grid ends before")
@@ -292,7 +292,7 @@ def _judge_law(case: Case, design: Design, limit: float) -> None:
 def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats, Times]:
     """Return x after a run of few and of many steps, minus the mean and over the deviation of the data there."""
     if sampler.times == "grid":
-        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case)
+        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case.process)
     else:
         over = stretch(case)
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels

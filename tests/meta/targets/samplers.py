@@ -263,3 +263,13 @@ def rosenbrock(*, earlier: bool = False) -> Method:
         return x
 
     return method
+
+
+def right() -> Runner:
+    """Return a right target, to be started in a process of its own."""
+    return Runner(ddim, Sampler(name="ddim", exact=True))
+
+
+def wrong() -> Runner:
+    """Return a target whose sampler does nothing."""
+    return Runner(lambda walk, x: x, Sampler(name="ddim", exact=True))
