@@ -13,8 +13,8 @@ from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.step import Step
 
-_LARGEST = 64
-"""Numbers in an argument, beyond which a literal helps nobody."""
+_LARGEST = 65
+"""Numbers in an argument, beyond which a literal helps nobody: the times of 64 steps are 65."""
 
 
 def reproducer(origin: str, member: Member, call: Call, example: int | None, rule: str = "") -> str:
@@ -23,8 +23,8 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None, rul
     What is too large to print is stood for by zeros of its shape. rule: the clause of the contract that the call
     broke, which the code shows.
     """
-    # A row of a history, or of the data, by itself repeats nothing.
-    batch = None if call.method in ("ema", "fit") else example
+    # A row of a history, of the data, or of the times of a run, by itself repeats nothing.
+    batch = None if call.method in ("ema", "fit", "sample") else example
     arguments = ", ".join(_literal(x, batch) for x in call.arguments)
     return "\n".join(
         (

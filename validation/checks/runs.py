@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -10,12 +11,25 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from refdiff.conformance.case import Case
+from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Sampler, Times
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Cosine,
+    Denoiser,
+    DType,
+    Linear,
+    Own,
+    Process,
+    Sampler,
+    Times,
+)
 
-from ..oracles.gaussian import Floats, Gaussian, Levels, chain_levels, cosine_levels, linear_levels
+from ..expected.tiers import Scales
+from ..oracles.gaussian import Floats, Gaussian, Levels, Prediction, chain_levels, cosine_levels, linear_levels
 from .grids import event_of, middle, span
-from .inferred import unit_scales
+from .inferred import scales, unit_scales
 
 NODES = 1025
 """Times at which the scales of a library's own process are asked for."""
@@ -26,7 +40,7 @@ ENDS = (0.9, 0.1)
 @final
 @dataclass(slots=True)
 class Best:
-    """The best denoiser of Gaussian data, in the format of the target; it notes the times that it is asked for."""
+    """The best denoiser of Gaussian data, in the format of the target; it notes what it is given."""
 
     case: Case
     data: Gaussian
@@ -34,6 +48,8 @@ class Best:
     levels: Levels
     shape: tuple[int, ...]
     asked: list[npt.NDArray[Any]] = field(default_factory=list)
+    given: list[Floats] = field(default_factory=list)
+    """x of each call, (n, numbers of an event)."""
 
     def __call__(self, x_t: Array, t: Times) -> Array:
         """Return the prediction, shaped as x_t."""
@@ -41,32 +57,51 @@ class Best:
             got = f"{np.shape(x_t)} and {np.shape(t)}"
             raise ValueError(f"expected x_t {self.shape} and t {self.shape[:1]} for the denoiser, got {got}")
         self.asked.append(np.array(t))
-        x = np.asarray(x_t, dtype=np.float64).reshape(len(x_t), -1).T
-        found = self.data.predict(self.sampler.prediction, x, *self.levels(np.asarray(t)))
+        x = np.array(x_t, dtype=np.float64).reshape(len(x_t), -1)
+        self.given.append(x)
+        found = self.data.predict(self.sampler.prediction, x.T, *self.levels(np.asarray(t)))
         return self.case.format.rounded(found.T.reshape(self.shape))
 
     def __repr__(self) -> str:
-        """Return Python for the reproducer: the same prediction at the last time that was asked for."""
-        t = self.asked[-1:] or [np.zeros(len(self.data.mean))]
-        alpha, sigma = self.levels(t[0])
-        zero, one = (
-            self.data.predict(self.sampler.prediction, x, alpha, sigma) for x in (0.0 * sigma, 1.0 + 0.0 * sigma)
-        )
-        slope, start = ((one - zero).tolist(), zero.tolist())
-        tail = ", 1" * (len(self.shape) - 1)
-        return f"lambda x, t: (np.reshape({slope}, (-1{tail})) * x + np.reshape({start}, (-1{tail}))).astype(x.dtype)"
+        """Return Python for the reproducer, in which the names of the contract and the target are defined."""
+        process = "None" if isinstance(self.case.process, Own) else self.case.member.expression
+        data = f"{self.data.mean.tolist()}, {self.data.variance.tolist()}"
+        module = f"__import__({__name__!r}, fromlist=['best'])"
+        return f"{module}.best({process}, {self.sampler.prediction!r}, {data}, {self.case.format.name!r})"
+
+
+def best(process: Process, prediction: Prediction, mean: Floats, variance: Floats, dtype: DType) -> Denoiser:
+    """Return the best denoiser of Gaussian data, one mean and variance for each example, for a reproducer.
+
+    Raises NotClaimed for a process of the library's own, whose scales are known in a run of the suite only.
+    """
+    data, levels = Gaussian(np.array(mean), np.array(variance)), known_levels(process)
+
+    def denoiser(x_t: Array, t: Times) -> Array:
+        x = np.asarray(x_t, dtype=np.float64).reshape(len(x_t), -1)
+        found = data.predict(prediction, x.T, *levels(np.asarray(t)))
+        return FORMATS[dtype].rounded(found.T.reshape(x_t.shape))
+
+    return denoiser
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run returned, and how many times it called its denoiser."""
+    """What a run returned, and what it gave to its denoiser."""
 
     x: Floats
     """x at the last time, (n, numbers of an event)."""
-    calls: int
-    first: float
-    """The time of the first call; NaN if there was none."""
+    asked: npt.NDArray[Any]
+    """The time of each call."""
+    given: list[Floats]
+    """x of each call, shaped as `x`."""
+    steps: int
+
+    @property
+    def evaluations(self) -> float:
+        """Calls of the denoiser in each step, at least one."""
+        return max(len(self.asked) / self.steps, 1.0)
 
 
 def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Times, levels: Levels) -> Run:
@@ -75,8 +110,24 @@ def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Time
     x = case.format.rounded(np.broadcast_to(start.reshape(-1, *(1,) * len(event)), (len(start), *event)))
     denoiser = Best(case, data, sampler, levels, x.shape)
     found = case.built.sample(denoiser, x, times, case.seed, sampler.name)
-    first = float(denoiser.asked[0][0]) if denoiser.asked else float("nan")
-    return Run(found.astype(np.float64).reshape(len(x), -1), len(denoiser.asked), first)
+    asked = np.array([t[0] for t in denoiser.asked]).astype(times.dtype)
+    return Run(found.astype(np.float64).reshape(len(x), -1), asked, denoiser.given, len(times) - 1)
+
+
+def scales_of_run(case: Case, sampler: Sampler, times: Times) -> Scales:
+    """Return the scales at the times of a run; a floor of sigma moves what comes from v alone."""
+    q = scales(case, times)
+    if sampler.prediction == "v" or q.floor == 0.0:
+        return q
+    return Scales(q.alpha, q.sigma, q.d_alpha - q.floor * q.alpha, q.d_sigma - q.floor * q.sigma)
+
+
+def judgeable(case: Case, sampler: Sampler, times: Times) -> Scales:
+    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing."""
+    q = scales_of_run(case, sampler, times)
+    if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma))[:-1].all():
+        raise NotClaimed("alpha or sigma is within its own uncertainty at a time of the run")
+    return q
 
 
 def drawn(case: Case, sampler: Sampler, data: Gaussian, z: Floats, times: Times, levels: Levels) -> Floats:
@@ -106,12 +157,12 @@ def stretch(case: Case) -> Stretch:
     if isinstance(case.process, Own):
         return _own_stretch(case)
     last, first = (float(t) for t in middle(case, (0.0, 1.0)))
-    return Stretch(first, last, known_levels(case), known=True)
+    return Stretch(first, last, known_levels(case.process), known=True)
 
 
-def known_levels(case: Case) -> Levels:
+def known_levels(process: Process) -> Levels:
     """Return alpha and sigma of a process of the contract."""
-    match case.process:
+    match process:
         case Linear(beta_min=low, beta_max=high):
             return linear_levels(low, high)
         case Cosine(s=s):
@@ -137,6 +188,15 @@ def _own_stretch(case: Case) -> Stretch:
     wide = t.astype(np.float64)
     by_t = CubicSpline(wide, alpha), CubicSpline(wide, sigma)
     return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
+
+
+def own_times(case: Case, counts: Sequence[int]) -> list[Times]:
+    """Return the target's own grids. Raises NotClaimed without `grid`, and of a chain too short for an order."""
+    if "grid" not in case.capabilities:
+        raise NotClaimed("the sampler goes along the times of grid only, and the claim has none")
+    if isinstance(case.process, Chain) and len(case.process.betas) < 2 * max(counts):
+        raise NotClaimed(f"the chain has fewer than {2 * max(counts)} steps")
+    return [case.built.grid(n) for n in counts]
 
 
 def even_times(case: Case, over: Stretch, n: int) -> Times:

@@ -18,10 +18,22 @@ from ..oracles.certified import Floats
 from ..oracles.gaussian import Gaussian, Levels
 from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
-from .inferred import scales
 from .losses import time_tolerance
 from .probes import first_served, last_served
-from .runs import drawn, even_times, falling, known_levels, level_times, run, short_then_long, stretch
+from .runs import (
+    Run,
+    drawn,
+    even_times,
+    falling,
+    judgeable,
+    known_levels,
+    level_times,
+    own_times,
+    run,
+    scales_of_run,
+    short_then_long,
+    stretch,
+)
 from .serving import served
 
 COUNTS = (1, 2, 3, 7, 10, 50, 1000)
@@ -120,9 +132,7 @@ def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
     """Judge the runs along a library's own grids: to sigma = 0, where the last step alone may err by order 1."""
-    if "grid" not in case.capabilities:
-        raise NotClaimed("the sampler goes along the times of grid only, and the claim has none")
-    _converges(case, sampler, [case.built.grid(n) for n in DOUBLED], known_levels(case), 1, "order of convergence")
+    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case.process), 1, "order of convergence")
 
 
 @check("SMP-11", "sample")
@@ -159,8 +169,6 @@ def _after_short_steps(case: Case, sampler: Sampler) -> None:
 def _converges(case: Case, sampler: Sampler, runs: Sequence[Times], levels: Levels, order: int, what: str) -> None:
     """Compare the order that the errors of the runs agree with at most."""
     found = [_error(case, sampler, times, levels) for times in runs]
-    if not np.isfinite([floor for _, floor in found]).all():
-        raise NotClaimed("alpha at the first of the times is within its own uncertainty")
     most, last = largest_order([error for error, _ in found], [floor for _, floor in found])
     at = {"n": [len(runs[last]) - 1], "from t": runs[last][:1], "to t": runs[last][-1:]}
     case.expect(f"{what} of {sampler.name}", [np.minimum(most, order)], Expected(order, SLACK), at=at)
@@ -170,15 +178,12 @@ def _error(case: Case, sampler: Sampler, times: Times, levels: Levels) -> tuple[
     """Return the error of a run on Gaussian data, and how much of it may be rounding; of four examples, the r.m.s."""
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     start, end = (SPREAD.on_flow(Z, alpha[i], sigma[i]) for i in (0, -1))
+    q = judgeable(case, sampler, times)
     got = run(case, sampler, SPREAD, start, times, levels)
-    case.expect(
-        f"time of {sampler.name}'s first call of the denoiser",
-        [got.first],
-        Expected(times[:1], time_tolerance(case, times[:1])),
-        at={"t": times[:1]},
-    )
-    evaluations = max(got.calls / (len(times) - 1), 1.0)
-    floor = evaluations * rounding_of_run(SPREAD, Z, scales(case, times), case.format.u)
+    first = got.asked[:1] if len(got.asked) else [np.nan]
+    bound = time_tolerance(case, times[:1])
+    case.expect(f"time of {sampler.name}'s first call", first, Expected(times[:1], bound), at={"t": times[:1]})
+    floor = got.evaluations * rounding_of_run(SPREAD, Z, q, case.format.u)[-1]
     return _mean_square(np.max(np.abs(got.x - end[:, None]), axis=1)), _mean_square(floor)
 
 
@@ -229,21 +234,31 @@ def _uneven(case: Case, shares: Sequence[float]) -> Times:
 
 def _ends_at_the_point(case: Case, sampler: Sampler, make: Callable[[], Times]) -> None:
     times = falling(make())
-    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case)
+    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case.process)
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     if sampler.stochastic and sigma[-1] > 0.0:
         raise NotClaimed("a stochastic sampler is exact where no noise is left, and its grid ends before")
-    q = scales(case, times)
-    inner = slice(0, -1)
-    if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma))[inner].all():
-        raise NotClaimed("alpha or sigma is within its own uncertainty at a time of the run")
+    q = judgeable(case, sampler, times)
     start, end = (POINTS.on_flow(Z, alpha[i], sigma[i]) for i in (0, -1))
     got = run(case, sampler, POINTS, start, times, levels)
     # Noise that a stochastic sampler draws on the way is of any size that six deviations have.
     z = Z + np.sign(Z) * 6.0 if sampler.stochastic else Z
-    bound = max(got.calls / (len(times) - 1), 1.0) * rounding_of_run(POINTS, z, q, case.format.u)
-    what, at = f"x of {sampler.name} after {len(times) - 1} steps on data of one point", {"t": np.repeat(times[:1], 4)}
+    bound = got.evaluations * rounding_of_run(POINTS, z, q, case.format.u)[-1]
+    what, at = f"x of {sampler.name} after {got.steps} steps on data of one point", {"t": np.repeat(times[-1:], 4)}
     case.expect(what, got.x, Expected(end[:, None], bound[:, None]), at=at)
+    if not sampler.stochastic:
+        _calls_on_the_flow(case, sampler, got, levels)
+
+
+def _calls_on_the_flow(case: Case, sampler: Sampler, got: Run, levels: Levels) -> None:
+    """Compare each x that the denoiser was given with that of the flow at the time that it was given."""
+    if len(got.asked) == 0:
+        return
+    alpha, sigma = levels(got.asked.astype(np.float64))
+    bounds = rounding_of_run(POINTS, Z, scales_of_run(case, sampler, got.asked), case.format.u) + 8.0 * case.format.u
+    for t, a, s, x, bound in zip(got.asked, alpha.tolist(), sigma.tolist(), got.given, bounds, strict=True):
+        expected = Expected(POINTS.on_flow(Z, a, s)[:, None], 2.0 * bound[:, None])
+        case.expect(f"x that {sampler.name} gives to the denoiser", x, expected, at={"t": np.repeat(t, 4)})
 
 
 @by_design(VARIANCE)
@@ -277,12 +292,13 @@ def _judge_law(case: Case, design: Design, limit: float) -> None:
 def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats, Times]:
     """Return x after a run of few and of many steps, minus the mean and over the deviation of the data there."""
     if sampler.times == "grid":
-        runs, levels = [case.built.grid(2 * n) for n in (COARSE, FINE)], known_levels(case)
+        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case.process)
     else:
         over = stretch(case)
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels
     rng, found = case.rng(), []
     for times in runs:
+        judgeable(case, sampler, times)
         alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
         x = drawn(case, sampler, ONE, rng.standard_normal(size), times, levels)
         found.append(np.asarray((x - alpha[-1] * ONE.mean) / ONE.deviation(alpha[-1], sigma[-1])))

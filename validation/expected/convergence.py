@@ -62,14 +62,14 @@ def _of_one(scales: Scales) -> tuple[float, float, float, float]:
 
 
 def rounding_of_run(data: Gaussian, z: Floats, scales: Scales, u: float) -> Floats:
-    """Return how far rounding moves the result of a run along times of these scales, for each example.
+    """Return how far rounding moves x along times of these scales, (times, n): nothing at the first.
 
     The flow carries a difference by the ratio of the deviations S of x_s and x_t.
     """
-    total = np.zeros(len(z))
+    totals = [np.zeros(len(z))]
     rows = [scales.rows(np.array([i])) for i in range(len(scales.alpha))]
     for at_t, at_s in itertools.pairwise(rows):
         (a_t, s_t, _, _), (a_s, s_s, _, _) = _of_one(at_t), _of_one(at_s)
         ratio = data.deviation(a_s, s_s) / data.deviation(a_t, s_t)
-        total = total * ratio + rounding_of_step(data, z, at_t, at_s, u)
-    return np.asarray(total)
+        totals.append(np.asarray(totals[-1] * ratio + rounding_of_step(data, z, at_t, at_s, u)))
+    return np.array(totals)

@@ -154,18 +154,19 @@ class Design:
         """Test whether the mean of draws is 0, or their variance about 0 is 1, in the limit of many steps.
 
         coarse, fine: at least n independent normal draws after m and after 4m steps. If the moment is a + b/m + c/m^2,
-        then (4 fine - coarse)/3 is a - c/(4 m^2), and c/m^2 is bounded by the square of b/m. A discrepancy of the limit
-        of twice `catches` passes with a probability of at most `miss`.
+        then (4 fine - coarse)/3 is a - c/(4 m^2), and that is bounded by the square of b/m, and taken for `catches` at
+        most. Where the moment changes by less than a tenth, a limit that is off by twice `catches` passes with a
+        probability of at most `miss`.
         """
         n = min(coarse.size, fine.size)
         if n < self.n or self.law not in ("mean", "variance"):
             raise ValueError(f"expected at least {self.n} draws of a mean or a variance, got {n} for {self.law!r}")
         limit = 1.0 if self.law == "variance" else 0.0
-        statistic, half = _extrapolated(self.law, coarse, fine, self.false_alarm)
+        statistic, half = _extrapolated(self.law, coarse, fine, self.false_alarm, self.catches)
         passing, failing = 0.0, -700.0  # Logarithms of levels: at the first the interval is the narrowest.
         for _ in range(40):
             middle = 0.5 * (passing + failing)
-            rejected = abs(statistic - limit) > _extrapolated(self.law, coarse, fine, exp(middle))[1]
+            rejected = abs(statistic - limit) > _extrapolated(self.law, coarse, fine, exp(middle), self.catches)[1]
             passing, failing = (middle, failing) if rejected else (passing, middle)
         return self._recorded(Outcome(statistic, limit - half, limit + half, n, exp(passing)))
 
@@ -254,10 +255,11 @@ def _limits(law: Law, n: int, false_alarm: float) -> tuple[float, float]:
             return 0.0, float(scipy.stats.kstwo.isf(false_alarm, n))
 
 
-def _extrapolated(law: Law, coarse: Floats, fine: Floats, false_alarm: float) -> tuple[float, float]:
+def _extrapolated(law: Law, coarse: Floats, fine: Floats, false_alarm: float, most: float) -> tuple[float, float]:
     """Return the moment extrapolated from m and 4m steps, and how far it may be from its limit.
 
-    Each of the two moments is within its acceptance interval at half the level, relative to its own variance.
+    Each of the two moments is within its acceptance interval at half the level, relative to its own variance. most: of
+    what the extrapolation leaves, which grows without bound where the two have nothing to do with each other.
     """
     squares = [float(np.mean(np.square(x))) for x in (coarse, fine)]
     moments = squares if law == "variance" else [float(np.mean(x)) for x in (coarse, fine)]
@@ -268,7 +270,7 @@ def _extrapolated(law: Law, coarse: Floats, fine: Floats, false_alarm: float) ->
         halves.append((high - 1.0) * square / low if law == "variance" else high * 1.1 * sqrt(square))
     statistic = (4.0 * moments[1] - moments[0]) / 3.0
     change = abs(moments[0] - moments[1]) + sum(halves)
-    return statistic, (4.0 * halves[1] + halves[0]) / 3.0 + change**2
+    return statistic, (4.0 * halves[1] + halves[0]) / 3.0 + min(change**2, most)
 
 
 def _p_value(law: Law, n: int, statistic: float) -> float:

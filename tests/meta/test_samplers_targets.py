@@ -1,0 +1,304 @@
+"""Chapter 10: right grids and samplers pass, and wrong ones fail the clause that they break (SMP-10 to SMP-13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refdiff.conformance.interface import Chain, Cosine, DType, Grid, Own, Process, Sampler, Unsupported
+from refdiff.conformance.judge import Judge, Settings
+from refdiff.conformance.outcome import Outcome
+from refdiff.conformance.remote import Launch
+from tests.meta.targets.samplers import (
+    DDPM,
+    LINEAR,
+    Method,
+    Runner,
+    Walk,
+    ancestral,
+    by_v,
+    ddim,
+    euler_maruyama,
+    even,
+    flow,
+    heun,
+    multistep,
+    rosenbrock,
+)
+from validation.checks.suite import checks
+
+CLAUSES = ("SMP-10", "SMP-11", "SMP-12", "SMP-13")
+SHORT = Chain(betas=tuple(np.linspace(0.01, 0.3, 12).tolist()))
+
+
+def outcomes(target: Runner, *clauses: str, seed: int = 0) -> list[Outcome]:
+    """Return what the checks of these clauses, by default all four, found."""
+    judge = Judge.of(target, Settings(seed=seed))
+    return judge.judge(c for c in checks() if c[0].clause in (clauses or CLAUSES))
+
+
+def failing(target: Runner, *clauses: str, seed: int = 0) -> dict[str, str]:
+    """Return the clauses that fail, with their reasons."""
+    return {o.clause: o.reason for o in outcomes(target, *clauses, seed=seed) if o.status not in OTHER}
+
+
+def passing(target: Runner, *clauses: str) -> set[str]:
+    """Return the clauses with a check that passes."""
+    return {o.clause for o in outcomes(target, *clauses) if o.status == "pass"}
+
+
+OTHER = ("pass", "not_claimed", "unsupported")
+EXACT = Sampler(name="ddim", exact=True)
+SECOND = Sampler(name="heun", order=2, exact=True)
+OF_X_0 = Sampler(name="2m", prediction="x_0", order=2, exact=True)
+OF_THE_FLOW = Sampler(name="flow", prediction="score")
+NOISY = Sampler(name="ddpm", stochastic=True, exact=True)
+SDE = Sampler(name="em", prediction="score", stochastic=True)
+RIGHT: dict[str, tuple[Method, Sampler]] = {
+    "ddim": (ddim, EXACT),
+    "by v": (by_v, Sampler(name="v", prediction="v", exact=True)),
+    "heun": (heun, SECOND),
+    "2m": (multistep(), OF_X_0),
+    "flow": (flow, OF_THE_FLOW),
+    "ancestral": (ancestral(), NOISY),
+    "euler-maruyama": (euler_maruyama(), SDE),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_sampler_passes(name: str, dtype: DType) -> None:
+    """SMP-11 to SMP-13: a right sampler passes what its claim says, on a schedule and on a library's own process."""
+    method, sampler = RIGHT[name]
+    target = Runner(method, sampler, dtype=dtype, processes=(LINEAR, Own(label="sech")))
+    assert failing(target) == {}
+    wanted = {"SMP-10", "SMP-13"} if sampler.stochastic else {"SMP-10", "SMP-11"}
+    assert passing(target) >= wanted | ({"SMP-12"} if sampler.exact else set())
+
+
+@pytest.mark.parametrize("process", [LINEAR, Cosine(s=0.008), DDPM, SHORT], ids=repr)
+def test_right_grid_passes(process: Process) -> None:
+    """SMP-10: even times, and for a chain their ceilings, pass for every n."""
+    found = outcomes(Runner(processes=(process,)), "SMP-10")
+    assert [o.status for o in found] == ["pass"]
+
+
+def test_grid_of_a_narrower_range_passes_as_claimed() -> None:
+    """SMP-10: a grid that ends at 1e-3 passes if the claim says so, and fails if not."""
+
+    def to_a_thousandth(n: int, process: Process) -> Any:
+        return np.linspace(1.0, 1e-3, n + 1)
+
+    right = Runner(grid_of=to_a_thousandth, narrowed=(("grid", Grid(t_min=1e-3)),))
+    assert (failing(right), passing(right)) == ({}, {"SMP-10"})
+    assert "last time of grid" in failing(Runner(grid_of=to_a_thousandth))["SMP-10"]
+
+
+def test_a_refused_count_is_shown() -> None:
+    """SMP-10: a library that serves divisors of N alone passes in part, and the report has its refusals."""
+
+    def divisors(n: int, process: Process) -> Any:
+        if 1000 % n:
+            raise Unsupported("n does not divide 1000")
+        return even(n, process)
+
+    (found,) = outcomes(Runner(grid_of=divisors, processes=(DDPM,)), "SMP-10")
+    assert found.status == "pass"
+    assert "grid(7): n does not divide 1000" in found.results[0].refusals
+
+
+def _leading(n: int, process: Process) -> Any:
+    """Count 0, N//n, 2 N//n, ... from 0, which diffusers calls leading: never near N."""
+    return np.append(np.arange(n)[::-1] * (1000 // n) + 1, 0)
+
+
+def _rounded(n: int, process: Process) -> Any:
+    """Round powers of even times, which repeat near 0."""
+    return np.round(1000 * np.linspace(1.0, 0.0, n + 1) ** 3)
+
+
+WRONG_GRIDS: dict[str, Callable[[int, Process], Any]] = {
+    "leading": _leading,
+    "repeats a time": _rounded,
+    "stops short of 0": lambda n, p: np.round(np.linspace(1000, 1, n + 1)),
+    "n times": lambda n, p: np.round(np.linspace(1000, 0, n)) if n > 1 else np.array([1000]),
+    "a step more where n does not divide N": lambda n, p: np.append(np.arange(1000, 0, -(1000 // n)), 0),
+    "rises": lambda n, p: even(n, p)[::-1],
+    "counts from 0": lambda n, p: np.maximum(even(n, p) - 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_GRIDS)
+def test_wrong_grid_fails(name: str) -> None:
+    """SMP-10: each fault of a grid fails it."""
+    assert set(failing(Runner(grid_of=WRONG_GRIDS[name], processes=(DDPM,)), "SMP-10")) == {"SMP-10"}
+
+
+@pytest.mark.parametrize("n", [1, 1000])
+def test_grid_that_is_wrong_for_one_count_fails(n: int) -> None:
+    """SMP-10: one step, and as many steps as a chain has, are asked for."""
+
+    def wrong(count: int, process: Process) -> Any:
+        times = even(count, process)
+        return np.append(times[:-1], times[-1] + 1) if count == n else times
+
+    assert set(failing(Runner(grid_of=wrong, processes=(DDPM,)), "SMP-10")) == {"SMP-10"}
+
+
+def _cut(method: Method) -> Method:
+    """Leave out the last step."""
+    return lambda walk, x: method(Walk(walk.times[:-1], walk.predict, walk.noise, walk.at, walk.process), x)
+
+
+def _at_the_end(walk: Walk, x: Any) -> Any:
+    """Call the denoiser at s, where x is that of t."""
+    for t, s in walk.pairs:
+        eps = walk.predict(x, s)
+        x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
+    return x
+
+
+def _t_for_s(walk: Walk, x: Any) -> Any:
+    """Use sigma_t for sigma_s."""
+    for t, s in walk.pairs:
+        eps = walk.predict(x, t)
+        x = s.a * ((x - t.s * eps) / t.a) + t.s * eps
+    return x
+
+
+def _second_at_t(walk: Walk, x: Any) -> Any:
+    """Evaluate at t again in the second half of Heun's method."""
+    for t, s in walk.pairs:
+        eps, h = walk.predict(x, t), s.s / s.a - t.s / t.a
+        y = x / t.a + h * eps
+        x = s.a * (x / t.a + 0.5 * h * (eps + walk.predict(s.a * y, t)))
+    return x
+
+
+def _score_of_the_sde(walk: Walk, x: Any) -> Any:
+    """Take the reverse SDE's drift without its noise, where the flow has half of its score."""
+    for t, s in walk.pairs:
+        x = x + walk.rate(t.t) * (t.t - s.t) * (0.5 * x + walk.predict(x, t))
+    return x
+
+
+def _one_noise_for_all(walk: Walk, x: Any) -> Any:
+    """Take DDPM's step with the noise of the first number for all."""
+    alike = Walk(walk.times, walk.predict, lambda: np.full_like(x, walk.noise().ravel()[0]), walk.at, walk.process)
+    return ancestral()(alike, x)
+
+
+def _never_called(walk: Walk, x: Any) -> Any:
+    """Scale x by the ratio of alphas."""
+    return x * walk.times[-1].a / walk.times[0].a
+
+
+def _inverted(before: Any, now: Any) -> Any:
+    return now / before
+
+
+REAB = Sampler(name="reab", prediction="x_0", order=2)
+WRONG: dict[str, tuple[Method, Sampler, str]] = {
+    "leaves out the last step": (_cut(ddim), EXACT, "SMP-11 SMP-12"),
+    "leaves out the last step of the flow": (_cut(flow), OF_THE_FLOW, "SMP-11"),
+    "denoiser at s": (_at_the_end, EXACT, "SMP-11 SMP-12"),
+    "sigma_t for sigma_s": (_t_for_s, EXACT, "SMP-11 SMP-12"),
+    "second evaluation at t": (_second_at_t, SECOND, "SMP-11 SMP-12"),
+    "2m, sigma_t for sigma_s": (multistep(weight=lambda t, s: 1.0), OF_X_0, "SMP-11 SMP-12"),
+    "2m, ratio inverted": (multistep(ratio=_inverted), OF_X_0, "SMP-11"),
+    "2m without a start": (multistep(unstarted=True), OF_X_0, "SMP-11"),
+    "reab, sigma_t for sigma_s": (rosenbrock(earlier=True), REAB, "SMP-11"),
+    "the SDE's score in the flow": (_score_of_the_sde, OF_THE_FLOW, "SMP-11"),
+    "ddim as of order 2": (ddim, Sampler(name="ddim", order=2, exact=True), "SMP-11"),
+    "heun as of order 3": (heun, Sampler(name="heun", order=3, exact=True), "SMP-11"),
+    "flow as exact": (flow, Sampler(name="flow", prediction="score", exact=True), "SMP-12"),
+    "eps taken for x_0": (multistep(), Sampler(name="2m", order=2, exact=True), "SMP-11 SMP-12"),
+    "never called": (_never_called, EXACT, "SMP-11 SMP-12"),
+    "noise at the end": (ancestral(noisy_end=True), NOISY, "SMP-12"),
+    "variance for its root": (ancestral(root=lambda v: v), NOISY, "SMP-13"),
+    "noise a tenth too small": (ancestral(root=lambda v: 0.9 * np.sqrt(v)), NOISY, "SMP-13"),
+    "the same noise in every step": (ancestral(same=True), NOISY, "SMP-13"),
+    "one noise for all rows": (_one_noise_for_all, NOISY, "SMP-13"),
+    "half of the score": (euler_maruyama(factor=0.5), SDE, "SMP-13"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_sampler_fails(name: str) -> None:
+    """SMP-11 to SMP-13: each fault of a sampler fails the clauses that it breaks."""
+    method, sampler, breaks = WRONG[name]
+    clauses = tuple(breaks.split())
+    assert set(failing(Runner(method, sampler), *clauses)) == set(clauses)
+
+
+def test_repaired_multistep_method_passes() -> None:
+    """SMP-11: with sigma_s, the method of Rosenbrock type has its order, and passes."""
+    assert failing(Runner(rosenbrock(), REAB), "SMP-11") == {}
+
+
+OWN_GRID: dict[str, tuple[Method, Sampler]] = {
+    "ddim": (ddim, Sampler(name="ddim", exact=True, times="grid")),
+    "2m": (multistep(), Sampler(name="2m", prediction="x_0", order=2, exact=True, times="grid")),
+    "ancestral": (ancestral(), Sampler(name="ddpm", stochastic=True, exact=True, times="grid")),
+}
+
+
+@pytest.mark.parametrize("process", [LINEAR, Cosine(s=0.008), DDPM], ids=repr)
+@pytest.mark.parametrize("name", OWN_GRID)
+def test_right_sampler_passes_on_its_own_grid(name: str, process: Process) -> None:
+    """SMP-11 to SMP-13: a right sampler that goes along its own grid, to t = 0, passes."""
+    method, sampler = OWN_GRID[name]
+    target = Runner(method, sampler, processes=(process,))
+    assert failing(target) == {}
+    if process != Cosine(s=0.008):  # It has alpha = 0 at t = 1, by which eps is divided.
+        assert passing(target) >= {"SMP-10", "SMP-12", "SMP-13" if sampler.stochastic else "SMP-11"}
+
+
+def test_step_of_another_length_than_the_grid_fails() -> None:
+    """SMP-12: DDIM that goes on by N//n, along N round(i/n) of other distances, is seen on its own grid."""
+
+    def grid(n: int, process: Process) -> Any:
+        return np.append(np.round(np.linspace(1000, 1, n)), 0)
+
+    def by_stride(walk: Walk, x: Any) -> Any:
+        stride = 1000 // (len(walk.times) - 1)
+        for t in walk.times[:-1]:
+            s, eps = walk.at(np.maximum(t.t - stride, 0)), walk.predict(x, t)
+            x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
+        return x
+
+    sampler = Sampler(name="ddim", exact=True, times="grid")
+    target = Runner(by_stride, sampler, grid_of=grid, processes=(DDPM,))
+    assert set(failing(target)) == {"SMP-12"}
+    right = Runner(ddim, sampler, grid_of=grid, processes=(DDPM,))
+    assert failing(right) == {}
+
+
+def test_target_in_a_process_of_its_own_calls_the_denoiser() -> None:
+    """SMP-11, SMP-12: `sample` calls the suite's denoiser across the pipe, and gives the same verdicts."""
+    judge = Judge.of("tests.meta.targets.samplers:right", launch=Launch())
+    found = judge.judge(c for c in checks() if c[0].clause in CLAUSES)
+    assert {o.clause: o.status for o in found if o.check != "test_order_of_a_step"} == {
+        "SMP-10": "pass",
+        "SMP-11": "pass",
+        "SMP-12": "pass",
+        "SMP-13": "not_claimed",
+    }
+
+
+@pytest.mark.parametrize("clause", ["SMP-11", "SMP-12"])
+def test_reproducer_repeats_the_run(clause: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """SMP-11, SMP-12: the code of the report, with the denoiser of Gaussian data, prints x after the run again."""
+    judge = Judge.of("tests.meta.targets.samplers:wrong")
+    found = judge.judge(c for c in checks() if c[0].clause == clause)
+    worst = next(o.worst for o in found if o.status == "fail")
+    assert worst is not None
+    namespace: dict[str, Any] = {}
+    exec(worst.reproducer.replace("print(built", "result = (built"), namespace)  # noqa: S102  # the text under test
+    assert namespace["result"].shape == (4, 1)
+    assert "expected at" in capsys.readouterr().out
+    if clause == "SMP-12":
+        assert worst.got in namespace["result"].ravel().tolist()
