@@ -1,0 +1,28 @@
+"""Chains that several libraries call their own, by their definitions in binary64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import cos, pi, sin, sqrt
+
+from refdiff.conformance.interface import Chain
+
+N = 1000
+"""Steps of the chains of DDPM, Stable Diffusion and Nichol and Dhariwal."""
+
+
+def _chain(beta: Callable[[int], float]) -> Chain:
+    return Chain(betas=tuple(map(beta, range(N))))
+
+
+def _cosine_beta(i: int) -> float:
+    """Return 1 - cos²b/cos²a = sin(b - a) sin(b + a)/cos²a, with a at time i/N, b at (i + 1)/N and offset 0.008."""
+    a = 0.5 * pi * (i / N + 0.008) / 1.008
+    b = 0.5 * pi * ((i + 1) / N + 0.008) / 1.008
+    return min(sin(b - a) * sin(b + a) / cos(a) ** 2, 0.999)
+
+
+LINEAR = _chain(lambda i: float(Fraction(1, 10_000) + Fraction(i, N - 1) * Fraction(199, 10_000)))
+SCALED_LINEAR = _chain(lambda i: (sqrt(8.5e-4) + i / (N - 1) * (sqrt(0.012) - sqrt(8.5e-4))) ** 2)
+COSINE = _chain(_cosine_beta)
