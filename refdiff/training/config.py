@@ -53,7 +53,7 @@ class ConditionConfig:
     labels: bool = False
     """Train with labels: those of the data source, or of the file."""
     file: str | None = None
-    """File of labels, .npy or IDX; by default they are found beside the data."""
+    """File of labels, .npy, .npz or IDX; by default they are found beside the data."""
     dropout: float = 0.1
     """Probability that a label is replaced by the null label, which guidance needs."""
 

@@ -15,29 +15,27 @@ latter if only the last axis has 1, 3 or 4 entries. In a folder, transparency is
 
 from __future__ import annotations
 
-import gzip
-import struct
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import isinf, prod
+from math import isinf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from refdiff.errors import RefdiffError
-from refdiff.training import config, files, images, memory
+from refdiff.training import arrays, config, files, images
+from refdiff.training.arrays import Array
 from refdiff.training.errors import DataError
 from refdiff.training.randomness import generator
 
 if TYPE_CHECKING:
     from refdiff.training.labels import Labels
 
-Array: TypeAlias = npt.NDArray[Any]
-
+NAMES = ("images", "x", "arr_0")
+"""Names of the examples in an archive."""
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 
 
@@ -201,25 +199,13 @@ def _opened(source: str, how: config.PreprocessConfig) -> Array:
         if not FASHION_MNIST.exists():
             need = f"{FASHION_MNIST}, of Debian's package dataset-fashion-mnist"
             raise DataError(f"expected the file {need}, got none (TRN-8)")
-        return read_idx(FASHION_MNIST)
+        return arrays.read(FASHION_MNIST, "images", NAMES)
     if files.is_folder(path):
         return images.read(path, how.size)
     if not files.is_present(path):
         need = "'digits', 'fashion-mnist', a folder or a file as data source"
         raise DataError(f"expected {need}, got {source!r}, which does not exist (TRN-8)")
-    try:
-        files.opened(path).close()  # refuses a FIFO, for which NumPy would wait
-        match path.suffix:
-            case ".npy":
-                return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-            case ".npz":
-                return _archived(path)
-            case _:
-                return read_idx(path)
-    except RefdiffError:
-        raise
-    except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy, zip and gzip raise many types
-        raise DataError(f"expected a .npy, .npz or IDX file, got {path}: {files.reason(error)} (TRN-8)") from None
+    return arrays.read(path, "examples", NAMES, sole=True)
 
 
 def _digits() -> Array:
@@ -231,43 +217,6 @@ def _digits() -> Array:
         ) from None
     digits: Array = load_digits().images[:, None].astype(np.float32)
     return digits
-
-
-def _archived(path: Path) -> Array:
-    with path.open("rb") as file:  # given a path, NumPy would leave a file open that is not an archive
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"expected an archive, got {path}, which is a single array: rename it to .npy (TRN-8)")
-        known = archive.files
-        names = known if len(known) == 1 else [name for name in ("images", "x", "arr_0") if name in known]
-        if not names:
-            raise DataError(
-                f"expected an array named images, x or arr_0, got {', '.join(known) or 'none'} in {path} (TRN-8)"
-            )
-        for item in archive.zip.infolist() if archive.zip else ():
-            if item.filename == f"{names[0]}.npy":
-                memory.need(item.file_size, f"the array {names[0]} of {path}", kind=DataError)
-        array: object = archive[names[0]]
-        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of a member that is no array
-            raise DataError(f"expected an array, got another file named {names[0]} in {path} (TRN-8)")
-        return array
-
-
-def read_idx(path: Path) -> Array:
-    """Read an IDX file, MNIST's format: bytes 0, 0, type, rank; sides as big-endian 32-bit integers; values."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.read(4)
-        if len(head) < 4 or head[:3] != b"\0\0\x08":
-            raise DataError(f"expected an IDX file of bytes, got {path}, which begins with {head.hex(' ')} (TRN-8)")
-        shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
-        memory.need(prod(shape), f"values of shape {shape}, as the header of {path} states", kind=DataError)
-        values = np.frombuffer(file.read(prod(shape) + 1), dtype=np.uint8)
-    if values.size != prod(shape):
-        raise DataError(
-            f"expected values of shape {shape}, as the header of {path} states, got "
-            f"{'more' if values.size > prod(shape) else values.size} values (TRN-8)"
-        )
-    return values.reshape(shape)
 
 
 def _images(array: Array) -> Array:

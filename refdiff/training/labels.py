@@ -9,7 +9,7 @@
 | `x.npz` | the integers in its array labels or y |
 | `...images-idx3...` | the integers in `...labels-idx1...` beside |
 
-A file of labels, .npy or IDX, can be given instead. The classes of integer labels are 0, 1, ... to the largest.
+A file of labels, .npy, .npz or IDX, can be given instead. The classes of integer labels are 0, 1, ... to the largest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ import torch
 from torch import Generator, Tensor
 
 from refdiff.errors import DomainError
-from refdiff.training.data import FASHION_MNIST, Array, read_idx
+from refdiff.training import arrays, files
+from refdiff.training.arrays import Array
+from refdiff.training.data import FASHION_MNIST
 from refdiff.training.errors import DataError
 from refdiff.training.images import listing
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 Network: TypeAlias = Callable[..., Tensor]
 """Called as network(x_t, t), or with labels as network(x_t, t, label)."""
 
+NAMES = ("labels", "y")
+"""Names of the labels in an archive."""
 _CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
 
@@ -73,7 +77,7 @@ def read(source: str, how: ConditionConfig, count: int) -> Labels:
     if path.is_dir():
         return _of_folders(path)
     if path.suffix == ".npz":
-        return _checked(_archived(path), source, count)
+        return _checked(_array(path), source, count)
     beside = path.with_suffix(".labels.npy") if path.suffix == ".npy" else _beside(path)
     return _checked(_array(beside), str(beside), count)
 
@@ -145,26 +149,6 @@ def _beside(images: Path) -> Path:
 
 def _array(path: Path) -> Array:
     """Read a file of labels."""
-    if not path.is_file():
+    if not files.is_present(path):
         raise DataError(f"expected a file of labels, got none at {path}; set --condition.file (TRN-8)")
-    try:
-        if path.suffix == ".npy":
-            return np.asanyarray(np.load(path, allow_pickle=False))
-        return read_idx(path)
-    except DataError:
-        raise
-    except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy and gzip raise many types
-        said = " ".join(str(error).split())
-        raise DataError(f"expected labels as .npy or IDX, got {path}: {said} (TRN-8)") from None
-
-
-def _archived(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            (name,) = [name for name in ("labels", "y") if name in archive.files][:1]
-            array: Array = archive[name]
-            return array
-    except Exception as error:  # noqa: BLE001 - for an invalid file, NumPy and zip raise many types
-        said = " ".join(str(error).split())
-        raise DataError(f"expected an array named labels or y, got {path}: {said} (TRN-8)") from None
+    return arrays.read(path, "labels", NAMES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,16 @@ def test_labels_of_a_folder_are_its_subfolders(tmp_path: Path) -> None:
         read(str(tmp_path), 5)
 
 
+def test_odd_files_of_labels_are_refused(data: str, tmp_path: Path) -> None:
+    """TRN-8: a FIFO, a folder and a member of an archive that is no array are one sentence each, as for examples."""
+    os.mkfifo(tmp_path / "fifo")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("labels", "cat dog")
+    for name, why in (("fifo", "a FIFO, not"), (".", "a folder, not"), ("text.npz", "another file named labels")):
+        with pytest.raises(DataError, match=rf"^expected [^\n]*, got [^\n]*{why}[^\n]* \(TRN-8\)$"):
+            read(data, COUNT, file=str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -111,7 +123,7 @@ def test_labels_of_a_folder_are_its_subfolders(tmp_path: Path) -> None:
         (np.array([0.0, 1.0, 0.0, 1.0]), "expected integer labels of shape .n,., got float64"),
         (np.zeros((4, 1), dtype=int), r"expected integer labels of shape .n,., got int64 of shape .4, 1"),
         (np.array([0, 1, 2**40, 0]), "expected training examples of every class, got labels up to"),
-        (np.array([0, None, 0, 0]), "expected labels as .npy or IDX"),
+        (np.array([0, None, 0, 0]), "expected labels as .npy, .npz or IDX"),
     ],
 )
 def test_wrong_labels_are_refused(values: Any, sentence: str, tmp_path: Path) -> None:
