@@ -21,6 +21,7 @@ from refdiff.conformance.render import (
     why,
 )
 from refdiff.conformance.report import JUDGED, Report, Row
+from refdiff.conformance.versions import advice
 from refdiff.errors import plain
 
 
@@ -29,6 +30,8 @@ def markdown(report: Report) -> str:
     parts = [f"# refdiff conformance: {_text(title(report))}", f"**{_text(verdict(report))}**"]
     if first := start(report):
         parts.append(_sentence(first))
+    if changed := advice(report.target):
+        parts.append(_sentence(changed))
     if report.errors:
         parts += ["## Errors", _items([plain(error) for error in report.errors])]
     failed = in_order(report)

@@ -10,8 +10,9 @@ from refdiff.conformance.report import JUDGED, Report, Row
 from refdiff.errors import plain
 
 _PAIR = r"\S+ to \S+"
+_STEP = r"(?:em|ddpm|ddim|ode)(?: of (?:x_0|v|score))?(?: with variance beta| with eta [0-9.e-]+)?"
 _CASE = re.compile(
-    rf"(?:(?P<case>(?:{_PAIR}(?: against {_PAIR})?|em|ddpm|ddim|ode)(?:, at the ends of time)?): )?(?P<reason>.*)", re.S
+    rf"(?:(?P<case>(?:{_PAIR}(?: against {_PAIR})?|{_STEP})(?:, at the ends of time)?): )?(?P<reason>.*)", re.S
 )
 """A refusal: of one rule, or one pair of predictions or of a prediction and a weight, and the reason."""
 FAILED = ("fail", "known_failure", "suite_error")

@@ -245,12 +245,15 @@ class Session:
             return
         from refdiff.conformance import terminal
         from refdiff.conformance.markdown import markdown
+        from refdiff.conformance.versions import advice, warn
 
         terminal.say_once(self.config)
         stopped = str(session.shouldfail or session.shouldstop or "")
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
             stopped = "the run was interrupted before it"
         self.report = self._assembled(stopped or "did not run")
+        if changed := advice(self.report.target):
+            warn(self.config, changed)
         is_strict = self.choice.strict and self.report.verdict == "conforming-with-warnings"
         bad = self.report.verdict in _FAILS or is_strict
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -27,6 +27,7 @@ from refdiff.conformance.render import (
     why,
 )
 from refdiff.conformance.report import JUDGED, Report, Row
+from refdiff.conformance.versions import advice
 from refdiff.errors import plain
 
 _WIDTH = 100
@@ -144,6 +145,8 @@ def write(report: Report, reporter: Any, folder: str) -> None:
     reporter.write_line(verdict(report), bold=True)
     if first := start(report):
         reporter.write_line(first)
+    if changed := advice(report.target):
+        reporter.write_line(changed)
     reporter.write_line(f"every failure, with a reproducer: {folder}/report.md; for programs: {folder}/report.json")
 
 

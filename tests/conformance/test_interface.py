@@ -8,6 +8,7 @@ import pytest
 
 from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Grid, Linear, Own, Sampler
 from refdiff.conformance.loading import members
+from refdiff.conformance.step import Step
 from refdiff.errors import ConfigError
 
 RIGHT: dict[str, Any] = {
@@ -100,3 +101,40 @@ def test_members_of_types_are_drawn_and_instances_kept() -> None:
 def test_a_long_chain_is_shown_by_its_ends() -> None:
     """A report prints the process."""
     assert repr(Chain(betas=(0.1,) * 1000)) == "Chain(N=1000, betas=0.1..0.1)"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"contract": 3}, "expected contract as 1 or 2, got 3"),
+        ({"contract": True}, "expected contract as 1 or 2, got True"),
+        ({"contract": 2, "steps": ()}, "expected steps as different objects of type Step"),
+        ({"contract": 2, "steps": ("ddpm",)}, "expected steps as different objects of type Step"),
+        ({"contract": 2, "steps": (Step(kind="ddpm"), Step(kind="ddpm"))}, "expected steps as different objects"),
+        ({"steps": (Step(kind="ddpm"),)}, "expected contract=2 in a claim that lists steps, got contract=1"),
+    ],
+)
+def test_contract_and_steps(wrong: dict[str, Any], says: str) -> None:
+    """CON-1: steps are listed by claims of version 2, each once."""
+    with pytest.raises(ConfigError) as caught:
+        Claim(**{**RIGHT, **wrong})
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"kind": "rk4"}, "expected kind of a step as one of em, ddpm, ddim, ode, got 'rk4'"),
+        ({"kind": "em", "prediction": "u"}, "expected prediction of a step as one of eps, x_0, v, score, got 'u'"),
+        ({"kind": "ddpm", "variance": "learned"}, "expected variance of a step as one of posterior, beta"),
+        ({"kind": "ddim", "variance": "beta"}, "for ddpm only, got it for ddim"),
+        ({"kind": "ddpm", "eta": 0.5}, "expected an eta above 0 for ddim only, got it for ddpm"),
+        ({"kind": "ddim", "eta": 1.5}, "expected eta of a step in [0, 1], got 1.5"),
+        ({"kind": "ddim", "eta": float("nan")}, "expected eta of a step in [0, 1], got nan"),
+    ],
+)
+def test_step(wrong: dict[str, Any], says: str) -> None:
+    """CON-1: a step has the options of its rule only."""
+    with pytest.raises(ConfigError) as caught:
+        Step(**wrong)
+    assert says in str(caught.value)
