@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, final, get_args
 
+from refdiff.conformance.step import Parameterization
 from refdiff.errors import ConfigError
 
-Prediction = Literal["eps", "x_0", "v", "score"]
 Served = Literal["any", "grid"]
 
 
@@ -37,7 +37,7 @@ class Sampler:
 
     name: str
     """Name by which `sample` is asked for it."""
-    prediction: Prediction = "eps"
+    prediction: Parameterization = "eps"
     """What the denoiser that it is given predicts."""
     order: int = 1
     """Order of convergence in the number of steps; 1 for a stochastic sampler."""
@@ -54,8 +54,8 @@ class Sampler:
         object.__setattr__(self, "order", int(self.order))
         if not self.name:
             raise ConfigError("expected a name of the sampler, got an empty one (CON-1)")
-        if self.prediction not in get_args(Prediction):
-            some = ", ".join(get_args(Prediction))
+        if self.prediction not in get_args(Parameterization):
+            some = ", ".join(get_args(Parameterization))
             raise ConfigError(f"expected a prediction of {some}, got {self.prediction!r} (CON-1)")
         if not 1 <= self.order <= 8 or (self.stochastic and self.order > 1):
             raise ConfigError(f"expected an order from 1 to 8, and 1 if stochastic, got {self} (CON-1)")
