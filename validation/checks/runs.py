@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
+import scipy  # which imports its parts when they are first used, and many a judgement uses none
 
 from refdiff.conformance.case import Case
 from refdiff.conformance.formats import FORMATS
@@ -186,7 +186,7 @@ def _own_stretch(case: Case) -> Stretch:
     t = np.unique(case.format.rounded(np.linspace(last, first, NODES)))
     alpha, sigma = unit_scales(case, t)
     wide = t.astype(np.float64)
-    by_t = CubicSpline(wide, alpha), CubicSpline(wide, sigma)
+    by_t = scipy.interpolate.CubicSpline(wide, alpha), CubicSpline(wide, sigma)
     return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
 
 
@@ -216,7 +216,7 @@ def level_times(case: Case, over: Stretch, n: int) -> Times:
     t = np.linspace(over.first, over.last, 8193)
     alpha, sigma = over.levels(t)
     log_snr = np.log(alpha / sigma)
-    found = CubicSpline(log_snr, t)(np.linspace(log_snr[0], log_snr[-1], n + 1))
+    found = scipy.interpolate.CubicSpline(log_snr, t)(np.linspace(log_snr[0], log_snr[-1], n + 1))
     return case.format.rounded(np.concatenate([t[:1], found[1:-1], t[-1:]]))
 
 
