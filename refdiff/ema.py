@@ -2,6 +2,8 @@
 
     a_0 = w_0,  a_k = a_(k-1) + (1 - d_k)(w_k - a_(k-1)),  d_k = decay, with warm-up min(decay, (1 + k)/(10 + k))
 
+or min(decay, another function of k).
+
 Weights that do not change stay as they are to the bit, since what is added is then 0. In the form d a + (1 - d) w,
 float32 moves them by 1.7e-4 of their size at d = 0.9999, and bfloat16 never leaves the first weights.
 
@@ -24,10 +26,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from refdiff.errors import DomainError
 
 Kept: TypeAlias = Callable[[int], float]
+WarmUp: TypeAlias = bool | Kept
+"""Whether the k-th update keeps at most (1 + k)/(10 + k); or, as a function of k >= 1, what it keeps at most."""
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = True) -> AveragedModel:
+def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: WarmUp = True) -> AveragedModel:
     """Return an exponential moving average of a model's weights, updated by `update_parameters(model)` (TRN-1).
 
         a_0 = w_0,    a_k = a_(k-1) + (1 - d_k)(w_k - a_(k-1)),    d_k = decay_at(k)
@@ -39,7 +43,8 @@ def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = 
     Args:
         model: Network whose weights are averaged.
         decay: Fraction of the average that an update keeps, in [0, 1).
-        warm_up: Whether the k-th update keeps at most (1 + k)/(10 + k).
+        warm_up: Whether the k-th update keeps at most (1 + k)/(10 + k); or a function of k that says how much, such as
+            `lambda k: 1 - (1 + k) ** (-2 / 3)`, or `lambda k: k / (k + 1)` for the mean of all weights.
 
     Returns:
         The average, a module called as the model is.
@@ -68,26 +73,36 @@ def average_weights(model: nn.Module, *, decay: float = 0.9999, warm_up: bool = 
     return _widened(averaged).requires_grad_(requires_grad=False)
 
 
-def decay_at(k: int, decay: float, *, warm_up: bool) -> float:
+def decay_at(k: int, decay: float, *, warm_up: WarmUp) -> float:
     """Return d_k, the fraction of the average kept by the update that follows k others; 0 at k = 0, which copies.
 
     Args:
         k: Number of updates before.
         decay: Largest fraction, in [0, 1).
-        warm_up: Whether the fraction is at most (1 + k)/(10 + k).
+        warm_up: Whether the fraction is at most (1 + k)/(10 + k), or what it is at most, as a function of k.
 
     Returns:
         The fraction.
 
     Raises:
-        DomainError: k < 0, or decay is outside [0, 1).
+        DomainError: k < 0, decay is outside [0, 1), or the warm-up returns a number outside [0, 1].
+
+    Example:
+        >>> from refdiff.ema import decay_at
+        >>> decay_at(1, 0.9, warm_up=True), decay_at(3, 0.9, warm_up=lambda k: k / (k + 1))
+        (0.18181818181818182, 0.75)
     """
     _checked(decay)
     if k < 0:
         raise DomainError("TRN-1", "k >= 0 updates", k)
     if k == 0:
         return 0.0
-    return min(decay, (1.0 + k) / (10.0 + k)) if warm_up else decay
+    if isinstance(warm_up, bool):
+        return min(decay, (1.0 + k) / (10.0 + k)) if warm_up else decay
+    most = warm_up(k)
+    if not 0.0 <= most <= 1.0:
+        raise DomainError("TRN-1", f"a warm-up in [0, 1] at update {k}", most)
+    return min(decay, most)
 
 
 def _checked(decay: float) -> None:

@@ -200,3 +200,23 @@ def test_decay_outside_its_range_is_refused(decay: float) -> None:
             call()
     with pytest.raises(DomainError, match="k >= 0"):
         decay_at(-1, 0.9, warm_up=True)
+
+
+def test_warm_up_of_ones_own() -> None:
+    """TRN-1: d_k is at most what a function of k says; k/(k + 1) gives the mean of all weights."""
+    assert decay_at(2, 0.9, warm_up=lambda k: 0.25 * k) == 0.5
+    assert decay_at(9, 0.9, warm_up=lambda k: 0.95) == 0.9
+    assert decay_at(0, 0.9, warm_up=lambda k: 1.0) == 0.0
+    model = Weights([0.0])
+    averaged = average_weights(model, decay=0.9999, warm_up=lambda k: k / (k + 1))
+    for i, weight in enumerate([2.0, 4.0, 9.0, 1.0]):
+        averaged.update_parameters(model.put(torch.tensor([weight]), i))
+    (mean,) = averaged.module.parameters()
+    assert mean.item() == pytest.approx(4.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("most", [-0.1, 1.5, float("nan")])
+def test_warm_up_outside_its_range_is_refused(most: float) -> None:
+    """TRN-1: what a function of k returns is a share."""
+    with pytest.raises(DomainError, match=r"expected a warm-up in \[0, 1\] at update 2.* \(TRN-1\)$"):
+        decay_at(2, 0.9, warm_up=lambda k: most)

@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from refdiff.conformance.averaging import Equal as Equal
+    from refdiff.conformance.averaging import Power as Power
+    from refdiff.conformance.averaging import Ratio as Ratio
     from refdiff.conformance.interface import Array as Array
     from refdiff.conformance.interface import Chain as Chain
     from refdiff.conformance.interface import Claim as Claim
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from refdiff.conformance.interface import Denoiser as Denoiser
     from refdiff.conformance.interface import Draws as Draws
     from refdiff.conformance.interface import Linear as Linear
+    from refdiff.conformance.interface import NoProcess as NoProcess
     from refdiff.conformance.interface import Own as Own
     from refdiff.conformance.interface import Process as Process
     from refdiff.conformance.interface import Target as Target
@@ -41,12 +45,16 @@ _HOMES = {
     "Cosine": "interface",
     "Denoiser": "interface",
     "Draws": "interface",
+    "Equal": "averaging",
     "Grid": "runs",
     "Judge": "judge",
     "Linear": "interface",
     "MinSNR": "weightings",
+    "NoProcess": "interface",
     "Own": "interface",
+    "Power": "averaging",
     "Process": "interface",
+    "Ratio": "averaging",
     "Sampler": "runs",
     "Settings": "judge",
     "Step": "step",

@@ -12,11 +12,13 @@ from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
 
 import pytest
 
-from refdiff.conformance.interface import Capability, Chain, Cosine, Linear, Own
+from refdiff.conformance.interface import Capability, Chain, Cosine, Linear, NoProcess, Own
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Kind: TypeAlias = Literal["symbolic", "certified", "quadrature", "simulation", "property", "exhaustive"]
+ANY: tuple[type, ...] = (Linear, Cosine, Chain, Own, NoProcess)
+"""Every kind of process, and none: for what needs no process."""
 
 
 @final

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, final, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from refdiff.conformance.calls import Callee as Callee
 from refdiff.conformance.calls import ContractViolation as ContractViolation
@@ -161,6 +162,18 @@ class Built:
     def ema(self, decay: float, history: Array) -> Array:
         """Return the average after each row, shaped as history."""
         return self._array("ema", self.call("ema", decay, history), history.shape)
+
+    def decays(self, decay: float, n: int) -> npt.NDArray[np.float64]:
+        """Return d_1, ..., d_n of a declared warm-up."""
+        found = self.call("decays", decay, n)
+        if not isinstance(found, np.ndarray) or found.shape != (n,) or found.dtype != np.float64:
+            got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else described(found)
+            raise ContractViolation("CON-2", f"expected decays as float64 {(n,)}, got {got}")
+        return np.array(found, subok=False)
+
+    def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
+        """Return the guided prediction, shaped as the two."""
+        return self._array("guide", self.call("guide", conditional, unconditional, scale), conditional.shape)
 
     def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
         """Return the denoiser that the target trains, guarded; the same arguments give the same denoiser."""

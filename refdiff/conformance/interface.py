@@ -17,7 +17,8 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | times     | `times(n, seed)` -> (t, weight), both (n,); `density(t)` -> shaped as t, if the claim declares one |
 | step      | `step(x_t, value, t, s, noise, rule)` -> x_s; rule is a `Step` of the claim's `steps` |
 | posterior | `posterior(x_t, x_0, t, s)` -> (mean, variance); variance is shaped as t |
-| ema       | `ema(decay, history)` -> averages, shaped as history (steps, p) |
+| ema       | `ema(decay, history)` -> averages, shaped as history (steps, p); `decays(decay, n)` -> (n,), if declared |
+| guide     | `guide(conditional, unconditional, scale)` -> the guided prediction; scale 1 is the conditional one |
 | fit       | `fit(data, seed, seconds)` -> denoiser |
 | grid      | `grid(n)` -> times of a sampling run of n steps, (n + 1,), falling |
 | sample    | `sample(denoiser, x, times, seed, sampler)` -> x at the last of the times, (n + 1,), falling |
@@ -33,12 +34,15 @@ the claim lists one; the string min_snr has gamma = 5.
 
 In a claim of contract version 1, `step` takes (x_t, eps_hat, t, s, noise, rule), and rule is a name of `Rule`.
 
-`history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and there
-is no warm-up. `fit` trains on data (n, *event), of the claimed dtype and used as it is, for about so many seconds, and
-returns a denoiser that predicts eps, as `loss` has it, at any t of the process; thirty times as long is no hang yet.
+`history` holds the weights after each step. Row k of the averages is the average after row k, row 0 is row 0, and the
+decay is constant unless the claim has a `warm_up`. `fit` trains on data (n, *event), of the claimed dtype and used as
+it is, for about so many seconds, and returns a denoiser that predicts eps, as `loss` has it, at any t of the process;
+thirty times as long is no hang yet.
 
 `sample` is given the name of one of the claim's `samplers`, a denoiser of its prediction, and x at the first of the
 times, (batch, *event). One that is not stochastic ignores the seed.
+
+A library that has averages, a sampler of times or guidance, and no noise process, claims `NoProcess()`.
 """
 
 from __future__ import annotations
@@ -51,6 +55,7 @@ from typing import Any, Literal, Protocol, TypeAlias, final, get_args, runtime_c
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.averaging import Equal, Power, Ratio, WarmUp
 from refdiff.conformance.runs import Grid as Grid
 from refdiff.conformance.runs import Sampler as Sampler
 from refdiff.conformance.runs import checked_samplers
@@ -66,7 +71,19 @@ from refdiff.errors import ConfigError, RefdiffError
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Times: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.int64]
 Capability: TypeAlias = Literal[
-    "schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit", "grid", "sample"
+    "schedule",
+    "perturb",
+    "sde",
+    "convert",
+    "loss",
+    "times",
+    "step",
+    "posterior",
+    "ema",
+    "fit",
+    "grid",
+    "sample",
+    "guide",
 ]
 Quantity: TypeAlias = Literal["alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr", "beta"]
 DType: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
@@ -88,8 +105,11 @@ METHODS: Mapping[Capability, tuple[str, ...]] = {
     "fit": ("fit",),
     "grid": ("grid",),
     "sample": ("sample",),
+    "guide": ("guide",),
 }
 """Methods that each capability requires of the object that `build` returns."""
+BARE: frozenset[Capability] = frozenset({"times", "ema", "guide"})
+"""Capabilities that need no noise process."""
 
 
 @final
@@ -174,7 +194,13 @@ class Own:
             raise ConfigError(f"expected 0 <= sigma_min < 1, got {self.sigma_min} (CON-1)")
 
 
-Process: TypeAlias = Linear | Cosine | Chain | Own
+@final
+@dataclass(frozen=True, kw_only=True)
+class NoProcess:
+    """No noise process: only averages, times in [0, 1] and guidance are asked of what is built for it."""
+
+
+Process: TypeAlias = Linear | Cosine | Chain | Own | NoProcess
 
 
 @final
@@ -238,6 +264,8 @@ class Claim:
     """Range of the times that `grid` returns."""
     samplers: tuple[Sampler, ...] = ()
     """Samplers that `sample` runs."""
+    warm_up: WarmUp | None = None
+    """Rule of the decays of `ema`; declared: the built object has `decays(decay, n)`; None: the decay is constant."""
     refusals: tuple[type[Exception], ...] = (NotImplementedError,)
     """Exceptions by which the library itself refuses a call; `Unsupported` may be raised from these only."""
     contract: int = 1
@@ -249,7 +277,7 @@ class Claim:
         """Raise ConfigError for names outside the contract."""
         object.__setattr__(self, "name", " ".join(str(self.name).split()))
         object.__setattr__(self, "version", " ".join(str(self.version).split()))
-        object.__setattr__(self, "processes", tuple(self.processes))
+        object.__setattr__(self, "processes", tuple(NoProcess() if p is NoProcess else p for p in self.processes))
         object.__setattr__(self, "capabilities", frozenset(self.capabilities))
         if self.dtype not in get_args(DType):
             raise ConfigError(f"expected dtype as one of {', '.join(get_args(DType))}, got {self.dtype!r} (CON-1)")
@@ -260,7 +288,14 @@ class Claim:
         kinds = get_args(Process)
         for process in self.processes:
             if process not in (Linear, Cosine, Chain) and not isinstance(process, kinds):
-                raise ConfigError(f"expected processes of type Linear, Cosine, Chain or Own, got {process!r} (CON-1)")
+                raise ConfigError(
+                    f"expected processes of type Linear, Cosine, Chain, Own or NoProcess, got {process!r} (CON-1)"
+                )
+        bare = all(isinstance(process, NoProcess) for process in self.processes)
+        if bare and (more := sorted(self.capabilities - BARE)):
+            raise ConfigError(
+                f"expected no capability but {', '.join(sorted(BARE))} without a process, got {more[0]} (CON-1)"
+            )
         if self.reduction not in get_args(Reduction):
             raise ConfigError(
                 f"expected reduction as one of {', '.join(get_args(Reduction))}, got {self.reduction!r} (CON-1)"
@@ -294,6 +329,8 @@ class Claim:
         if not isinstance(self.grid, Grid):
             raise ConfigError(f"expected grid to be a Grid, got {self.grid!r} (CON-1)")
         object.__setattr__(self, "samplers", checked_samplers(self.samplers, self.capabilities))
+        if not (self.warm_up in (None, "declared") or isinstance(self.warm_up, (Ratio, Power, Equal))):
+            raise ConfigError(f"expected warm_up as Ratio, Power, Equal or 'declared', got {self.warm_up!r} (CON-1)")
         if self.events is not None:
             events = tuple(tuple(int(size) for size in event) for event in self.events)
             object.__setattr__(self, "events", events)

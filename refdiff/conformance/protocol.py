@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
+from refdiff.conformance.averaging import DecayRule, Equal, Power, Ratio
 from refdiff.conformance.calls import Stranger, described
 from refdiff.conformance.interface import (
     METHODS,
@@ -26,6 +27,7 @@ from refdiff.conformance.interface import (
     Grid,
     Linear,
     MinSNR,
+    NoProcess,
     Own,
     Process,
     Sampler,
@@ -37,7 +39,9 @@ VERSION = 1
 """Of the protocol."""
 LONGEST = 2**28
 """Most bytes in one line."""
-NAMES = tuple(dict.fromkeys([method for methods in METHODS.values() for method in methods] + ["density", "denoiser"]))
+NAMES = tuple(
+    dict.fromkeys([method for methods in METHODS.values() for method in methods] + ["density", "decays", "denoiser"])
+)
 """Every method that an object of a target may have."""
 Message: TypeAlias = dict[str, Any]
 
@@ -52,7 +56,9 @@ _NAMES = {dtype: name for name, dtype in _NATIVE.items()}
 _STRICT: dict[str, Any] = {"strict_mode": True} if sys.version_info >= (3, 11) else {}
 """A host may be an older Python than the suite's, which reads what is not trusted."""
 _LITTLE = sys.byteorder == "little"
-_KINDS: dict[str, type[Process]] = {kind.__name__: kind for kind in (Linear, Cosine, Chain, Own)}
+_KINDS: dict[str, type[Process]] = {kind.__name__: kind for kind in (Linear, Cosine, Chain, Own, NoProcess)}
+_RULES: dict[str, type[DecayRule]] = {kind.__name__: kind for kind in (Ratio, Power, Equal)}
+"""Of the decays of an average."""
 _ARRAY = {"dtype", "shape", "data"}
 _WORDS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -144,17 +150,27 @@ def as_array(value: object) -> object:
 
 def encode_process(process: Process) -> Message:
     """Return a process, tagged by its kind."""
-    return {"kind": next(name for name, kind in _KINDS.items() if isinstance(process, kind)), **asdict(process)}
+    return _tagged(process)
+
+
+def _tagged(value: Process | DecayRule) -> Message:
+    """Return the fields of a process or a rule, with its kind."""
+    return {"kind": type(value).__name__, **asdict(value)}
 
 
 def decode_process(message: Any) -> Process:
     """Return the process, or raise Malformed."""
-    given = dict(message) if isinstance(message, Mapping) else {}
-    kind = _KINDS.get(str(given.pop("kind", "")))
-    if kind is None:
-        raise Malformed(f"a process has a kind of {', '.join(_KINDS)}")
-    process: Process = _made(kind, given)
+    process: Process = _untagged(_KINDS, message, "process")
     return process
+
+
+def _untagged(kinds: Mapping[str, Callable[..., Any]], message: Any, what: str) -> Any:
+    """Return what a kind and its fields stand for, or raise Malformed, ConfigError."""
+    given = dict(message) if isinstance(message, Mapping) else {}
+    kind = kinds.get(str(given.pop("kind", "")))
+    if kind is None:
+        raise Malformed(f"a {what} has a kind of {', '.join(kinds)}")
+    return _made(kind, given)
 
 
 def encode_claim(claim: Claim) -> Message:
@@ -165,6 +181,7 @@ def encode_claim(claim: Claim) -> Message:
         "processes": [p.__name__ if isinstance(p, type) else encode_process(p) for p in claim.processes],
         "capabilities": sorted(claim.capabilities),
         "weights": [w.__name__ if isinstance(w, type) else encode(w) for w in claim.weights],
+        "warm_up": claim.warm_up if claim.warm_up is None or isinstance(claim.warm_up, str) else _tagged(claim.warm_up),
         "draws": asdict(claim.draws),
         "grid": asdict(claim.grid),
         "samplers": [asdict(sampler) for sampler in claim.samplers],
@@ -185,6 +202,8 @@ def decode_claim(message: Any) -> Claim:
         raise Malformed("a claim names whole types among Linear, Cosine and Chain only")
     if "weights" in given:
         given["weights"] = _weights(given["weights"])
+    if isinstance(rule := given.get("warm_up"), dict):
+        given["warm_up"] = _untagged(_RULES, rule, "warm_up")
     if "draws" in given:
         given["draws"] = _made(Draws, given["draws"])
     if "grid" in given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from refdiff import __version__
 from refdiff.chain import DiscreteChain
+from refdiff.conformance.averaging import DecayRule, Equal, Power, Ratio, WarmUp
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import (
+    BARE,
     Array,
     Chain,
     Claim,
@@ -22,6 +25,7 @@ from refdiff.conformance.interface import (
     Denoiser,
     DType,
     Linear,
+    NoProcess,
     Own,
     Parameterization,
     Process,
@@ -36,6 +40,7 @@ from refdiff.conformance.interface import (
 from refdiff.conformance.interface import MinSNR as AnyMinSNR
 from refdiff.conformance.step import Step
 from refdiff.ema import average_weights
+from refdiff.guidance import guide
 from refdiff.loss import Objective
 from refdiff.marginal import perturb, posterior, posterior_mean
 from refdiff.parameterization import convert
@@ -101,10 +106,24 @@ def target(dtype: DType = "float32") -> Reference:
             capabilities=frozenset(
                 {
                     *("schedule", "perturb", "sde", "convert", "loss", "times", "step", "posterior", "ema", "fit"),
-                    *("grid", "sample"),
+                    *("grid", "sample", "guide"),
                 }
             ),
             samplers=_SAMPLERS,
+        )
+    )
+
+
+def target_bare(dtype: DType = "float32", warm_up: DecayRule | None = None) -> Reference:
+    """Return what needs no noise process: averages, by default with the trainer's warm-up, times and guidance."""
+    return Reference(
+        Claim(
+            name="refdiff",
+            version=__version__,
+            dtype=dtype,
+            processes=(NoProcess(),),
+            capabilities=BARE,
+            warm_up=warm_up or Ratio(),
         )
     )
 
@@ -130,6 +149,9 @@ class Reference:
                 return _Built(CosineSchedule(s=process.s), self.claim.dtype)
             case Chain():
                 return _Built(DiscreteChain(betas=process.betas), self.claim.dtype)
+            case NoProcess():
+                # What needs no process asks nothing of the one it is given.
+                return _Built(LinearSchedule(), self.claim.dtype, self.claim.warm_up)
             case Own():
                 raise Unsupported("refdiff has no constants of its own")
             case _:
@@ -141,6 +163,7 @@ class Reference:
 class _Built:
     process: LinearSchedule | CosineSchedule | DiscreteChain
     dtype: DType
+    warm_up: WarmUp | None = None
 
     def coefficients(self, t: Times) -> dict[Quantity, Array]:
         names: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
@@ -209,13 +232,20 @@ class _Built:
     def ema(self, decay: float, history: Array) -> Array:
         weights = self._tensor(history)
         model = nn.ParameterList([weights[0].clone()])
-        averaged = average_weights(model, decay=decay, warm_up=False)
+        # Equal weights have no decay: one so near to 1 that it does not count.
+        most = math.nextafter(1.0, 0.0) if isinstance(self.warm_up, Equal) else decay
+        averaged = average_weights(model, decay=most, warm_up=_warm_up(self.warm_up))
         rows = []
         for row in weights:
             model[0].data.copy_(row)
             averaged.update_parameters(model)
             rows.append(next(averaged.module.parameters()).detach().clone())
         return self._array(torch.stack(rows))
+
+    def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
+        c, u = self._tensor(conditional), self._tensor(unconditional)
+        guided = guide(lambda x_t, t: c, lambda x_t, t: u, scale)
+        return self._array(guided(torch.zeros_like(c), torch.zeros(len(c))))
 
     def fit(self, data: Array, seed: int, seconds: float) -> Denoiser:
         trained = fit(self._tensor(data).float().numpy(), self.process, seed=seed % 2**32, seconds=seconds)
@@ -260,3 +290,22 @@ class _Built:
     def _array(self, tensor: Tensor) -> Array:
         rounded: Array = tensor.to(_TORCH[self.dtype]).double().numpy().astype(FORMATS[self.dtype].storage)
         return rounded
+
+
+def _warm_up(rule: WarmUp | None) -> bool | Callable[[int], float]:
+    """Return a rule of the contract as the average takes it: a function of k."""
+    match rule:
+        case Ratio():
+            return lambda k: (1.0 + k) / (rule.offset + k)
+        case Power():
+            return partial(_risen, rule)
+        case Equal():
+            return lambda k: k / (k + 1.0)
+        case _:
+            return False
+
+
+def _risen(rule: Power, k: int) -> float:
+    if k <= rule.after:
+        return 0.0
+    return max(rule.least, 1.0 - math.pow(1.0 + (k - rule.after) / rule.inv_gamma, -rule.power))

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from refdiff.conformance.guard import Call
-from refdiff.conformance.interface import Array, MinSNR, Times
+from refdiff.conformance.interface import Array, MinSNR, NoProcess, Times
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.step import Step
@@ -29,17 +29,18 @@ def reproducer(origin: str, member: Member, call: Call, example: int | None, rul
     return "\n".join(
         (
             "import numpy as np",
-            f"from refdiff.conformance import {', '.join(_imported(call))}",
+            f"from refdiff.conformance import {', '.join(_imported(member, call))}",
             *_target(origin, member.expression),
             *_shown(f"built.{call.method}", arguments, rule),
         )
     )
 
 
-def _imported(call: Call) -> list[str]:
-    """Return the names that the code may use."""
-    own = {type(x).__name__ for x in call.arguments if isinstance(x, MinSNR | Step)}
-    return sorted({"Chain", "Cosine", "Linear", "Own"} | own)
+def _imported(member: Member, call: Call) -> list[str]:
+    """Return the names that the code may use, in order."""
+    names = {"Chain", "Cosine", "Linear", "Own"}
+    names |= {type(x).__name__ for x in call.arguments if isinstance(x, MinSNR | Step)}
+    return sorted(names | ({"NoProcess"} if isinstance(member.process, NoProcess) else set()))
 
 
 def _shown(method: str, arguments: str, rule: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -244,3 +245,18 @@ def test_bfloat16_travels_as_float32_that_it_holds() -> None:
     one = np.ones((1, 1), np.float32)
     with pytest.raises(ContractViolation, match="values of bfloat16"):
         built.perturb(one, one, one[0])
+
+
+@pytest.mark.parametrize("told", [np.ones(3, np.float32), np.ones(2), [1.0, 1.0, 1.0]])
+def test_declared_decays_are_float64(told: object) -> None:
+    """CON-2: decays are numbers of the run, whatever dtype the weights have."""
+    built = Built(SimpleNamespace(decays=lambda decay, n: told), FORMATS["float32"], 5.0, is_chain=False)
+    with pytest.raises(ContractViolation, match=r"expected decays as float64 \(3,\), got"):
+        built.decays(0.9, 3)
+
+
+def test_declared_decays_that_are_missing_break_the_claim() -> None:
+    """CON-1: a claim that declares its decays has a method that tells them."""
+    with pytest.raises(ContractViolation, match="the claim lists 'decays', but build") as caught:
+        Built(SimpleNamespace(), FORMATS["float32"], 5.0, is_chain=False).decays(0.9, 3)
+    assert caught.value.clause == "CON-1"

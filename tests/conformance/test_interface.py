@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Grid, Linear, Own, Sampler
+from refdiff.conformance.averaging import Power, Ratio
+from refdiff.conformance.interface import Chain, Claim, Cosine, Draws, Grid, Linear, NoProcess, Own, Sampler
 from refdiff.conformance.loading import members
 from refdiff.conformance.step import Step
 from refdiff.errors import ConfigError
@@ -26,13 +28,15 @@ RIGHT: dict[str, Any] = {
         ({"dtype": "float8"}, "dtype as one of float16, bfloat16, float32, float64, got 'float8'"),
         ({"capabilities": frozenset({"perturbs"})}, "got perturbs"),
         ({"processes": ()}, "at least one process"),
-        ({"processes": ("linear",)}, "processes of type Linear, Cosine, Chain or Own, got 'linear'"),
-        ({"processes": (Own,)}, "processes of type Linear, Cosine, Chain or Own"),
+        ({"processes": ("linear",)}, "processes of type Linear, Cosine, Chain, Own or NoProcess, got 'linear'"),
+        ({"processes": (Own,)}, "processes of type Linear, Cosine, Chain, Own or NoProcess"),
         ({"reduction": "sum"}, "reduction as one of none, example_mean, batch_mean, all_mean, got 'sum'"),
         ({"weights": ("uniform", "truncated")}, "expected weights among uniform, inverse_snr, min_snr, likelihood"),
         ({"weights": ()}, "at least one weight"),
         ({"loss_factor": 0.0}, "loss_factor in (0, inf), got 0.0"),
         ({"loss_factor": float("nan")}, "loss_factor in (0, inf), got nan"),
+        ({"processes": (NoProcess(),)}, "no capability but ema, guide, times without a process, got perturb"),
+        ({"warm_up": "linear"}, "expected warm_up as Ratio, Power, Equal or 'declared', got 'linear'"),
         ({"t_min": 0.5, "t_max": 0.5}, "expected 0 <= t_min < t_max <= 1, got t_min=0.5, t_max=0.5"),
         ({"t_max": float("nan")}, "expected 0 <= t_min < t_max <= 1"),
         ({"events": ()}, "expected shapes of events"),
@@ -76,6 +80,29 @@ def test_sampler(wrong: dict[str, Any]) -> None:
     """CON-1: what a claim may say of a sampler."""
     with pytest.raises(ConfigError, match=r"expected .* \(CON-1\)"):
         Sampler(**{"name": "a", **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Ratio(offset=0.5),
+        lambda: Power(inv_gamma=0.0),
+        lambda: Power(power=float("inf")),
+        lambda: Power(least=1.0),
+        lambda: Power(after=-1),
+    ],
+)
+def test_warm_ups(wrong: Callable[[], object]) -> None:
+    """TRN-1: the numbers of a rule of decays are in its range."""
+    with pytest.raises(ConfigError, match=r"expected .* \(TRN-1\)"):
+        wrong()
+
+
+def test_no_process_is_claimed_by_its_type_too() -> None:
+    """There is one such process, which a claim may name beside others."""
+    claim = Claim(**{**RIGHT, "processes": (NoProcess, Linear)})
+    assert claim.processes == (NoProcess(), Linear)
+    assert members(claim, 0)[0].expression == "NoProcess()"
 
 
 @pytest.mark.parametrize("floor", [-0.1, 1.0, float("nan")])

@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,22 @@ from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
 
 from refdiff.conformance import protocol
+from refdiff.conformance.averaging import Equal, Power, Ratio
 from refdiff.conformance.calls import ContractViolation, Stranger
 from refdiff.conformance.child import Child, Limit
-from refdiff.conformance.interface import METHODS, Chain, Claim, Cosine, Draws, Grid, Linear, MinSNR, Own, Sampler
+from refdiff.conformance.interface import (
+    METHODS,
+    Chain,
+    Claim,
+    Cosine,
+    Draws,
+    Grid,
+    Linear,
+    MinSNR,
+    NoProcess,
+    Own,
+    Sampler,
+)
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.protocol import Handle, Malformed
 from refdiff.conformance.remote import Launch, Remote
@@ -35,7 +49,7 @@ CLAIM = Claim(
     name="mine",
     version="1",
     dtype="float64",
-    processes=(Linear, Cosine(s=0.1), Chain(betas=(0.1, 0.2)), Own(label="x", sigma_min=0.25)),
+    processes=(Linear, Cosine(s=0.1), Chain(betas=(0.1, 0.2)), Own(label="x", sigma_min=0.25), NoProcess()),
     capabilities=frozenset(METHODS),
     grid=Grid(t_min=1e-3),
     samplers=(Sampler(name="heun", prediction="x_0", order=2), Sampler(name="em", stochastic=True, times="grid")),
@@ -83,6 +97,10 @@ def test_claims_come_back() -> None:
     short = {name: message["claim"][name] for name in ("name", "version", "dtype", "processes", "capabilities")}
     short["capabilities"] = [name for name in short["capabilities"] if name != "sample"]
     assert protocol.decode_claim(short).reduction == "none"
+    for rule in (None, "declared", Ratio(offset=9.0), Power(power=0.75, after=3), Equal()):
+        warm = json.loads(protocol.pack({"protocol": 1, "claim": protocol.encode_claim(replace(CLAIM, warm_up=rule))}))
+        Draft202012Validator(SCHEMA).validate(warm)
+        assert protocol.decode_claim(warm["claim"]).warm_up == rule
     wrongs: tuple[Any, ...] = (
         {},
         [],
@@ -100,6 +118,9 @@ def test_claims_come_back() -> None:
         {**short, "weights": ["MinSNR", {"kind": "MinSNR", "gamma": -1}]},
         {**short, "weights": [{"kind": "MinSNR", "gamma": "x"}]},
         {**short, "loss_factor": -1},
+        {**short, "warm_up": {"kind": "Linear"}},
+        {**short, "warm_up": {"kind": "Ratio", "offset": "x"}},
+        {**short, "warm_up": []},
         {**short, "draws": 3},
         {**short, "draws": {"t_min": "x"}},
         {**short, "grid": {"t_min": "x"}},

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from refdiff.conformance.case import Case
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Own, Times
+from refdiff.conformance.interface import Array, Chain, NoProcess, Own, Times
 
 from ..expected.tiers import exact
 from ..oracles.certified import Floats
@@ -112,7 +112,7 @@ def middle(case: Case, shares: Sequence[float] | Floats) -> Times:
         falls = exact(case.process, "alpha_bar", k).value
         first, last = (int(np.argmax(falls <= x)) if (falls <= x).any() else len(k) - 1 for x in (0.9, 0.1))
         return np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64).clip(1, len(k))
-    if isinstance(case.process, Own):
+    if isinstance(case.process, (Own, NoProcess)):
         return at_shares(case, share)
     fmt, (low, high), process = case.format, span(case), case.process
     exponents = (np.log2(max(low, fmt.smallest)), np.log2(high))

@@ -186,7 +186,7 @@ def _own_stretch(case: Case) -> Stretch:
     t = np.unique(case.format.rounded(np.linspace(last, first, NODES)))
     alpha, sigma = unit_scales(case, t)
     wide = t.astype(np.float64)
-    by_t = scipy.interpolate.CubicSpline(wide, alpha), CubicSpline(wide, sigma)
+    by_t = scipy.interpolate.CubicSpline(wide, alpha), scipy.interpolate.CubicSpline(wide, sigma)
     return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.case import Case
-from refdiff.conformance.check import check
+from refdiff.conformance.check import ANY, check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Times
+from refdiff.conformance.interface import Chain, Cosine, Linear, NoProcess, Own, Times
 
 from ..oracles.certified import Floats
 from ..statistics.design import Design
@@ -79,7 +79,7 @@ REPEATS = Design(
 )
 
 
-@check("TIM-1", "times")
+@check("TIM-1", "times", on=ANY)
 def test_range(case: Case) -> None:
     """TIM-1: n times inside the range, and n weights above 0 and finite, for every n."""
     reach, free = range_of(case), case.claim.draws.weights == "free"
@@ -96,7 +96,7 @@ def test_range(case: Case) -> None:
 
 
 @by_design(LAW)
-@check("TIM-2", "times", on=(Linear, Cosine, Own))
+@check("TIM-2", "times", on=(Linear, Cosine, Own, NoProcess))
 def test_weights_undo_the_density(case: Case) -> None:
     """TIM-2: the law of the times is the declared one, or what the weights imply, and the weights undo it."""
     case.once_a_kind()
@@ -220,7 +220,7 @@ def _first(drawn: Drawn) -> dict[str, Floats]:
 
 
 @by_design(SMALL)
-@check("TIM-2", "times")
+@check("TIM-2", "times", on=ANY)
 def test_weights_undo_the_density_of_small_batches(case: Case) -> None:
     """TIM-2: E[w f(t)] is the mean of f in calls of one time and of two: weights are of times, not of batches."""
     case.once_a_kind()
@@ -237,7 +237,7 @@ def test_weights_undo_the_density_of_small_batches(case: Case) -> None:
 
 
 @by_design(ORDER)
-@check("TIM-4", "times")
+@check("TIM-4", "times", on=ANY)
 def test_place_says_nothing(case: Case) -> None:
     """TIM-4: the first time of a batch has the law of all."""
     drawn = draw(case, ORDER.n, PLACES)
@@ -256,7 +256,7 @@ def test_place_says_nothing(case: Case) -> None:
     case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
-@check("TIM-5", "times")
+@check("TIM-5", "times", on=ANY)
 def test_seeds(case: Case) -> None:
     """TIM-5: another seed gives other times."""
     pairs = [case.built.times(1, case.seed + i) for i in range(SEEDS)]
@@ -290,7 +290,7 @@ def _one(t: Times) -> Times:
 
 
 @by_design(REPEATS)
-@check("TIM-7", "times", on=(Linear, Cosine, Own))
+@check("TIM-7", "times", on=(Linear, Cosine, Own, NoProcess))
 def test_times_do_not_repeat(case: Case) -> None:
     """TIM-7: times of a schedule repeat no more often than the format makes them."""
     drawn = draw(case, REPEATS.n, 1)
@@ -316,7 +316,7 @@ def _bent(case: Case, drawn: Drawn) -> bool:
     return case.claim.draws.density == "declared" or undone
 
 
-@check("TIM-8", "times")
+@check("TIM-8", "times", on=ANY)
 def test_batch_has_more_than_one_time(case: Case) -> None:
     """TIM-8: not every batch is one time over and over."""
     drawn = draw(case, 16, 64)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.case import Case
-from refdiff.conformance.check import check
+from refdiff.conformance.check import ANY, check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Array, Chain, Denoiser, Times
 
 from ..expected import denoiser as optimum
-from ..expected.averages import movement_bound, recursion_bound
+from ..expected.averages import decay_roundings, decays, movement_bound, recursion_bound
 from ..expected.tiers import KNOWN, exact
 from ..oracles.averages import averaged
 from ..oracles.certified import Floats
@@ -26,6 +28,8 @@ SHORT, LONG = 12, 300
 """Rows of a history: as many as a reproducer prints, and enough for a drift to show."""
 MOVED = (-1.0, 0.0, 1.0, 1.0, 0.5), (1.0, 1.0, 2.0, 0.0, -2.0)
 """Weights before and after a jump."""
+SETTLED = 1000
+"""Rows before the jump, of a claim with a warm-up."""
 
 EXAMPLES, SECONDS = 8192, 5.0
 """Arguments of `fit`: scalar data, and seconds of training."""
@@ -44,20 +48,32 @@ def _rows(count: int) -> dict[str, Any]:
     return {"row": np.arange(count, dtype=np.float64)}
 
 
-@check("TRN-1", "ema")
+def _kept(case: Case, decay: float, n: int) -> Sequence[Any]:
+    """Return d_1, ..., d_n, which the target may declare: then it says them first, and they are in [0, 1]."""
+    rule = case.claim.warm_up
+    if rule != "declared":
+        return decays(rule, decay, n)
+    told = case.built.decays(decay, n)
+    case.expect(f"declared decays for {decay}", told, Expected(np.clip(told, 0.0, 1.0), 0.0), at=_rows(n))
+    return [float(one) for one in told]
+
+
+@check("TRN-1", "ema", on=ANY)
 def test_recursion(case: Case) -> None:
     """TRN-1: row k is the average after the weights of row k, for decays of any memory."""
     case.once_a_kind()
+    rule = case.claim.warm_up
+    roundings = decay_roundings(None if rule == "declared" else rule)
     for decay in DECAYS:
         for rows in (1, SHORT) if decay < 0.99 else (SHORT, LONG):
-            history = _history(case, rows)
+            history, kept = _history(case, rows), _kept(case, decay, rows)
             got = case.built.ema(decay, history)
-            want, residual = averaged(decay, history)
-            bound = recursion_bound(decay, history, case.format)
+            want, residual = averaged(kept, history)
+            bound = recursion_bound(kept, history, case.format, roundings)
             case.expect(f"average at decay {decay}", got, Expected(want, bound, residual=residual), at=_rows(rows))
 
 
-@check("TRN-2", "ema")
+@check("TRN-2", "ema", on=ANY)
 def test_constant_weights(case: Case) -> None:
     """TRN-2: weights that do not change are their own average, to the bit."""
     case.once_a_kind()
@@ -67,16 +83,17 @@ def test_constant_weights(case: Case) -> None:
         case.expect(f"average of constants at decay {decay}", got, Expected(history, 0.0), at=_rows(LONG))
 
 
-@check("TRN-3", "ema")
+@check("TRN-3", "ema", on=ANY)
 def test_average_moves(case: Case) -> None:
-    """TRN-3: after a jump the average goes its share of the way, in any dtype."""
+    """TRN-3: after a jump the average goes its share of the way, in any dtype; a warm-up comes before the jump."""
     case.once_a_kind()
     start, end = (np.array(values) for values in MOVED)
+    settled = 1 if case.claim.warm_up is None else SETTLED
     for decay, steps in ((0.99, 100), (0.999, 500), (0.9999, 1000)):
-        history = case.format.rounded(np.concatenate([start[None], np.repeat(end[None], steps, axis=0)]))
-        got = case.built.ema(decay, history)[-1]
-        kept = decay**steps
-        bound = movement_bound(decay, steps, start, end, case.format)
+        kept = prod(map(float, _kept(case, decay, settled + steps - 1)[settled - 1 :]))
+        rows = np.concatenate([np.repeat(start[None], settled, axis=0), np.repeat(end[None], steps, axis=0)])
+        got = case.built.ema(decay, case.format.rounded(rows))[-1]
+        bound = movement_bound(kept, start, end, case.format)
         what = f"average {steps} steps after a jump at decay {decay}"
         case.expect(what, got, Expected(kept * start + (1.0 - kept) * end, bound), at={"start": start, "end": end})
 

@@ -14,12 +14,15 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refdiff.conformance.averaging import DecayRule, Equal, Power, Ratio
 from refdiff.conformance.check import evidence
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Array, DType
 
 from ..expected import denoiser as optimum
-from ..expected.averages import movement_bound, recursion_bound
+from ..expected.averages import decay_roundings, movement_bound, recursion_bound
+from ..expected.averages import decays as rule_decays
+from ..oracles import averages as oracle
 from ..oracles.averages import averaged
 from ..oracles.mixture import Floats
 from .rationals import over_rationals
@@ -78,6 +81,86 @@ def test_recursion_over_the_rationals(history: list[Fraction], d: Fraction) -> N
     for _ in range(5):
         constant = d * constant + (1 - d) * history[0]
     assert constant == history[0]
+
+
+@evidence("TRN-1", kind="symbolic")
+def test_warm_ups_have_closed_forms() -> None:
+    """TRN-1: k/(k + 1) gives the mean of all; a product of (1 + k)/(m + k) telescopes; each weight has its share."""
+    w = sp.symbols("w0:6")
+    a: Any = w[0]
+    for k in range(1, 6):
+        a = sp.Rational(k, k + 1) * a + (1 - sp.Rational(k, k + 1)) * w[k]
+    assert sp.expand(a - sum(w) / 6) == 0
+    n, m = 7, sp.Symbol("m", positive=True)
+    product = sp.prod([(1 + k) / (m + k) for k in range(1, n + 1)])
+    assert sp.simplify(product - sp.factorial(n + 1) * sp.gamma(m + 1) / sp.gamma(m + n + 1)).expand(func=True) == 0
+    d = sp.symbols("d1:6")
+    b: Any = w[0]
+    for k in range(1, 6):
+        b = d[k - 1] * b + (1 - d[k - 1]) * w[k]
+    shares = [sp.prod(d), *((1 - d[j]) * sp.prod(d[j + 1 :]) for j in range(5))]
+    assert sp.expand(b - sum(share * weight for share, weight in zip(shares, w, strict=True))) == 0
+    assert sp.expand(sum(shares) - 1) == 0
+
+
+@evidence("TRN-1", kind="property")
+@over_rationals
+@given(
+    history=st.lists(weights, min_size=2, max_size=8),
+    offset=st.integers(1, 20),
+    after=st.integers(0, 4),
+    d=st.fractions(min_value=0, max_value=Fraction(99, 100), max_denominator=100),
+)
+def test_rules_over_the_rationals(history: list[Fraction], offset: int, after: int, d: Fraction) -> None:
+    """TRN-1: the decays of the oracle are those of the rules; `Power` of exponent 1 is a ratio, and copies first."""
+    n = len(history) - 1
+    rules = {
+        "ratio": [min(d, Fraction(1 + k, offset + k)) for k in range(1, n + 1)],
+        "power": [min(d, 1 - 1 / (1 + Fraction(max(k - after, 0), 2))) for k in range(1, n + 1)],
+        "equal": [Fraction(k, k + 1) for k in range(1, n + 1)],
+    }
+    found = {
+        "ratio": oracle.ratio(float(d), n, float(offset)),
+        "power": oracle.power(float(d), n, 2.0, 1.0, 0.0, after),
+        "equal": oracle.equal(n),
+    }
+    for name, exact in rules.items():
+        assert all(abs(float(one) - float(other)) <= 2.0**-52 for one, other in zip(found[name], exact, strict=True))
+        average = history[0]
+        for kept, w in zip(exact, history[1:], strict=True):
+            average = kept * average + (1 - kept) * w
+        assert min(history) <= average <= max(history)
+        values = np.array([[float(w)] for w in history])
+        value, residual = averaged(found[name], values)
+        assert abs(value[-1, 0] + residual[-1, 0] - float(average)) <= 1e-12
+    assert rules["power"][:after] == [0] * min(after, n)
+
+
+@evidence("TRN-1", kind="certified")
+@pytest.mark.parametrize("rule", [Ratio(), Power(power=0.75, after=3), Power(inv_gamma=2.0, least=0.2), Equal()])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_decays_in_the_dtype_are_within_tolerance(dtype: DType, rule: DecayRule) -> None:
+    """TRN-1: decays of a rule that are computed in the dtype, and then the step, are within the tolerance."""
+    fmt, rng, n = FORMATS[dtype], np.random.default_rng(1), 60
+    number = fmt.storage.type
+    k = np.arange(1, n + 1).astype(fmt.storage)
+    history = fmt.rounded(1.0 + np.cumsum(rng.standard_normal((n + 1, 4)), axis=0))
+    for decay in (0.5, 0.99):
+        if isinstance(rule, Ratio):
+            d = np.minimum(number(decay), (number(1) + k) / (number(rule.offset) + k))
+        elif isinstance(rule, Power):
+            later = np.maximum(k - number(rule.after), number(0)) / number(rule.inv_gamma)
+            risen = number(1) - (number(1) + later) ** -number(rule.power)
+            d = np.where(later > 0, np.clip(np.maximum(risen, number(rule.least)), 0, number(decay)), number(0))
+        else:
+            d = k / (k + number(1))
+        rows = [history[0]]
+        for kept, row in zip(d.astype(fmt.storage), history[1:], strict=True):
+            rows.append(FORMS["difference from a"](kept, rows[-1], row))
+        exact = rule_decays(rule, decay, n)
+        expected, residual = averaged(exact, history)
+        error = np.abs(np.stack(rows).astype(np.float64) - expected - residual)
+        assert np.all(error <= recursion_bound(exact, history, fmt, decay_roundings(rule)))
 
 
 @evidence("TRN-1", kind="certified")
@@ -166,7 +249,7 @@ def test_average_follows_a_jump_in_float32_and_not_in_float16(name: str) -> None
     for fmt, least, largest in ((FORMATS["float32"], 0.0, 0.1), (FORMATS["float16"], 5.0, np.inf)):
         jump = fmt.rounded(np.concatenate([start[None], np.repeat(end[None], steps, axis=0)]))
         error = np.abs(average(FORMS[name], decay, jump)[-1].astype(np.float64) - expected)
-        ratio = error / movement_bound(decay, steps, start, end, fmt)
+        ratio = error / movement_bound(decay**steps, start, end, fmt)
         assert np.all((least <= ratio) & (ratio <= largest))
     one, two, complement = np.float16(1), np.float16(2), np.float16(1 - 0.9999)
     assert one + complement * (two - one) == one

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process, Times
+from refdiff.conformance.interface import Chain, Cosine, Linear, NoProcess, Own, Process, Times
 
 from ..oracles import certified
 from ..oracles.certified import Column, Floats, Quantity
@@ -42,7 +42,7 @@ def exact(process: Process, quantity: Quantity, t: Times) -> Column:
             return certified.column(_continuous(process), quantity, t.tolist())
         case Chain():
             return certified.chain_column(process.betas, quantity, t.tolist())
-        case Own():
+        case Own() | NoProcess():
             raise NotClaimed("a process of the library's own has no exact value")
 
 

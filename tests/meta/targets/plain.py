@@ -15,6 +15,7 @@ from refdiff.conformance.interface import (
     Claim,
     Cosine,
     Linear,
+    NoProcess,
     Own,
     Parameterization,
     Process,
@@ -117,7 +118,7 @@ class PlainBuilt:
                     return np.log(np.asarray(self.by.cosine_alpha_bar(self.process, t), dtype=F))
                 case Chain():
                     return np.log(np.asarray(self.by.chain_alpha_bar(self.process, t), dtype=F))
-                case Own():
+                case Own() | NoProcess():
                     raise Unsupported("plain has no process of its own")
                 case _:
                     assert_never(self.process)

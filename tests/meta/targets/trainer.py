@@ -15,6 +15,7 @@ from refdiff.conformance.interface import (
     Cosine,
     Denoiser,
     Linear,
+    NoProcess,
     Own,
     Parameterization,
     Process,
@@ -47,7 +48,7 @@ def alpha_bar_of(p: Process, t: Times) -> Array:
         case Chain():
             table = np.cumprod(F(1) - np.array(p.betas, dtype=F), dtype=F)
             return np.asarray(np.concatenate([[F(1)], table])[t])
-        case Own():
+        case Own() | NoProcess():
             return np.asarray(_sech(t))
 
 
@@ -59,7 +60,7 @@ def rate_of(p: Process, t: Any) -> Array:
         case Cosine():
             s = F(p.s)
             return np.asarray(F(np.pi) / (F(1) + s) * np.tan(F(np.pi / 2) * ((t + s) / (F(1) + s))))
-        case Own():
+        case Own() | NoProcess():
             return np.asarray(F(4) * np.tanh(F(2) * t))
         case Chain():
             raise Unsupported("a chain has no rate")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Process
+from refdiff.conformance.interface import Chain, Cosine, Linear, NoProcess, Own, Process
 
 
 def scales(xp: Any, p: Process, t: Any) -> tuple[Any, Any]:
@@ -24,7 +24,7 @@ def scales(xp: Any, p: Process, t: Any) -> tuple[Any, Any]:
         case Chain():
             logs = np.concatenate([[0.0], np.cumsum(np.log1p(-np.array(p.betas)))])
             return _taken(xp, np.exp(0.5 * logs), t), _taken(xp, np.sqrt(-np.expm1(logs)), t)
-        case Own():
+        case Own() | NoProcess():
             th = xp.tanh(2.0 * t)
             return xp.sqrt((1.0 - th) * (1.0 + th)), th
 
@@ -41,7 +41,7 @@ def rate(xp: Any, p: Process, t: Any) -> Any:
         case Cosine():
             start, speed = 0.5 * pi * p.s / (1.0 + p.s), 0.5 * pi / (1.0 + p.s)
             return 2.0 * speed * xp.sin(start + speed * t) / xp.sin(speed * (1.0 - t))
-        case Own():
+        case Own() | NoProcess():
             return 4.0 * xp.tanh(2.0 * t)
         case Chain():
             raise ValueError("a chain has no rate")

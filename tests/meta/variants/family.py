@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.meta.variants import (
+    bare,
     chain,
     conversions,
     cosine,
@@ -37,7 +38,15 @@ FAMILIES = (
     posteriors.FAMILY,
     posteriors.SDE,
     ema.FAMILY,
+    bare.FAMILY,
 )
 RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in family)
-WRONGS = (wrong_schedules.FAMILY, wrong_calls.FAMILY, wrong_losses.FAMILY, wrong_weights.FAMILY, wrong_walks.FAMILY)
+WRONGS = (
+    wrong_schedules.FAMILY,
+    wrong_calls.FAMILY,
+    wrong_losses.FAMILY,
+    wrong_weights.FAMILY,
+    wrong_walks.FAMILY,
+    bare.WRONG,
+)
 WRONG: tuple[Variant, ...] = tuple(variant for family in WRONGS for variant in family)
