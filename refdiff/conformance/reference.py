@@ -108,7 +108,7 @@ class Reference:
             case Cosine():
                 return _Built(CosineSchedule(s=process.s), self.claim.dtype)
             case Chain():
-                return _Built(DiscreteChain(betas=process.betas), self.claim.dtype)
+                return _Built(DiscreteChain(betas=process.betas, ends_in_noise=True), self.claim.dtype)
             case Own():
                 raise Unsupported("refdiff has no constants of its own")
             case _:
