@@ -46,17 +46,18 @@ class DiscreteChain:
     """
 
     betas: tuple[float, ...]
-    """beta_k for k = 1..N, the variance that step k adds: in (0, 1), but 1 for k = N after `with_zero_terminal_snr`."""
-    _ends_in_noise: bool = field(default=False, repr=False)
+    """beta_k for k = 1..N, the variance that step k adds: in (0, 1), or 1 for k = N where `ends_in_noise`."""
+    ends_in_noise: bool = field(default=False, repr=False)
+    """Whether beta_N may be 1, as in a chain with zero terminal SNR (DIS-6); its alpha_bar_N is then 0."""
     _log_alpha_bar: Tensor = field(init=False, repr=False)
     _to_middle: Tensor = field(init=False, repr=False)
     """(levels, N + 1): sum of log1p(-beta) over the steps between k and the middle of its block of 2^(level + 1)."""
 
     def __post_init__(self) -> None:
-        """Raise DomainError for an empty chain and for any beta_k outside (0, 1)."""
+        """Raise DomainError for an empty chain and for any beta_k outside (0, 1), but a last 1 where it is allowed."""
         if not self.betas:
             raise DomainError("DIS-1", "at least one beta", "none")
-        noisy = self.betas[:-1] if self._ends_in_noise and self.betas[-1] == 1.0 else self.betas
+        noisy = self.betas[:-1] if self.ends_in_noise and self.betas[-1] == 1.0 else self.betas
         for k, beta in enumerate(noisy, start=1):
             if not 0.0 < beta < 1.0:
                 raise DomainError("DIS-1", "every beta_k in (0, 1)", f"beta_{k} = {beta}")
@@ -171,7 +172,7 @@ class DiscreteChain:
         left = -expm1(0.5 * self.log_decay(t=torch.full_like(before, steps), s=before))
         falls = beta / (1.0 + torch.sqrt(1.0 - beta)) / left
         rescaled = (falls * (2.0 - falls)).tolist()
-        return DiscreteChain(betas=(self.betas[0], *rescaled[1:-1], 1.0), _ends_in_noise=True)
+        return DiscreteChain(betas=(self.betas[0], *rescaled[1:-1], 1.0), ends_in_noise=True)
 
     def log_alpha_bar(self, k: Times) -> Values:
         """Return log alpha_bar_k, k int64 in 0..N, any shape (DIS-1). Raises DomainError outside."""

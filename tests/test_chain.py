@@ -325,3 +325,14 @@ def test_chain_of_one_step_has_no_zero_terminal_snr() -> None:
     """DIS-6: its first root is its last."""
     with pytest.raises(DomainError, match=r"^expected at least 2 steps to rescale, got 1 \(DIS-6\)$"):
         DiscreteChain(betas=(0.5,)).with_zero_terminal_snr()
+
+
+@pytest.mark.parametrize("betas", [(0.5, 1.0), (0.1, 0.2, 1.0)])
+def test_a_last_beta_of_one_is_asked_for(betas: tuple[float, ...]) -> None:
+    """DIS-1, DIS-6: beta_N = 1 is refused unless the chain is said to end in noise; alpha_bar_N is then exactly 0."""
+    with pytest.raises(DomainError, match=r"every beta_k in \(0, 1\), got beta_\d = 1\.0"):
+        DiscreteChain(betas=betas)
+    chain, last = DiscreteChain(betas=betas, ends_in_noise=True), torch.tensor([len(betas)])
+    assert (chain.alpha_bar(last).item(), chain.sigma(last).item(), chain.log_snr(last).item()) == (0.0, 1.0, -inf)
+    with pytest.raises(DomainError, match=r"got beta_1 = 1\.0"):
+        DiscreteChain(betas=(1.0, *betas), ends_in_noise=True)

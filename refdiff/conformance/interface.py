@@ -156,14 +156,21 @@ class Chain:
     """A discrete chain (DIS-1): time is k in 1..N, int64."""
 
     betas: tuple[float, ...]
-    """Per-step variances, k = 1..N."""
+    """Per-step variances, k = 1..N, in (0, 1); the last of several may be 1, and then alpha_bar_N = 0 (DIS-6)."""
 
     def __post_init__(self) -> None:
         """Convert the numbers to a tuple of binary64. Raises ConfigError for betas outside DIS-1."""
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
-        wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(self.betas, start=1) if not 0.0 < beta < 1.0]
+        noisy = self.betas[:-1] if len(self.betas) > 1 and self.betas[-1] == 1.0 else self.betas
+        wrong = [f"beta_{k} = {beta}" for k, beta in enumerate(noisy, start=1) if not 0.0 < beta < 1.0]
         if wrong or not self.betas:
-            raise ConfigError(f"expected at least one beta, all in (0, 1), got {wrong[0] if wrong else 'none'} (DIS-1)")
+            need = "at least one beta, all in (0, 1), but the last of several, which may be 1"
+            raise ConfigError(f"expected {need}, got {wrong[0] if wrong else 'none'} (DIS-1)")
+
+    @property
+    def last_signal(self) -> int:
+        """The last index at which alpha_bar is above 0: N, or N - 1 if the last beta is 1."""
+        return len(self.betas) - (self.betas[-1] == 1.0)
 
     @staticmethod
     def linear(steps: int, *, beta_start: float, beta_end: float) -> Chain:

@@ -97,6 +97,8 @@ def members(claim: Claim, seed: int) -> list[Member]:
             found.append(Member(process=Chain.linear(1000, beta_start=1e-4, beta_end=0.02), expression=ddpm))
             drawn = np.sort(np.round(rng.uniform(0.001, 0.4, size=12), 3))
             found += [_member(Chain(betas=tuple(drawn.tolist()))), _member(Chain(betas=(0.25,)))]
+            if claim.contract > 1:
+                found.append(_member(Chain(betas=(0.05, 0.1, 0.2, 0.4, 0.7, 1.0))))
         elif not isinstance(claimed, type):
             member = _member(claimed)
             expression = f"target.claim.processes[{position}]" if isinstance(claimed, Chain) else member.expression

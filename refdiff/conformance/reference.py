@@ -148,7 +148,7 @@ class Reference:
             case Cosine():
                 return _Built(CosineSchedule(s=process.s), self.claim.dtype)
             case Chain():
-                return _Built(DiscreteChain(betas=process.betas), self.claim.dtype)
+                return _Built(DiscreteChain(betas=process.betas, ends_in_noise=True), self.claim.dtype)
             case NoProcess():
                 # What needs no process asks nothing of the one it is given.
                 return _Built(LinearSchedule(), self.claim.dtype, self.claim.warm_up)

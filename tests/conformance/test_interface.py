@@ -165,3 +165,20 @@ def test_step(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Step(**wrong)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("betas", [(), (1.0,), (0.5, 1.0, 0.5), (0.5, 1.1), (0.0, 0.5), (0.5, float("nan"))])
+def test_betas(betas: tuple[float, ...]) -> None:
+    """DIS-1: variances of steps are in (0, 1), and the last of several may be 1."""
+    assert Chain(betas=(0.5, 1.0)).last_signal == 1
+    assert Chain(betas=(0.5, 0.5)).last_signal == 2
+    with pytest.raises(ConfigError, match=r"expected at least one beta, all in \(0, 1\), but the last of several"):
+        Chain(betas=betas)
+
+
+def test_a_chain_that_ends_in_noise_is_drawn_for_version_2() -> None:
+    """A claim of version 1 that names the type Chain is asked for none; one of version 2 is."""
+    for contract, count in ((1, 0), (2, 1)):
+        claim = Claim(**{**RIGHT, "processes": (Chain,), "contract": contract})
+        drawn = [member.process for member in members(claim, 0)]
+        assert sum(isinstance(p, Chain) and p.betas[-1] == 1.0 for p in drawn) == count

@@ -194,3 +194,39 @@ def test_wrong_step_of_its_own_process_does_not_land(name: str) -> None:
     """SMP-5: a wrong step is seen without certified values too."""
     target = Stepper(STEPS[OF_ITS_OWN[name]], (OWN,), capabilities=frozenset({"step", "perturb"}), by=WRONG[name][0])
     assert "SMP-5" in failed(target, ("SMP-5",))
+
+
+ENDED = Chain(betas=(0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0))
+OF_NOISE = {name: steps[1:3] for name, steps in STEPS.items()}
+"""Steps from x_0 and v, which have a value where alpha is 0."""
+
+
+@pytest.mark.parametrize("name", ["plain", "by x_0", "by v", "log variance", "as diffusers"])
+def test_right_step_from_pure_noise_passes(name: str) -> None:
+    """SMP-2, SMP-3: on a chain that ends in pure noise, in each form that does not divide by alpha at its end."""
+    steps = tuple(step for found in OF_NOISE.values() for step in found)
+    assert failed(Stepper(steps, (ENDED,), by=RIGHT[name]), ("SMP-2", "SMP-3", "SMP-6", "NOT-2", "CON")) == {}
+
+
+FROM_NOISE: dict[str, tuple[Formulas, str, str]] = {
+    "eps divided by alpha": (Formulas(parts=by_eps), "ddim", "SMP-3"),
+    "mean divided by the ratio": (Formulas(mean=textbook_mean), "ddpm", "SMP-2"),
+    "v negated there": (
+        Formulas(parts=lambda a, v, x, q: predicted(a, np.where(q.bar_t == 0, -v, v), x, q)),
+        "ddim",
+        "SMP-3",
+    ),
+    "variance of the posterior there": (
+        Formulas(deviation=lambda a, q: np.where(q.bar_t == 0, np.sqrt(q.variance), ancestral_deviation(a, q))),
+        "fixed large",
+        "SMP-2",
+    ),
+    "noise kept": (Formulas(ddim=lambda a, p, x, z, q: direct(a, p, x, z, q) + (q.bar_t == 0) * x), "ddim", "SMP-3"),
+}
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_wrong_step_from_pure_noise_fails(name: str) -> None:
+    """SMP-2, SMP-3: a step that is wrong at the last index alone is seen there."""
+    formulas, steps, clause = FROM_NOISE[name]
+    assert clause in failed(Stepper(OF_NOISE[steps], (ENDED,), by=formulas), (clause,))

@@ -111,7 +111,8 @@ def middle(case: Case, shares: Sequence[float] | Floats) -> Times:
         k = np.arange(1, len(case.process.betas) + 1)
         falls = exact(case.process, "alpha_bar", k).value
         first, last = (int(np.argmax(falls <= x)) if (falls <= x).any() else len(k) - 1 for x in (0.9, 0.1))
-        return np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64).clip(1, len(k))
+        found = np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64)
+        return found.clip(1, case.process.last_signal)
     if isinstance(case.process, (Own, NoProcess)):
         return at_shares(case, share)
     fmt, (low, high), process = case.format, span(case), case.process

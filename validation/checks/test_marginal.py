@@ -201,9 +201,11 @@ def _ways(case: Case) -> list[tuple[Times, Process, Times, Times]]:
     """
     if isinstance(case.process, Chain):
         steps = len(case.process.betas)
-        if steps < 2:
-            raise NotClaimed("a chain of one step has no way point")
-        firsts = sorted({1 + i * (steps - 2) // 15 for i in range(16)})
+        # What is left after the way point is a chain, so it has more than a last beta of 1.
+        ways = case.process.last_signal - 1
+        if ways < 1:
+            raise NotClaimed("a chain of one step with signal has no way point")
+        firsts = sorted({1 + i * (ways - 1) // 15 for i in range(16)})
         return [
             (np.array([step]), Chain(betas=case.process.betas[step:]), np.array([more]), np.array([step + more]))
             for step in firsts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
-from math import log2, prod
+from math import inf, log2, prod
 
 import flint
 import numpy as np
@@ -258,3 +258,14 @@ def test_capped_cosine_chain_differs_from_its_schedule_only_at_the_end(steps: in
     assert np.all(gap <= 2.0**-51 * np.cumsum([0.0, *(b / (1 - b) for b in betas)]) + 2.0**-52 * (1 - chain.value[:-1]))
     assert np.isfinite(chain.value[-1])
     assert certified.at(COSINE, "log_alpha_bar", 1.0).value == -np.inf
+
+
+@evidence("DIS-1", kind="certified")
+def test_last_beta_of_one_leaves_no_signal() -> None:
+    """DIS-1: beta_N = 1 makes alpha_bar_N exactly 0, and changes no index before."""
+    names: tuple[certified.Quantity, ...] = ("alpha_bar", "alpha", "sigma", "variance", "log_alpha_bar", "log_snr")
+    limits, before = (0.0, 0.0, 1.0, 1.0, -inf, -inf), (0.1, 0.3, 0.7)
+    for name, limit in zip(names, limits, strict=True):
+        ended = certified.chain_column((*before, 1.0), name, range(5))
+        assert (ended.value[4], ended.residual[4]) == (limit, 0.0)
+        assert np.array_equal(ended.value[:4], certified.chain_column(before, name, range(4)).value)

@@ -198,6 +198,9 @@ def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
     try:
         product, conditioning = flint.arb(1), 0.0
         for k, beta in enumerate(betas, start=1):
+            if beta == 1.0:
+                rows.append(_ended(quantity))  # The last: no signal is left.
+                break
             product = product * (1 - flint.arb(beta))
             conditioning += beta / (1.0 - beta)
             value, slope = _of_product(product, quantity)
@@ -207,6 +210,12 @@ def _chain(betas: tuple[float, ...], quantity: Quantity) -> list[Certified]:
     finally:
         flint.ctx.prec = previous
     return rows
+
+
+def _ended(quantity: Quantity) -> Certified:
+    """Return a quantity where alpha_bar is exactly 0, whatever the arguments are rounded to."""
+    limits = {"log_alpha_bar": -inf, "log_snr": -inf, "sigma": 1.0, "variance": 1.0}
+    return Certified(limits.get(quantity, 0.0), 0.0, inf if quantity in ("log_alpha_bar", "log_snr") else 0.0)
 
 
 def _of_product(product: Ball, quantity: Quantity) -> tuple[Ball, Ball]:
