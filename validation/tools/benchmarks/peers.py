@@ -229,10 +229,13 @@ def main(
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     with executor(asked.jobs) as pool:
         tasks = [pool.submit(train_one, *one, with_documented=one[2] >= max(SECONDS)) for one in todo]
-        for done in as_completed(tasks):
-            runs.append(done.result())
-            write(asked.out, runs)
-            print(f"{len(runs)} runs: {runs[-1]}", file=sys.stderr)
+        try:
+            for done in as_completed(tasks):
+                runs.append(done.result())
+                write(asked.out, runs)
+                print(f"{len(runs)} runs: {runs[-1]}", file=sys.stderr)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error, its message would wait for all runs
     if runs:
         print(table(runs), sentence(runs), sep="\n\n")
         asked.plot.write_bytes(svg(draw(runs)))
