@@ -13,8 +13,9 @@ from refdiff.parameterization import convert
 from refdiff.schedule import NoiseProcess
 from refdiff.tensors import Data, Time
 from refdiff.training import build
+from refdiff.training.arrays import Array
 from refdiff.training.config import BatchConfig, Config, EMAConfig, ObjectiveConfig, OptimizerConfig
-from refdiff.training.data import Array, Examples
+from refdiff.training.data import Examples
 from refdiff.training.distributed import World, one_thread
 from refdiff.training.step import Loop
 

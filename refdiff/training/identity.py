@@ -11,7 +11,8 @@ from typing import final
 
 import numpy as np
 
-from refdiff.training.data import Array, Examples
+from refdiff.training.arrays import Array
+from refdiff.training.data import Examples
 from refdiff.training.errors import DataError
 from refdiff.training.labels import Labels
 
