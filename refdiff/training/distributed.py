@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,6 +85,10 @@ class World:
         padded = nn.functional.pad(content, (0, max(sizes) - len(content)))
         rows = self.gathered(padded[None]).cpu()
         return [bytes(row[:size].tolist()).decode() for row, size in zip(rows, sizes, strict=True)]
+
+    def shared(self, make: Callable[[], str]) -> str:
+        """Return, in all processes, the text that rank 0 makes; the others wait for it."""
+        return self.texts(make() if self.first else "")[0]
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Never, TypeAlias, final
 
@@ -25,7 +26,7 @@ from refdiff.training.evaluate import Evaluator
 from refdiff.training.findings import Findings
 from refdiff.training.identity import Identity
 from refdiff.training.interrupts import deferred_signals
-from refdiff.training.irreducible import irreducible_loss
+from refdiff.training.irreducible import BucketLosses, irreducible_loss
 from refdiff.training.monitor import Monitor, Row
 from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator
@@ -85,7 +86,8 @@ def train(
         _check_setup(config, world)
         with folder.held(out, world, said, resume=resume):
             training, held_out = _load_data(config)
-            data, own = Identity.of(training, held_out), denoiser is not None
+            data = Identity.from_json(world.shared(lambda: Identity.of(training, held_out).to_json()))
+            own = denoiser is not None
             sizes.check(config, training.event, world.device, processes=world.size, own_network=own)
             loop = Loop.build(config, training, world=world, factory=denoiser)
             few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
@@ -181,10 +183,21 @@ def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
     """Return the monitor of a loop, with the irreducible loss if metrics are logged."""
     config, least = loop.config, None
     if config.monitor.log_every:
-        drawn = generator(config.seed, "irreducible")
-        known = (loop.objective, loop.data, loop.state.times, config.monitor.buckets)
-        least = irreducible_loss(*known, drawn, dropout=config.condition.dropout)
+        least = _irreducible(loop)
     return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
+
+
+def _irreducible(loop: Loop) -> BucketLosses | None:
+    """Return the irreducible loss, which rank 0 computes for all."""
+    config = loop.config
+
+    def compute() -> str:
+        known = (loop.objective, loop.data, loop.state.times, config.monitor.buckets)
+        least = irreducible_loss(*known, generator(config.seed, "irreducible"), dropout=config.condition.dropout)
+        return json.dumps(least and asdict(least))
+
+    found = json.loads(loop.world.shared(compute))
+    return found and BucketLosses(**found)
 
 
 def _describe(loop: Loop, held_out: Examples) -> str:

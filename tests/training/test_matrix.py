@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from refdiff.errors import RefdiffError
 from refdiff.parameterization import Parameterization
@@ -166,3 +169,35 @@ def test_case_trains_or_is_refused_before_its_first_step(
     made = Trained(out).samples(2, seed=1, sampler=case["monitor.sampler"], steps=3)
     assert made.shape == (2, *EVENTS[case["data"]])
     assert bool(made.isfinite().all())
+
+
+COMPILED: dict[str, dict[str, Any]] = {
+    "images": {"network.attention": (1, 2), "network.dropout": 0.2, "condition.labels": True, "batch.accumulation": 2},
+    "points": {"data": "points", "optimizer.kind": "sgd"},
+}
+
+
+@pytest.mark.usefixtures("unhooked")
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_case_ends_with_the_same_weights(
+    data: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """TRN-8: runtime.compile takes the network through the compiler, and changes neither draws nor weights.
+
+    The graphs run as they were traced: to make machine code of them takes half a minute.
+    """
+    graphs = []
+
+    def traced(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=traced))
+    case = {axis: values[0] for axis, values in AXES.items()} | COMPILED[name] | {"runtime.precision": "float64"}
+    case |= {"monitor.picture_every": 0, "monitor.eval_every": 0}
+    for folder, compiled in (("plain", False), ("compiled", True)):
+        runs.run(config_of(case | {"runtime.compile": compiled}, data), tmp_path / folder)
+        assert bool(graphs) == compiled
+    one, other = (load_file(tmp_path / folder / "model.safetensors") for folder in ("plain", "compiled"))
+    assert runs.distance(one, other) <= 1e-12

@@ -117,7 +117,7 @@ def test_a_signal_saves_and_exits(data: str, tmp_path: Path, kind: signal.Signal
     assert "continue with --resume" in said
     assert "Traceback" not in said
     path = checkpoint.listed(tmp_path / "run")[0]
-    assert checkpoint.load(path)[1]["step"] == int(path.stem.removeprefix("step-"))
+    assert checkpoint.load(path)[1]["step"] == int(path.stem.removeprefix("step-")) >= 3
 
 
 def test_resume_without_checkpoint_is_refused(data: str, tmp_path: Path) -> None:
