@@ -16,7 +16,7 @@ for the two others refdiff's settings, as far as they can be set. The record rep
 A schedule of the learning rate thus ends with the budget; a run that is slower than its rate stops at the budget.
 No row writes checkpoints or pictures, or evaluates, while it trains. Every run is added to the record,
 `validation/records/peers.json`, and is not repeated, so an interrupted command continues where it stopped; short
-budgets come first. At the end the table and the README's sentence are printed, and the plot is written.
+budgets come first. At the end the table and the README's sentences are printed, and the plot is written.
 Needs the extra `peers`, in an environment of its own, as torchvision fixes the version of torch.
 """
 
@@ -58,6 +58,7 @@ SAMPLES = 500
 WARM = 0.05
 """Part of the budget spent on measuring the rate beforehand; it does not count."""
 NEEDED = ("denoising_diffusion_pytorch", "diffusers", "accelerate", "torchvision")
+COMMAND = "validation.tools.benchmarks.peers"
 PACKAGES = ("torch", "denoising-diffusion-pytorch", "diffusers", "accelerate")
 TRAINERS: dict[Library, Callable[[Settings, Plan], Trainer]] = {
     "refdiff": Refdiff,
@@ -189,23 +190,25 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.2f}" + (f" ± {half:.2f} ({len(values)})" if len(values) > 1 else "")
 
 
-def sentence(runs: Sequence[Run]) -> str:
-    """Return what the README says of the record, at the largest budget that a row of each library has."""
-    budgets = [
-        b for b in sorted({run["budget"] for run in runs}) if all(ratios(runs, name, b, DDIM) for name in TRAINERS)
-    ]
-    if not budgets:
+def sentences(runs: Sequence[Run]) -> str:
+    """Return what the README says of the record, at the largest budget that a row of each library has; else nothing."""
+    budgets = sorted({run["budget"] for run in runs})
+    common = [at for at in budgets if all(ratios(runs, name, at, DDIM) for name in TRAINERS)]
+    if not common:
         return ""
-    found = {row.name: ratios(runs, row.name, budgets[-1], DDIM) for row in ROWS}
+    found = {row.name: ratios(runs, row.name, common[-1], DDIM) for row in ROWS}
     means = {name: f"{fmean(values):.2f}" for name, values in found.items() if values}
     seeds = min(len(found[name]) for name in TRAINERS)
     ours, *others = TRAINERS
-    said = f"After {budgets[-1]:g} s on one thread, samples of {ours} have {means[ours]} times that distance"
-    said += "".join(f", of {name} {means[name]}" for name in others)
-    tuned = [means[f"{name}, refdiff's settings"] for name in others if f"{name}, refdiff's settings" in means]
+    theirs = " and ".join(f"{name} {means[name]}" for name in others)
+    said = (
+        f"After {common[-1]:g} s on one thread, {ours} reaches {means[ours]} times the distance of training digits, "
+        f"{theirs} ({seeds} {'seed' if seeds == 1 else 'seeds'}).\n"
+    )
+    tuned = [means[name] for other in others if (name := f"{other}, refdiff's settings") in means]
     if len(tuned) == len(others):
-        said += f" (with refdiff's settings {' and '.join(tuned)})"
-    return f"{said}; {seeds} {'seed' if seeds == 1 else 'seeds'}."
+        said += f"With refdiff's settings they reach {' and '.join(tuned)}; "
+    return f"{said}`python -m {COMMAND}` states all settings, and measures this."
 
 
 def processes(jobs: int) -> Executor:
@@ -237,7 +240,7 @@ def main(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after an error, its message would wait for all runs
     if runs:
-        print(table(runs), sentence(runs), sep="\n\n")
+        print(table(runs), sentences(runs), sep="\n\n")
         asked.plot.write_bytes(svg(draw(runs)))
     return 0
 

@@ -21,7 +21,7 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
     """Return the figure: a point for each run, and a line through the geometric means over seeds."""
     from matplotlib.figure import Figure  # lazy import: takes half a second, only needed here
 
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 5.2), layout="constrained")
     axes = figure.subplots()
     for i, row in enumerate(ROWS):
         _line(axes, i, row.name, [run for run in runs if run["row"] == row.name])
@@ -33,7 +33,7 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
     axes.set_ylabel("Fréchet distance to held-out digits,\nas a multiple of training digits'")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(which="both", axis="y", lw=0.4, alpha=0.5)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure
 
 
