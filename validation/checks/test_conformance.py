@@ -25,6 +25,7 @@ from refdiff.conformance.reproducer import Predicts
 
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
 from .grids import event_of, middle
+from .runs import samplers_of
 from .serving import label
 
 Kind = TypeVar("Kind")
@@ -58,7 +59,7 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "step": lambda: _first(rules, lambda rule: built.step(x, y, t, s, x, rule)),
         "posterior": lambda: built.posterior(x, y, t, s),
         "grid": lambda: _untyped(built.grid(2)),
-        "sample": lambda: _first(case.claim.samplers, lambda sampler: _run(case, sampler, t, s, x, y)),
+        "sample": lambda: _first(samplers_of(case), lambda sampler: _run(case, sampler, t, s, x, y)),
     }
     return {name: call for name, call in known.items() if name in case.capabilities}
 
