@@ -76,10 +76,10 @@ _WEIGHTS: dict[Weighting, LossWeight] = {
 
 _SAMPLERS = (
     Sampler(name="ddim", exact=True),
-    Sampler(name="ode"),
-    Sampler(name="rk4", order=4),
+    Sampler(name="ode", chains=False),
+    Sampler(name="rk4", order=4, chains=False),
     Sampler(name="ddpm", exact=True, stochastic=True),
-    Sampler(name="em", stochastic=True),
+    Sampler(name="em", stochastic=True, chains=False),
 )
 
 

@@ -45,6 +45,8 @@ class Sampler:
     """Whether one step of any length is exact where all data is one point: DDIM, DPM-Solver, Euler in sigma/alpha."""
     stochastic: bool = False
     """Whether it draws noise, by the seed."""
+    chains: bool = True
+    """Whether it runs on chains; what needs the rate beta does not."""
     times: Served = "any"
     """any: it steps along any falling times; grid: along the times of `grid` only."""
 

@@ -302,3 +302,11 @@ def test_reproducer_repeats_the_run(clause: str, capsys: pytest.CaptureFixture[s
     assert "expected at" in capsys.readouterr().out
     if clause == "SMP-12":
         assert worst.got in namespace["result"].ravel().tolist()
+
+
+def test_sampler_that_needs_a_rate_is_not_run_on_a_chain() -> None:
+    """SMP-11: a sampler that does not run on chains is judged on schedules alone, and nothing is refused."""
+    sampler = Sampler(name="flow", prediction="score", chains=False)
+    found = outcomes(Runner(flow, sampler, processes=(LINEAR, DDPM)), "SMP-11")
+    assert {o.status for o in found} == {"pass"}
+    assert all(o.skipped == () for o in found)

@@ -37,6 +37,12 @@ ENDS = (0.9, 0.1)
 """alpha^2/(alpha^2 + sigma^2) at the last and at the first time of a run."""
 
 
+def samplers_of(case: Case) -> list[Sampler]:
+    """Return the samplers that the claim has for this kind of process."""
+    chain = isinstance(case.process, Chain)
+    return [sampler for sampler in case.claim.samplers if sampler.chains or not chain]
+
+
 @final
 @dataclass(slots=True)
 class Best:

@@ -28,6 +28,7 @@ from refdiff.conformance.reproducer import Predicts
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
 from .grids import event_of, middle
 from .losses import gammas
+from .runs import samplers_of
 from .serving import label
 
 Kind = TypeVar("Kind")
@@ -63,7 +64,7 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "step": lambda: _first(steps, lambda step: built.step(x, y, t, s, x, step)),
         "posterior": lambda: built.posterior(x, y, t, s),
         "grid": lambda: _untyped(built.grid(2)),
-        "sample": lambda: _first(case.claim.samplers, lambda sampler: _run(case, sampler, t, s, x, y)),
+        "sample": lambda: _first(samplers_of(case), lambda sampler: _run(case, sampler, t, s, x, y)),
         "ema": lambda: (built.ema(0.9, x.reshape(len(t), -1)),),
         "guide": lambda: (built.guide(x, y, 2.0),),
     }

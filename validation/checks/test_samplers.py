@@ -30,6 +30,7 @@ from .runs import (
     level_times,
     own_times,
     run,
+    samplers_of,
     scales_of_run,
     short_then_long,
     stretch,
@@ -105,7 +106,7 @@ def _chosen(case: Case, *, stochastic: bool) -> list[Sampler]:
     if case.format.bits < 24:
         raise NotClaimed("a run in half precision is moved by rounding more than a step errs")
     kind = "stochastic" if stochastic else "deterministic"
-    if found := [sampler for sampler in case.claim.samplers if sampler.stochastic == stochastic]:
+    if found := [sampler for sampler in samplers_of(case) if sampler.stochastic == stochastic]:
         return found
     raise NotClaimed(f"the claim lists no {kind} sampler")
 
@@ -194,7 +195,7 @@ def _mean_square(x: Floats) -> float:
 @check("SMP-12", "sample")
 def test_point(case: Case) -> None:
     """SMP-12: where all data is one point, an exact sampler goes along the flow, and at t = 0 it is at the point."""
-    exact = [sampler for sampler in case.claim.samplers if sampler.exact]
+    exact = [sampler for sampler in samplers_of(case) if sampler.exact]
     if not exact:
         raise NotClaimed("the claim lists no sampler that is exact on data of one point")
     bodies = {}
