@@ -17,7 +17,7 @@ from hypothesis.strategies import SearchStrategy
 from refdiff.conformance.comparison import Comparison, Expected, compare
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
-from refdiff.conformance.interface import Capability, Claim, Process
+from refdiff.conformance.interface import Capability, Claim, Process, steps_of
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.reproducer import reproducer
@@ -80,6 +80,11 @@ class Case:
     def process(self) -> Process:
         """The process that the target was asked to build."""
         return self.member.process
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of a process whose times are indices, or 0: of one in continuous time."""
+        return steps_of(self.process)
 
     @property
     def format(self) -> Format:

@@ -6,7 +6,7 @@ Both mark a pytest function with the clauses it speaks about; the plugin, the tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeAlias, TypeVar, final
 
@@ -42,6 +42,14 @@ class Check:
     """The kinds of process that the clause speaks about."""
     compares: bool
     """Whether to have compared nothing is no pass: false for rules, which are kept or broken."""
+
+
+def speaks_of(kinds: Collection[str], kind: str) -> bool:
+    """Say whether a check on these kinds of process is one on a process of this kind, as `kind_of` names it.
+
+    A check is on a chain of the library's own if it is on processes of the library's own, and on chains.
+    """
+    return {"Own", "Chain"} <= set(kinds) if kind == "OwnChain" else kind in kinds
 
 
 def evidence(*clauses: str, kind: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -23,7 +23,7 @@ What `build(process)` returns has the methods of the capabilities that the claim
 | grid      | `grid(n)` -> times of a sampling run of n steps, (n + 1,), falling |
 | sample    | `sample(denoiser, x, times, seed, sampler)` -> x at the last of the times, (n + 1,), falling |
 
-Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain` int64 k in 1..N
+Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain`, and `Own` with steps, int64 k in 1..N
 (s may be 0). A method that cannot serve one process, one pair of parameterisations, one weighting or one rule,
 raises `Unsupported`. Arguments are passed by position. A claim may narrow the times, the shapes of events and the law
 of the times that are drawn: the suite keeps to what is claimed.
@@ -193,12 +193,23 @@ class Own:
     """Name in the report."""
     sigma_min: float = 0.0
     """Standard deviation of the noise at t = 0; above 0 if x_t at t = 0 is not the data."""
+    steps: int = 0
+    """Number N of steps of a chain, whose time is int64 k in 1..N; 0: time is continuous, in [0, 1]."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError unless 0 <= sigma_min < 1."""
+        """Raise ConfigError unless 0 <= sigma_min < 1, and steps >= 0; a chain starts at the data."""
         object.__setattr__(self, "sigma_min", float(self.sigma_min))
         if not 0.0 <= self.sigma_min < 1.0:
             raise ConfigError(f"expected 0 <= sigma_min < 1, got {self.sigma_min} (CON-1)")
+        if type(self.steps) is not int or self.steps < 0:
+            raise ConfigError(f"expected steps as a whole number from 0, got {self.steps!r} (CON-1)")
+        if self.steps and self.sigma_min:
+            raise ConfigError(f"expected sigma_min = 0 of a chain, got {self.sigma_min} (CON-1)")
+
+    def __repr__(self) -> str:
+        """Name the steps of a chain only."""
+        steps = f", steps={self.steps}" if self.steps else ""
+        return f"Own(label={self.label!r}, sigma_min={self.sigma_min}{steps})"
 
 
 @final
@@ -208,6 +219,18 @@ class NoProcess:
 
 
 Process: TypeAlias = Linear | Cosine | Chain | Own | NoProcess
+
+
+def steps_of(process: Process) -> int:
+    """Return the number of steps of a process whose times are indices, or 0."""
+    if isinstance(process, Chain):
+        return len(process.betas)
+    return process.steps if isinstance(process, Own) else 0
+
+
+def kind_of(process: Process) -> str:
+    """Return the name of the kind of a process; a chain of the library's own is an OwnChain."""
+    return "OwnChain" if isinstance(process, Own) and process.steps else type(process).__name__
 
 
 @final

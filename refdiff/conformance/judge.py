@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeAlias, final
 
 from refdiff.conformance.case import Case
-from refdiff.conformance.check import Check
+from refdiff.conformance.check import Check, speaks_of
 from refdiff.conformance.finding import find, fold, unbuilt
 from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
-from refdiff.conformance.interface import Claim, Process, Target, Unsupported
+from refdiff.conformance.interface import Claim, Process, Target, Unsupported, kind_of
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status
 from refdiff.conformance.remote import Launch, Remote
@@ -106,12 +106,13 @@ class Judge:
     def cases(self, check: Check, name: str) -> Iterable[Case | tuple[Member, ContractViolation | Unsupported]]:
         """Yield each process that the check applies to, or why it could not be built."""
         assert self.claim is not None
-        kinds: set[type] = set()
+        kinds: set[str] = set()
+        on = [kind.__name__ for kind in check.on]
         for member in self.members:
-            kind = type(member.process)
+            kind = kind_of(member.process)
             first = kind not in kinds
             kinds.add(kind)
-            if not isinstance(member.process, check.on):
+            if not speaks_of(on, kind):
                 continue
             built = self._build(member)
             if not isinstance(built, Built):

@@ -12,7 +12,7 @@ import numpy as np
 
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.guard import Built, ContractViolation, guarded
-from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported
+from refdiff.conformance.interface import Chain, Claim, Cosine, Linear, Process, Target, Unsupported, steps_of
 from refdiff.conformance.remote import IMPORT, Remote
 from refdiff.errors import ConfigError
 
@@ -74,7 +74,7 @@ def build(target: Target, claim: Claim, process: Process, seconds: float) -> Bui
         made,
         FORMATS[claim.dtype],
         seconds,
-        isinstance(process, Chain),
+        steps_of(process) > 0,
         claim.reduction,
         claim.refusals,
         claim.contract,

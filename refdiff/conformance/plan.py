@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, final
 
-from refdiff.conformance.check import Check
+from refdiff.conformance.check import Check, speaks_of
 from refdiff.conformance.clauses import spec_folder
 from refdiff.conformance.outcome import Outcome
 
@@ -107,7 +107,7 @@ def missing(
         if outcome.status == "not_run" or (outcome.status == "not_claimed" and not outcome.results):
             continue
         # Counted: two long chains of equal ends print alike.
-        wanted = Counter(member["process"] for member in members if member["kind"] in row.on)
+        wanted = Counter(member["process"] for member in members if speaks_of(row.on, member["kind"]))
         unjudged = wanted - Counter(result.process for result in outcome.results)
         absent += [
             Missing(clause=row.clause, check=row.check, process=process, why="was not judged") for process in unjudged

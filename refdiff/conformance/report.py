@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
 from refdiff.conformance.clauses import Clause
-from refdiff.conformance.interface import METHODS, Claim
+from refdiff.conformance.interface import METHODS, Claim, kind_of
 from refdiff.conformance.known import KnownFailure
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
@@ -285,7 +285,8 @@ def _never_served(target: Mapping[str, Any], outcomes: Sequence[Outcome]) -> lis
     """Return a failure of CON-1 for each capability and step that is claimed, and refused at every call."""
     failures = []
     for capability in target["capabilities"]:
-        if capability == "sde" and not any(member["kind"] != "Chain" for member in target.get("members", ())):
+        chains = {"Chain", "OwnChain"}
+        if capability == "sde" and all(member["kind"] in chains for member in target.get("members", ())):
             continue  # A chain has no rate: there is no process on which the capability could be served.
         calls = [outcome.calls[name] for outcome in outcomes for name in METHODS[capability] if name in outcome.calls]
         served, refused = (sum(counts[i] for counts in calls) for i in (0, 1))
@@ -351,7 +352,7 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
         "dtype": claim.dtype,
         "processes": processes,
         "capabilities": sorted(claim.capabilities),
-        "members": [{"process": repr(m.process), "kind": type(m.process).__name__} for m in members],
+        "members": [{"process": repr(m.process), "kind": kind_of(m.process)} for m in members],
         "contract": claim.contract,
         "steps": [str(step) for step in claim.steps] if claim.contract > 1 and "step" in claim.capabilities else [],
     }

@@ -61,8 +61,8 @@ def times(case: Case, count: int = 96, event: tuple[int, ...] = ()) -> Times:
     event some of them, the ends included.
     """
     rng = case.rng()
-    if isinstance(case.process, Chain):
-        steps = len(case.process.betas)
+    if case.steps:
+        steps = case.steps
         return _few(rng.permutation(np.arange(1, steps + 1, dtype=np.int64)), (1, steps), event)
     fmt, (low, high) = case.format, span(case)
     lowest = fmt.smallest_exponent - fmt.bits + 1
@@ -114,6 +114,8 @@ def middle(case: Case, shares: Sequence[float] | Floats) -> Times:
         found = np.asarray(1 + np.floor(first + share * (last + 1 - first)), dtype=np.int64)
         return found.clip(1, case.process.last_signal)
     if isinstance(case.process, (Own, NoProcess)):
+        if case.steps:
+            return np.asarray(1 + np.floor(share * case.steps), dtype=np.int64).clip(1, case.steps)
         return at_shares(case, share)
     fmt, (low, high), process = case.format, span(case), case.process
     exponents = (np.log2(max(low, fmt.smallest)), np.log2(high))
@@ -168,8 +170,8 @@ def _reaching(decay: Callable[[Floats], float], wanted: float, exponents: tuple[
 
 def drawn_times(case: Case, least: int = 1, most: int = 8) -> SearchStrategy[Times]:
     """Return a strategy of (n,) times, least <= n <= most: floats of the format in the claimed range, or indices."""
-    if isinstance(case.process, Chain):
-        one = st.integers(1, len(case.process.betas))
+    if case.steps:
+        one = st.integers(1, case.steps)
         return st.lists(one, min_size=least, max_size=most).map(lambda ks: np.array(ks, dtype=np.int64))
     fmt, (low, high) = case.format, span(case)
     number = st.floats(low, high, width=64 if fmt.name == "float64" else 32)

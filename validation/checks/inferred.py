@@ -91,7 +91,20 @@ def rounding(case: Case, t: Times) -> Floats:
 
 
 def _own_rounding(case: Case, t: Times) -> Floats:
+    if case.steps:
+        return _own_rounding_of_chain(case, t)
     return C * case.format.u * (1.0 + _own_conditioning(case, t))
+
+
+def _own_rounding_of_chain(case: Case, k: Times) -> Floats:
+    """Return delta(alpha_bar) of a chain, for the betas that the target's own alpha_bar implies (NUM-1)."""
+    bars = np.fmax(_bare(case, np.arange(1, case.steps + 1)), 0.0)
+    ratio = bars / np.concatenate([[1.0], bars[:-1]])
+    parts = np.where((bars > 0.0) & (ratio > 0.0), np.abs(1.0 - ratio) / ratio, 0.0)
+    conditioning = bars * np.cumsum(np.where(np.isfinite(parts), parts, 0.0))
+    bound = C * case.format.u * (1.0 + conditioning) + np.arange(1, case.steps + 1) * case.format.u * bars
+    # k = 0 is the data: exact.
+    return np.asarray(np.concatenate([[C * case.format.u], bound])[k])
 
 
 def rise(case: Case, t: Times) -> Floats:

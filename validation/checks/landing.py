@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refdiff.conformance.case import Case
 from refdiff.conformance.comparison import Expected
-from refdiff.conformance.interface import Array, Chain, Own, Times
+from refdiff.conformance.interface import Array, Own, Times
 from refdiff.conformance.step import Step
 
 from ..expected.conversions import PARTS, parts, parts_of, sensitivity
@@ -50,7 +50,7 @@ def lands(case: Case, asked: Step) -> None:
     """Hold a step to the marginal at s, from the target's own marginal at t, with the true prediction."""
 
     def body(t: Times, fraction: float) -> None:
-        chain = isinstance(case.process, Chain)
+        chain = case.steps
         # Adjacent, as every library serves; the stride of a chain is judged by SMP-2 and SMP-3.
         s: Times = t - 1 if chain else earlier(case, t, fraction)
         if not ((s < t) & (s >= (1 if chain else 0))).all():

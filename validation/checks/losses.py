@@ -10,7 +10,7 @@ import numpy as np
 from refdiff.conformance.case import Case
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import ContractViolation, NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Denoiser, Linear, MinSNR, Own, Times, Weight
+from refdiff.conformance.interface import Array, Cosine, Denoiser, Linear, MinSNR, Own, Times, Weight
 from refdiff.conformance.reproducer import Predicts
 
 from ..expected import losses as expected
@@ -102,7 +102,7 @@ def time_tolerance(case: Case, t: Times) -> Floats:
     A network may take time in its own units, a t + b, or as a noise level, which an adapter converts back. Two
     roundings each way give 4u (t + b/a), with b/a at most 1/128; from a noise level, t is as accurate as alpha_bar.
     """
-    if isinstance(case.process, Chain):
+    if case.steps:
         return np.zeros(len(t))
     wide, u = t.astype(np.float64), case.format.u
     by_scaling = 4.0 * u * (wide + 2.0**-7)

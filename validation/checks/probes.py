@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.case import Case
-from refdiff.conformance.interface import Array, Chain, Times
+from refdiff.conformance.interface import Array, Times
 
 from ..oracles.certified import Floats
 from .grids import drawn_data, event_of
@@ -52,7 +52,7 @@ def every(condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 def earlier(case: Case, t: Times, share: Floats | float) -> Times:
     """Return the times at that share of the way from the first that is served to each t; a chain may go to 0."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         return np.asarray(np.floor(t * np.asarray(share)), dtype=np.int64)
     least = first_served(case)
     found = case.format.rounded(least + (t.astype(np.float64) - least) * share)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from refdiff.conformance.case import Case
 from refdiff.conformance.guard import ContractViolation, NotClaimed
-from refdiff.conformance.interface import Chain, Own, Rule, Unsupported
+from refdiff.conformance.interface import Own, Rule, Unsupported
 from refdiff.conformance.step import Step
 
 Kind = TypeVar("Kind")
@@ -78,7 +78,7 @@ def _tried(case: Case, kind: Kind, body: Callable[[Kind], None], *, again: bool)
     try:
         body(kind)
     except Unsupported as refusal:
-        if not again or case.inner or isinstance(case.process, Chain):
+        if not again or case.inner or case.steps:
             raise
         case.inner = True
         try:

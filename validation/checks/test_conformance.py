@@ -15,7 +15,6 @@ from refdiff.conformance.interface import (
     METHODS,
     Array,
     Capability,
-    Chain,
     NoProcess,
     Parameterization,
     Sampler,
@@ -39,7 +38,7 @@ def _sample(case: Case) -> tuple[Times, Times, Array, Array]:
     rng, fmt = case.rng(), case.format
     share = rng.uniform(0.25, 0.75, size=5)
     t = middle(case, share)
-    before: Times = t - 1 if isinstance(case.process, Chain) else middle(case, share / 2.0)
+    before: Times = t - 1 if case.steps else middle(case, share / 2.0)
     event = event_of(case, (2,))
     return t, before, fmt.rounded(rng.standard_normal((5, *event))), fmt.rounded(rng.standard_normal((5, *event)))
 

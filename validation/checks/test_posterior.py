@@ -25,7 +25,7 @@ def test_posterior(case: Case) -> None:
     """MAR-7: mean and variance of q(x_s | x_t, x_0), for steps of any length."""
     t = times(case)
     strided = earlier(case, t, case.rng().random(len(t)))
-    if not isinstance(case.process, Chain):
+    if not case.steps:
         _compare(case, strided, t)
         return
     # Apart: a library may serve adjacent steps only.
@@ -51,8 +51,8 @@ def _compare(case: Case, s: Times, t: Times) -> None:
 @check("MAR-8", "posterior", "perturb")
 def test_posterior_undoes_the_marginal(case: Case) -> None:
     """MAR-8: x_t from the marginal and x_s from the posterior give x_s from the marginal."""
-    adjacent = isinstance(case.process, Chain)
-    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
+    adjacent = case.steps
+    if case.steps == 1:
         raise NotClaimed("a chain of one step has the posterior at s = 0 alone")
     served(case, ("adjacent", "strided") if adjacent else ("strided",), lambda kind: _undoes(case, kind))
 
@@ -61,7 +61,7 @@ def _undoes(case: Case, kind: str) -> None:
     def body(t: Times, fraction: float) -> None:
         s: Times = t - 1 if kind == "adjacent" else earlier(case, t, fraction)
         # k = 0 is the data itself, which `perturb` is not asked for.
-        kept = (t > s) & (s >= (1 if isinstance(case.process, Chain) else 0))
+        kept = (t > s) & (s >= (1 if case.steps else 0))
         if not kept.all():
             return
         alpha_s, sigma_s = unit_scales(case, s)

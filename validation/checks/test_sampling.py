@@ -11,7 +11,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Cosine, Linear, Own, Rule, Times
+from refdiff.conformance.interface import Cosine, Linear, Own, Rule, Times
 from refdiff.conformance.step import Step
 
 from ..expected.posteriors import scales_of
@@ -31,10 +31,10 @@ LAST: tuple[Rule, ...] = ("ddpm", "ddim")
 def _strides(case: Case) -> Mapping[str, tuple[Times, Times]]:
     """Return pairs (s, t) to step between; apart, as a library may serve one kind of stride only."""
     t = times(case, count=48)
-    if not isinstance(case.process, Chain):
+    if not case.steps:
         s = earlier(case, t, case.rng().random(len(t)))
         return {"any stride": (s[s < t], t[s < t])}
-    stride = max(len(case.process.betas) // 10, 2)
+    stride = max(case.steps // 10, 2)
     far = t[t >= stride]
     found = {"adjacent": (t - 1, t)}
     return found | ({f"stride {stride}": (far - stride, far)} if len(far) else {})
@@ -100,14 +100,14 @@ def test_last_step(case: Case) -> None:
     _goes_to_the_data(case)
     t = times(case, count=16)
     # Of a chain, its first step: the one that every library serves.
-    t = np.array([1]) if isinstance(case.process, Chain) else t[t > 0.0]
+    t = np.array([1]) if case.steps else t[t > 0.0]
     zero = np.zeros_like(t)
     each_step(case, LAST, lambda asked: _judge(case, asked, zero, t, SILENT))
 
 
 def _goes_to_the_data(case: Case) -> None:
     """Raise NotClaimed unless the process is served at t = 0 and is the data there."""
-    chain = isinstance(case.process, Chain)
+    chain = case.steps
     if not chain and (case.claim.t_min > 0.0 or case.inner):
         raise NotClaimed("the claim begins after t = 0: no step is the last")
     if isinstance(case.process, Own) and case.process.sigma_min > 0.0:
@@ -122,7 +122,7 @@ def test_last_step_adds_no_noise(case: Case) -> None:
 
     def one(asked: Step) -> None:
         def body(t: Times, key: int) -> None:
-            t = np.ones_like(t) if isinstance(case.process, Chain) else t[t > 0.0]
+            t = np.ones_like(t) if case.steps else t[t > 0.0]
             if len(t) == 0:
                 return
             q = scales(case, t)
@@ -144,6 +144,6 @@ def test_last_step_adds_no_noise(case: Case) -> None:
 @check("SMP-5", "step")
 def test_steps_land_on_the_marginal(case: Case) -> None:
     """SMP-5: with the true prediction, ddim and ddpm go from the target's own marginal at t to that at s."""
-    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
+    if case.steps == 1:
         raise NotClaimed("a chain of one step steps to the data alone")
     few_steps(case, ("ddim", "ddpm"), lambda asked: lands(case, asked))

@@ -87,7 +87,7 @@ def test_range(case: Case) -> None:
         for seed in case.rng().integers(2**31, size=4 if n > 1 else 16):
             t, weight = case.built.times(n, int(seed))
             ends = inside(case, reach.low, reach.high)
-            low, high = (1, len(case.process.betas)) if isinstance(case.process, Chain) else ends
+            low, high = (1, case.steps) if case.steps else ends
             case.expect(f"times(n={n})", t, Expected(np.clip(t.astype(np.float64), low, high), 0.0), at={"t": t})
             right = ((weight > 0.0) | (free & (weight == 0.0))) & np.isfinite(weight)
             case.expect(
@@ -116,8 +116,8 @@ def test_weights_undo_the_density(case: Case) -> None:
 @check("TIM-2", "times", on=(Chain,))
 def test_indices_have_their_chances(case: Case) -> None:
     """TIM-2: every index has the chance that is declared, or that the weights imply, 1/N with weight 1."""
-    assert isinstance(case.process, Chain)
-    steps = len(case.process.betas)
+    assert case.steps
+    steps = case.steps
     if steps > 1:
         _counted(case, f"an index of 1..{steps}")
     if case.first and Chain in case.claim.processes:
@@ -135,8 +135,8 @@ def _counted(case: Case, what: str, at: Case | None = None) -> None:
     Of each index, or group, the share X of a call has the mean P. No share of any is above R P: a bet against X/(R P),
     which is in [0, 1], of mean 1/R, sees an index that is half as likely in a chain of a thousand.
     """
-    assert isinstance(case.process, Chain)
-    reported, steps = at or case, len(case.process.betas)
+    assert case.steps
+    reported, steps = at or case, case.steps
     whole = at is None and case.first
     drawn = draw(case, LAW.n if whole else COUNTS.n, MANY)
     if not _finite(reported, drawn):
@@ -224,7 +224,7 @@ def _first(drawn: Drawn) -> dict[str, Floats]:
 def test_weights_undo_the_density_of_small_batches(case: Case) -> None:
     """TIM-2: E[w f(t)] is the mean of f in calls of one time and of two: weights are of times, not of batches."""
     case.once_a_kind()
-    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
+    if case.steps == 1:
         raise NotClaimed("a chain of one step has one time")
     for places in (1, 2):
         drawn = draw(case, SMALL.n, places)
@@ -243,7 +243,7 @@ def test_place_says_nothing(case: Case) -> None:
     drawn = draw(case, ORDER.n, PLACES)
     if not _finite(case, drawn):
         return
-    if isinstance(case.process, Chain):
+    if case.steps:
         chance, _ = chances(case, drawn)
         below = np.concatenate([[0.0], np.cumsum(chance) / chance.sum()])
         # Spread evenly over its share, an index is a continuous number.
@@ -274,9 +274,9 @@ def test_seeds(case: Case) -> None:
 
 def _agreement(case: Case, weight: Floats) -> float:
     """Return a bound on the chance that two draws agree: of a chain, that of its likeliest index."""
-    if not isinstance(case.process, Chain):
+    if not case.steps:
         return 2.0 ** (3 - case.format.bits)
-    steps, draws = len(case.process.betas), case.claim.draws
+    steps, draws = case.steps, case.claim.draws
     if draws.density == "declared":
         chance = case.built.density(np.arange(1, steps + 1)).astype(np.float64)
         return float(chance.max() / chance.sum()) if chance.sum() > 0.0 else 1.0
@@ -320,7 +320,7 @@ def _bent(case: Case, drawn: Drawn) -> bool:
 def test_batch_has_more_than_one_time(case: Case) -> None:
     """TIM-8: not every batch is one time over and over."""
     drawn = draw(case, 16, 64)
-    if isinstance(case.process, Chain) and len(case.process.betas) == 1:
+    if case.steps == 1:
         raise NotClaimed("a chain of one step has one time")
     agree = _agreement(case, drawn.weights.ravel()) ** (16 * 63) < IMPOSSIBLE
     same = (drawn.times == drawn.times[:, :1]).all(axis=1)

@@ -14,7 +14,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import ANY, check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Denoiser, Times
+from refdiff.conformance.interface import Array, Denoiser, Times
 
 from ..expected import denoiser as optimum
 from ..expected.averages import decay_roundings, decays, movement_bound, recursion_bound
@@ -127,8 +127,8 @@ class Trained:
 
 def _rising(case: Case, shares: Floats) -> Times:
     """Return the times, or indices, at these shares of the process."""
-    if isinstance(case.process, Chain):
-        k = np.unique(np.round(shares * len(case.process.betas)).astype(np.int64))
+    if case.steps:
+        k = np.unique(np.round(shares * case.steps).astype(np.int64))
         return np.asarray(k[k >= 1])
     low, high = first_served(case), last_served(case)
     return np.asarray(np.unique(case.format.rounded(low + (high - low) * shares)))

@@ -8,7 +8,6 @@ from typing import final
 import numpy as np
 
 from refdiff.conformance.case import Case
-from refdiff.conformance.interface import Chain
 
 from ..oracles.certified import Floats
 
@@ -163,8 +162,8 @@ def chances(case: Case, drawn: Drawn) -> tuple[Floats, float]:
     Declared; or 1/(N w), 0 where no k was drawn. Weights of one k may differ where the cells of a density are not those
     of the chain: then E[w | k] = 1/(N P(k)), known from as many calls as drew it.
     """
-    assert isinstance(case.process, Chain)
-    steps, draws = len(case.process.betas), case.claim.draws
+    assert case.steps
+    steps, draws = case.steps, case.claim.draws
     if draws.density == "declared":
         return case.built.density(np.arange(1, steps + 1)).astype(np.float64), 0.0
     if draws.weights == "free" or (drawn.weights == 1.0).all():
@@ -199,7 +198,7 @@ def weighted(case: Case, drawn: Drawn, levels: int) -> Weighted:
     """
     at, weights, low, high = _places(case, drawn)
     edges = np.arange(1, levels + 1) / (levels + 1)
-    if isinstance(case.process, Chain):
+    if case.steps:
         # Where one index ends and the next begins: as many as there are levels, spread over the chain.
         law = _below(case, drawn)
         edges = law[np.unique(np.clip(np.round(edges * (len(law) - 1)), 1, len(law) - 2)).astype(int)]
@@ -212,8 +211,8 @@ def weighted(case: Case, drawn: Drawn, levels: int) -> Weighted:
 
 def _below(case: Case, drawn: Drawn) -> Floats:
     """Return the law of the indices of a chain, at 0..N: the declared one of free weights, or the uniform one."""
-    assert isinstance(case.process, Chain)
-    draws, steps = case.claim.draws, len(case.process.betas)
+    assert case.steps
+    draws, steps = case.claim.draws, case.steps
     if draws.weights == "undo" or draws.density == "uniform":
         return np.arange(steps + 1) / steps
     chance, _ = chances(case, drawn)
@@ -227,7 +226,7 @@ def _places(case: Case, drawn: Drawn) -> tuple[Floats, Floats, float, float]:
     """
     draws = case.claim.draws
     free, one = draws.weights == "free", np.ones_like(drawn.weights)
-    if isinstance(case.process, Chain):
+    if case.steps:
         below = _below(case, drawn)
         k = np.clip(drawn.times.astype(np.int64), 1, len(below) - 1)
         return 0.5 * (below[k - 1] + below[k]), one if free else drawn.weights, 0.0, 1.0
