@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -66,5 +67,9 @@ def test_the_page_says_what_the_report_says(status: str, ulps: object, in_part: 
 
 
 def test_a_target_without_a_report_is_none(tmp_path: Path) -> None:
-    """As after a run that was stopped."""
+    """So is one whose run was stopped; the page says which."""
     assert load(tmp_path) is None
+    for complete in (False, True):
+        (tmp_path / "report.json").write_text(json.dumps({"environment": {"complete": complete}}), encoding="utf-8")
+        assert (load(tmp_path) is not None) == complete
+    assert "left out: mylib:vp." in matrix([], [], date(2026, 11, 27), ["mylib:vp"])

@@ -28,8 +28,8 @@ def main() -> int:
         list(pool.map(partial(_judge, folder=options.reports, seconds=options.seconds), chosen))
     reports = {target: load(options.reports / _name(target)) for target in targets}
     found = [report for report in reports.values() if report is not None]
-    options.out.write_text(matrix(found, missing, datetime.now(tz=UTC).date()), encoding="utf-8")
     without = [target for target, report in reports.items() if report is None]
+    options.out.write_text(matrix(found, missing, datetime.now(tz=UTC).date(), without), encoding="utf-8")
     print(f"{options.out}: {len(found)} targets; not installed: {', '.join(missing) or 'none'}")
     if without:
         print(f"no report: {', '.join(without)}")

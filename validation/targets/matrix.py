@@ -35,17 +35,23 @@ Written by `python -m validation.targets`, which judges every library of the ext
 """
 
 
-def matrix(reports: Sequence[Mapping[str, Any]], missing: Sequence[str], day: date) -> str:
+def matrix(
+    reports: Sequence[Mapping[str, Any]], missing: Sequence[str], day: date, unfinished: Sequence[str] = ()
+) -> str:
     """Return the page: one row for each target, then each chapter's clauses by target."""
     absent = f"Not installed, so not judged: {', '.join(missing)}.\n" if missing else "Every library was installed.\n"
+    if unfinished:
+        absent += f"Their run did not come to its end, so they are left out: {', '.join(unfinished)}.\n"
     return "\n".join([_HEAD, f"Date: {day.isoformat()}. {absent}", *_summary(reports), "", *_chapters(reports)]) + "\n"
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Return the report of a target, or None if there is none."""
+    """Return the report of a target, or None if there is none, or only that of a run that did not come to its end."""
     file = folder / "report.json"
-    report: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return report
+    if not file.is_file():
+        return None
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report if report["environment"]["complete"] else None
 
 
 def _summary(reports: Sequence[Mapping[str, Any]]) -> list[str]:
