@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 _MARKS = {
@@ -41,8 +42,13 @@ def matrix(
     """Return the page: one row for each target, then each chapter's clauses by target."""
     absent = f"Not installed, so not judged: {', '.join(missing)}.\n" if missing else "Every library was installed.\n"
     if unfinished:
-        absent += f"Their run did not come to its end, so they are left out: {', '.join(unfinished)}.\n"
-    return "\n".join([_HEAD, f"Date: {day.isoformat()}. {absent}", *_summary(reports), "", *_chapters(reports)]) + "\n"
+        absent += (
+            f"\nThe runs of these targets did not come to their end, so they are left out: {', '.join(unfinished)}.\n"
+        )
+    said = "\n".join(
+        fill(line, 150, break_on_hyphens=False) for line in f"Date: {day.isoformat()}. {absent}".splitlines()
+    )
+    return "\n".join([_HEAD, f"{said}\n", *_summary(reports), "", *_chapters(reports)]) + "\n"
 
 
 def load(folder: Path) -> dict[str, Any] | None:
