@@ -29,6 +29,8 @@ PATHS = (
     "refdiff/conformance/README.md",
     "refdiff/training/README.md",
     "validation/README.md",
+    "validation/targets/FINDINGS.md",
+    "validation/targets/RESULTS.md",
     "spec/README.md",
     "spec/vectors/README.md",
 )

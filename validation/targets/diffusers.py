@@ -12,22 +12,18 @@ arrays. If a number must be extracted from a larger result, the docstring states
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Mapping
 from importlib.metadata import version
-from math import cos, pi, sin, sqrt
 from typing import Any, final
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from diffusers.schedulers import scheduling_ddpm
 from diffusers.schedulers.deprecated.scheduling_sde_vp import ScoreSdeVpScheduler
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
+from refdiff.conformance.adapters import Library, one_by_one, replay
 from refdiff.conformance.interface import (
     Array,
     Capability,
@@ -42,44 +38,17 @@ from refdiff.conformance.interface import (
     Times,
     Unsupported,
 )
-
-_N = 1000
-"""Steps of the library's own schedules."""
-
-
-def _chain(beta: Callable[[int], float]) -> Chain:
-    return Chain(betas=tuple(map(beta, range(_N))))
-
-
-def _cosine_beta(i: int) -> float:
-    """Return 1 - cos²b/cos²a = sin(b - a) sin(b + a)/cos²a, with a at time i/N, b at (i + 1)/N and offset 0.008."""
-    a = 0.5 * pi * (i / _N + 0.008) / 1.008
-    b = 0.5 * pi * ((i + 1) / _N + 0.008) / 1.008
-    return min(sin(b - a) * sin(b + a) / cos(a) ** 2, 0.999)
-
+from validation.targets import chains
 
 _SCALED_LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 8.5e-4, "beta_end": 0.012}
 _SCHEDULES: Mapping[Chain, Mapping[str, Any]] = {
-    _chain(lambda i: float(Fraction(1, 10_000) + Fraction(i, _N - 1) * Fraction(199, 10_000))): {},
-    _chain(lambda i: (sqrt(8.5e-4) + i / (_N - 1) * (sqrt(0.012) - sqrt(8.5e-4))) ** 2): _SCALED_LINEAR,
-    _chain(_cosine_beta): {"beta_schedule": "squaredcos_cap_v2"},
+    chains.LINEAR: {},
+    chains.SCALED_LINEAR: _SCALED_LINEAR,
+    chains.COSINE: {"beta_schedule": "squaredcos_cap_v2"},
 }
 """The library's own schedules, by their definitions in binary64, and the options that select them (default: linear)."""
 
 _PREDICTION_TYPES: Mapping[Parameterization, str] = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
-
-
-@final
-@dataclass
-class _Library:
-    """A target: its claim, and the function that makes an adapter for a process."""
-
-    claim: Claim
-    make: Callable[[Process], object]
-
-    def build(self, process: Process, /) -> object:
-        """Return an adapter for one process. Raises Unsupported."""
-        return self.make(process)
 
 
 def ddpm() -> Target:
@@ -99,12 +68,12 @@ def ddpm_float16() -> Target:
 
 def score_sde_vp() -> Target:
     """Return ScoreSdeVpScheduler in float32. Only sigma can be extracted at every t from its one call, `step_pred`."""
-    return _Library(_claim("ScoreSdeVpScheduler", "float32", (Linear,), "schedule"), _ScoreSdeVp)
+    return Library(_claim("ScoreSdeVpScheduler", "float32", (Linear,), "schedule"), _ScoreSdeVp)
 
 
 def _ddpm(dtype: DType, *capabilities: Capability) -> Target:
     claim = _claim("DDPMScheduler", dtype, (*_SCHEDULES, Chain), *capabilities)
-    return _Library(claim, lambda process: _Ddpm(process, getattr(torch, dtype)))
+    return Library(claim, lambda process: _Ddpm(process, getattr(torch, dtype)))
 
 
 def _claim(
@@ -119,8 +88,7 @@ def _claim(
     )
 
 
-@final
-class _Ddpm:
+class _Scheduled:
     """DDPMScheduler for one chain, without clipping; one scheduler for each prediction type."""
 
     def __init__(self, process: Process, dtype: torch.dtype) -> None:
@@ -133,6 +101,7 @@ class _Ddpm:
             for source, name in _PREDICTION_TYPES.items()
         }
         self._any = self._schedulers["eps"]
+        self._draws = torch.Generator().manual_seed(0)
         self._ddim = DDIMScheduler(len(process.betas), clip_sample=False, **betas)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
@@ -148,20 +117,19 @@ class _Ddpm:
         """Return x_0 by `step`, or v by `get_velocity` of eps and of the x_0 that `step` returns for eps."""
         if source not in self._schedulers or (to != "x_0" and (source, to) != ("eps", "v")):
             raise Unsupported(f"DDPMScheduler has no call that gives {to} from {source}")
-        k, given = _index(t), self._tensor(value)
-        x_0 = self._predicted_x_0(source, given, self._tensor(x_t), k)
-        return _array(x_0 if to == "x_0" else self._any.get_velocity(x_0, given, k))
+        k, given, noised = _index(t), self._tensor(value)[:, None], self._tensor(x_t)[:, None]
+        # `step` takes one timestep and needs an axis of channels. `prev_sample`, for which it draws, is not used.
+        step = self._schedulers[source].step
+        x_0 = one_by_one(lambda *example: step(*example, self._draws).pred_original_sample, given, k, noised)
+        return _array((x_0 if to == "x_0" else self._any.get_velocity(x_0, given, k))[:, 0])
 
-    def _predicted_x_0(
-        self, source: Parameterization, value: torch.Tensor, x_t: torch.Tensor, k: torch.Tensor
-    ) -> torch.Tensor:
-        """Return x_0_hat by calling `step` for each example, as it takes one timestep, with the channel axis it needs.
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self._dtype)
 
-        `prev_sample`, for which the library draws noise, is not used.
-        """
-        scheduler, generator = self._schedulers[source], torch.Generator().manual_seed(0)
-        examples = zip(value[:, None, None], k.tolist(), x_t[:, None, None], strict=True)
-        return torch.cat([scheduler.step(*example, generator).pred_original_sample[0] for example in examples])
+
+@final
+class _Ddpm(_Scheduled):
+    """Its steps, and those of DDIMScheduler."""
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         """Call `step` of a scheduler that predicts x_0: with noise 0 it returns the mean.
@@ -195,15 +163,20 @@ class _Ddpm:
     ) -> torch.Tensor:
         """Call DDPMScheduler.step for each example, on the timesteps t and s, with `noise` in place of its own draw."""
         scheduler, kind = self._schedulers[source], dtype or self._dtype
-        results = []
-        for given, k, x, earlier, z in zip(value, _index(t).tolist(), x_t, (s - 1).tolist(), noise, strict=True):
+
+        def one(
+            prediction: torch.Tensor, k: int, sample: torch.Tensor, earlier: int, draw: torch.Tensor
+        ) -> torch.Tensor:
             # `step` takes the next of the custom timesteps as its end, or -1 after the last.
-            scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, int(earlier)])
-            prediction, sample, draw = (torch.from_numpy(np.array(y)).to(kind)[None, None] for y in (given, x, z))
-            with patch.object(scheduling_ddpm, "randn_tensor", lambda *_, draw=draw, **__: draw):
-                results.append(scheduler.step(prediction, k, sample).prev_sample[0])
+            scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, earlier])
+            with replay(normal=[draw] if k > 0 else []):
+                moved: torch.Tensor = scheduler.step(prediction, k, sample).prev_sample
+            return moved
+
+        given, noised, draws = (torch.from_numpy(np.array(y)).to(kind)[:, None] for y in (value, x_t, noise))
+        results: torch.Tensor = one_by_one(one, given, _index(t), noised, _index(s), draws)
         scheduler.num_inference_steps, scheduler.custom_timesteps = None, False
-        return torch.cat(results)
+        return results[:, 0]
 
     def _ddim_stepped(self, eps_hat: Array, x_t: Array, t: Times, s: Times) -> torch.Tensor:
         """Call DDIMScheduler.step for each example. Its stride is N // num_inference_steps, the same for all."""
@@ -211,13 +184,9 @@ class _Ddpm:
         if len(strides) != 1 or steps // (steps // (stride := strides.pop())) != stride:
             raise Unsupported("DDIMScheduler has no number of inference steps that gives this stride")
         self._ddim.set_timesteps(steps // stride)
-        examples = zip(
-            self._tensor(eps_hat)[:, None, None], _index(t).tolist(), self._tensor(x_t)[:, None, None], strict=True
-        )
-        return torch.cat([self._ddim.step(*example).prev_sample[0] for example in examples])
-
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(self._dtype)
+        given, noised = (self._tensor(y)[:, None] for y in (eps_hat, x_t))
+        moved: torch.Tensor = one_by_one(lambda *row: self._ddim.step(*row).prev_sample, given, _index(t), noised)
+        return moved[:, 0]
 
 
 @final

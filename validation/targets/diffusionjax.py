@@ -48,12 +48,15 @@ _STEPS = 1000
 _CHAIN = Chain(betas=tuple((0.1 + 19.9 * k / _STEPS) / _STEPS for k in range(1, _STEPS + 1)))
 """The library's discretisation of the schedule from 0.1 to 20: beta(t) dt at t = k dt."""
 
+_LINEAR = Linear(beta_min=0.1, beta_max=20.0)
+"""The library's default; one process, as each shape is compiled anew."""
+
 _KEY = jax.random.key(0)
 
 
 def vp() -> Target:
     """Return VP, its reverse by Euler-Maruyama, and the loss."""
-    return Library(_claim("VP", Linear, "all_mean", "schedule", "perturb", "sde", "loss", "step"), _Vp)
+    return Library(_claim("VP", _LINEAR, "all_mean", "schedule", "perturb", "sde", "loss", "step"), _Vp)
 
 
 def chain() -> Target:
@@ -61,7 +64,7 @@ def chain() -> Target:
     return Library(_claim("DDPM and DDIMVP", _CHAIN, "none", "schedule", "step"), _Chain)
 
 
-def _claim(name: str, process: Any, reduction: Reduction, *capabilities: Capability) -> Claim:
+def _claim(name: str, process: Process, reduction: Reduction, *capabilities: Capability) -> Claim:
     return Claim(
         name=f"diffusionjax {name}",
         version=version("diffusionjax"),

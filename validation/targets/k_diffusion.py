@@ -90,7 +90,7 @@ class _Wrapped:
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Return x_t as the network of `loss` sees it."""
         network = Network(lambda x, _: torch.zeros_like(x))
-        self._around(network).loss(self._data(x_0), self._data(eps), self._sigma(t))
+        self._around(lambda *given: network(*given)).loss(self._data(x_0), self._data(eps), self._sigma(t))
         return _array(network.inputs[0].reshape(x_0.shape))
 
     def loss(

@@ -1,0 +1,39 @@
+"""The targets that `python -m validation.targets` judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "diffusers": ("diffusers:ddpm", "diffusers:ddpm_bfloat16", "diffusers:score_sde_vp", "averages:diffusers_ema"),
+    "azula": ("azula:vp", "azula:karras"),
+    "denoising-diffusion-pytorch": (
+        "denoising_diffusion:discrete",
+        "denoising_diffusion:continuous",
+        "denoising_diffusion:v",
+    ),
+    "monai": ("monai:ddpm",),
+    "k-diffusion": ("k_diffusion:v", "k_diffusion:eps"),
+    "smalldiffusion": ("smalldiffusion:ddpm",),
+    "score-models": ("score_models:vp",),
+    "flow-matching": ("flow_matching:meta",),
+    "torchcfm": ("flow_matching:torchcfm_vp",),
+    "diffusionjax": ("diffusionjax:vp", "diffusionjax:chain"),
+    "ema-pytorch": ("averages:ema_pytorch",),
+    "torch-ema": ("averages:torch_ema",),
+    "torch": ("averages:torch_swa",),
+    "optax": ("averages:optax_ema",),
+}
+"""By distribution, the targets in `validation.targets`."""
+
+
+def installed() -> dict[str, str]:
+    """Return the version of each library that is installed."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
