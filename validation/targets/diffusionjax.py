@@ -71,6 +71,7 @@ def _claim(name: str, process: Process, reduction: Reduction, *capabilities: Cap
         dtype="float32",
         processes=(process,),
         capabilities=frozenset(capabilities),
+        t_min=1e-3,  # the order of the first time of its own runs; below 1e-8 its sigma rounds to 0
         reduction=reduction,
     )
 

@@ -94,6 +94,7 @@ MASSES = (2.2, 1.5, 1.2, 1.0, 1.0, 0.9, 0.8, 0.7)
 ROWS = (
     Row("reference", "defaults", {}),
     Row("prediction", "eps", _predicts("eps")),
+    Row("prediction", "eps, t_max 0.99", {"times": {"t_max": 0.99}, **_predicts("eps")}),
     Row("prediction", "x_0", _predicts("x_0")),
     Row("prediction", "score", _predicts("score")),
     Row("schedule", "linear", {"process": {"kind": "linear"}}),
@@ -105,9 +106,10 @@ ROWS = (
     Row("weight of eps", "min-SNR", _predicts("eps", "min_snr"), "eps"),
     Row("weight of eps", "likelihood", _predicts("eps", "likelihood"), "eps"),
     Row("average", "none", {"ema": {"decay": 0.0}}),
-    Row("average", "0.99", {"ema": {"decay": 0.99}}),
-    Row("average", "0.9999", {"ema": {"decay": 0.9999}}),
-    Row("average", "0.9999, no warmup", {"ema": {"decay": 0.9999, "warmup": False}}),
+    *(
+        Row("average", f"{decay}, no warmup", {"ema": {"decay": decay, "warmup": False}})
+        for decay in (0.99, 0.999, 0.9999)
+    ),
     *(Row("batch", str(size), {}, batch=size) for size in (32, 64, 256, 512)),
     Row("learning rate", "constant", _optimizes(lr_schedule="constant")),
     Row("learning rate", "1e-4", _optimizes(lr=1e-4)),
