@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -19,6 +20,7 @@ from refdiff.parameterization import Parameterization
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.tensors import Data, Time
 from refdiff.training import build
+from refdiff.training.config import Config
 from refdiff.training.data import Examples
 from validation.tools import advice
 from validation.tools.advice import BASE, ROWS, Row
@@ -102,6 +104,41 @@ def test_interval_is_that_of_student() -> None:
     mean, half = advice.interval(values)
     low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     assert (mean - half, mean + half) == pytest.approx((low, high))
+
+
+PAGE = (Path(__file__).parents[1] / "spec" / "advice.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("steps", [400, 1600])
+def test_page_holds_the_tables_of_the_record(steps: int) -> None:
+    """Both tables of the page are what the command prints of the committed record, with five and three seeds."""
+    runs = advice.read(advice.RECORD)
+    assert advice.table(runs, steps) in PAGE
+    seeds = [{run["seed"] for run in runs if (run["row"], run["steps"]) == (row, steps)} for row in advice.BY_NAME]
+    assert {len(found) for found in seeds if found} == {5 if steps == 400 else 3}
+    assert steps != 400 or all(seeds)
+
+
+def test_page_states_the_defaults() -> None:
+    """The second column of the table of defaults has the values of `Config()`."""
+    how = Config()
+    stated = dict(re.findall(r"^\| `([a-z_.]+)`[^|]*\| ([^|]+) \|", PAGE.split("## Defaults")[1], re.M))
+    rate, times, batch = how.optimizer, how.times, how.batch
+    assert (rate.kind, rate.lr) == ("adamw", 2e-3)
+    assert stated == {
+        "objective.prediction": how.objective.prediction,
+        "objective.weight": how.objective.weight,
+        "process": f"{how.process.kind}, s = {how.process.s}",
+        "times": f"{times.sampler} in [{times.t_min}, {times.t_max}]",
+        "batch": f"{batch.size} in {batch.shards} shards",
+        "optimizer.lr": f"2e-3, {rate.lr_schedule} to 0",
+        "optimizer.warmup": f"{rate.warmup} steps",
+        "optimizer.kind": f"AdamW, {rate.betas}, {rate.weight_decay}, {rate.max_grad_norm:g}",
+        "ema": f"{how.ema.decay}, {'with' if how.ema.warmup else 'without'} warm-up",
+        "network": f"width {how.network.width}, multipliers {', '.join(map(str, how.network.multipliers))}",
+        "steps": str(how.steps),
+        "monitor.sampler": f"{how.monitor.sampler.upper()}, {how.monitor.sampling_steps}",
+    }
 
 
 def test_intervals_hold_what_they_say() -> None:
