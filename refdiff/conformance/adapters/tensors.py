@@ -59,10 +59,9 @@ def to_jax(array: np.ndarray[Any, Any], dtype: DType) -> Any:
     import jax.numpy as jnp  # an adapter of another framework has none
 
     kind = np.dtype(getattr(jnp, dtype)) if np.issubdtype(array.dtype, np.floating) else array.dtype
-    converted = jnp.array(array, dtype=kind if kind != np.int64 else None)
-    if kind == np.float64 and converted.dtype != kind:
+    if kind == np.float64 and jnp.result_type(float) != kind:
         raise ConfigError("expected jax_enable_x64 for a claim of float64, got JAX with 32 bits (CON-2)")
-    return converted
+    return jnp.array(array, dtype=kind if kind != np.int64 else None)
 
 
 def from_jax(array: Any, dtype: DType) -> Array:
