@@ -46,10 +46,10 @@ class Network(nn.Module):
 def averages(
     history: Tensor, begin: Callable[[nn.Module], tuple[Callable[[], object], Callable[[], Iterable[Tensor]]]]
 ) -> Tensor:
-    """Return the averages of weights that take the rows of `history`, (steps, p), as the contract's `ema` wants them.
+    """Return the averages of weights that take the rows of `history`, (steps, p), as the contract's `ema` returns them.
 
     `begin(model)` starts the library's average of a model, whose only parameter is row 0, and returns two functions:
-    what the library wants called after each step, and what returns the averaged parameters.
+    one that is called after each step, and one that returns the averaged parameters.
 
     Example:
         >>> from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
