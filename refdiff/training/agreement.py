@@ -15,11 +15,14 @@ from refdiff.errors import ConfigError
 from refdiff.training.config import Config
 from refdiff.training.data import Examples
 from refdiff.training.distributed import World
+from refdiff.training.identity import Identity
 from refdiff.training.parsing import to_mapping
 
 
-def described(config: Config, data: Examples, few: Tensor, model: nn.Module, step: int) -> dict[str, Any]:
-    """Return what must be the same in all processes, by name; few: the first examples, of which the bytes count."""
+def described(
+    config: Config, data: Examples, identity: Identity, few: Tensor, model: nn.Module, step: int
+) -> dict[str, Any]:
+    """Return what must be the same in all processes, by name; few: the first examples as the network gets them."""
     weights = [f"{name} {tuple(value.shape)}" for name, value in model.state_dict().items()]
     return {
         "version of refdiff": refdiff.__version__,
@@ -28,6 +31,7 @@ def described(config: Config, data: Examples, few: Tensor, model: nn.Module, ste
         "number of training examples": len(data),
         "shape of examples": list(data.event),
         "first examples": _digest(few.cpu().double().numpy().tobytes()),
+        "digest of the data": _digest(identity.to_json().encode()),
         "labels": _digest(repr(data.labels and (data.labels.names, data.labels.index.tolist())).encode()),
         "network": _digest("\n".join(weights).encode()),
         "step of the checkpoint": step,

@@ -86,8 +86,7 @@ def train(
         _check_setup(config, world)
         with folder.held(out, world, said, resume=resume):
             training, held_out = _load_data(config)
-            data = Identity.from_json(world.shared(lambda: Identity.of(training, held_out).to_json()))
-            own = denoiser is not None
+            data, own = Identity.of(training, held_out), denoiser is not None
             sizes.check(config, training.event, world.device, processes=world.size, own_network=own)
             loop = Loop.build(config, training, world=world, factory=denoiser)
             few = training.take(slice(0, CHECKED)).to(world.device, DTYPES[config.runtime.precision])
@@ -102,7 +101,7 @@ def train(
             evaluator = Evaluator(loop, held_out, features)
             if world.first:
                 rehearse(evaluator)
-            agree(world, described(config, training, few, loop.state.model, loop.state.step))
+            agree(world, described(config, training, data, few, loop.state.model, loop.state.step))
             monitor = _monitor(loop, out, trivial=checks.trivial(loop.objective, loop.state.times, few))
             findings = Findings()
             if resume:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,9 +19,11 @@ from torch import Tensor
 
 from refdiff.errors import ConfigError
 from refdiff.training import checkpoint
-from refdiff.training.agreement import compare
-from refdiff.training.config import BatchConfig
+from refdiff.training.agreement import compare, described
+from refdiff.training.config import BatchConfig, Config
+from refdiff.training.data import Examples
 from refdiff.training.distributed import World, joined
+from refdiff.training.identity import Identity
 
 from . import group, runs
 
@@ -229,6 +232,21 @@ def test_other_data_of_one_process_is_refused(alone: tuple[Path, str], tmp_path:
     )
     with pytest.raises(ConfigError, match=pattern):
         compare(texts)
+
+
+def test_any_example_tells_the_data_of_two_processes_apart() -> None:
+    """TRN-10: the comparison sees the last of 100 examples, of which the network is shown the first few."""
+    rows, none = np.zeros((100, 2)), Examples(np.zeros((0, 2)), np.arange(0), -1.0, 1.0)
+    other = rows.copy()
+    other[-1] = 0.5
+    few, model = torch.zeros(4, 2), runs.Affine((2,))
+    found = []
+    for raw in (rows, other):
+        data = Examples(raw, np.arange(100), -1.0, 1.0)
+        found.append(json.dumps(described(Config(), data, Identity.of(data, none), few, model, 0)))
+    compare(found[:1] * 2)
+    with pytest.raises(ConfigError, match="got another digest of the data on rank 1"):
+        compare(found)
 
 
 def test_full_disk_of_rank_0_ends_all(alone: tuple[Path, str], tmp_path: Path) -> None:
