@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -210,8 +211,10 @@ def test_a_dtype_that_is_not_the_claimed_one_is_refused() -> None:
         from_torch(torch.zeros(1, dtype=torch.float64), "float32")
     with pytest.raises(DomainError, match="expected a tensor of float32, got float16"):
         from_jax(jnp.zeros(1, dtype=jnp.float16), "float32")
-    with pytest.raises(ConfigError, match="expected jax_enable_x64"):
+    with jax.enable_x64(False), pytest.raises(ConfigError, match="expected jax_enable_x64"):
         to_jax(np.zeros(1), "float64")
+    with jax.enable_x64(True):
+        assert from_jax(to_jax(np.zeros(1), "float64"), "float64").dtype == np.float64
 
 
 def test_a_network_records_what_it_is_given() -> None:
