@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from refdiff.errors import DomainError
-from refdiff.numerics import Formula, expm1, log1mexp, with_slopes
-from refdiff.tensors import Times, Values, within
+from refdiff.numerics import Formula, expm1, has_slopes, log1mexp, with_slopes
+from refdiff.tensors import Times, Values, between, within
 
 
 class RateSchedule(ABC):
@@ -134,6 +134,14 @@ class RateSchedule(ABC):
         return _elementwise("MAR-2", self._sigma, slope, t)
 
     @final
+    def scales(self, t: Times) -> tuple[Values, Values]:
+        """Return what `alpha` and `sigma` return, to the bit, from one log-decay: half of the cost (MAR-1, MAR-2)."""
+        if has_slopes(t) or not t.is_floating_point():
+            return self.alpha(t), self.sigma(t)
+        log_alpha_bar = self._from_zero(between("MAR-1", "t in [0, 1]", t, 0.0, 1.0).double())
+        return _alpha_of(log_alpha_bar).to(t.dtype), _sigma_of(log_alpha_bar).to(t.dtype)
+
+    @final
     def log_snr(self, t: Times) -> Values:
         """Return log(alpha^2 / sigma^2), natural; +inf at t = 0; of the cosine, -inf at t = 1 (SCH-7)."""
 
@@ -175,23 +183,29 @@ class RateSchedule(ABC):
         return self._decay(torch.zeros_like(t), t)
 
     def _alpha(self, t: Tensor) -> Tensor:
-        return torch.exp(0.5 * self._from_zero(t))
+        return _alpha_of(self._from_zero(t))
 
     def _alpha_bar_slope(self, t: Tensor) -> Tensor:
         return 2.0 * self._alpha(t) * self._alpha_slope(t)
 
     def _sigma(self, t: Tensor) -> Tensor:
-        # 1 - exp(.) loses 0.6% of sigma at t = 1e-5 in float32; expm1 loses 3e-8. exp of half of
-        # log(1 - alpha_bar) would lose 45 ulp in float64 at t = 1e-38, where that log is -90.
-        return torch.sqrt(-expm1(self._from_zero(t)))
+        return _sigma_of(self._from_zero(t))
 
     def _log_snr(self, t: Tensor) -> Tensor:
         return self._from_zero(t) - log1mexp(self._from_zero(t))
 
 
+def _alpha_of(log_alpha_bar: Tensor) -> Tensor:
+    return torch.exp(0.5 * log_alpha_bar)
+
+
+def _sigma_of(log_alpha_bar: Tensor) -> Tensor:
+    # 1 - exp(.) loses 0.6% of sigma at t = 1e-5 in float32; expm1 loses 3e-8. exp of half of
+    # log(1 - alpha_bar) would lose 45 ulp in float64 at t = 1e-38, where that log is -90.
+    return torch.sqrt(-expm1(log_alpha_bar))
+
+
 def _elementwise(clause: str, value: Formula, slope: Formula, t: Tensor) -> Tensor:
     if not t.is_floating_point():
         raise DomainError(clause, "floating-point t (an integer index belongs to a chain)", t.dtype)
-    # Two kernels; two comparisons and their conjunction would be three. NaN fails, as it equals nothing.
-    inside = within(clause, "t in [0, 1]", t, t == t.clamp(0.0, 1.0))
-    return with_slopes(value, (slope,), inside.double()).to(t.dtype)
+    return with_slopes(value, (slope,), between(clause, "t in [0, 1]", t, 0.0, 1.0).double()).to(t.dtype)

@@ -16,6 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from refdiff.derived import RateSchedule
 from refdiff.errors import DomainError
 from refdiff.numerics import expm1, with_slopes
 from refdiff.schedule import NoiseProcess
@@ -141,7 +142,10 @@ def marginal(process: NoiseProcess, t: Times) -> Marginal:
         DomainError: A time is outside the process.
     """
     exact = _widened(t)
-    return Marginal(alpha=process.alpha(exact), sigma=process.sigma(exact))
+    alpha, sigma = (
+        process.scales(exact) if isinstance(process, RateSchedule) else (process.alpha(exact), process.sigma(exact))
+    )
+    return Marginal(alpha=alpha, sigma=sigma)
 
 
 def transition(process: NoiseProcess, *, t: Times, s: Times) -> Marginal:

@@ -88,13 +88,18 @@ def with_slopes(value: Formula, slopes: tuple[Formula, ...], *times: Tensor) -> 
     Returns:
         Values, shaped as the times.
     """
-    if is_plain(*times) and not any(_differentiated(t) for t in times):
+    if not has_slopes(*times):
         return value(*times)
     # Dynamo cannot trace a Function that has a jvp; only eager code can ask for forward mode.
     rule = _Sloped if torch.compiler.is_compiling() else _SlopedBothModes
     # Stacked, because dynamo counts the parameters of `forward` to detect a ctx, and `*times` misleads it.
     result: Tensor = rule.apply(value, slopes, torch.stack(times))  # type: ignore[no-untyped-call]  # torch leaves Function.apply untyped
     return result
+
+
+def has_slopes(*times: Tensor) -> bool:
+    """Return whether a derivative in one of these times may be asked for: one is recorded, traced or transformed."""
+    return not is_plain(*times) or any(_differentiated(t) for t in times)
 
 
 def _differentiated(t: Tensor) -> bool:

@@ -103,6 +103,19 @@ def within(clause: str, need: str, value: Tensor, inside: Tensor, *, got: Tensor
     return torch.where(inside, value, torch.nan)
 
 
+def between(clause: str, need: str, value: Tensor, low: float, high: float) -> Tensor:
+    """Return `value` where it lies in [low, high], and otherwise do as `within`.
+
+    Values that can be read are read once, for their least and greatest; a mask would take three passes.
+    """
+    if _can_look(value) and value.numel():
+        least, greatest = (end.item() for end in torch.aminmax(value))
+        if low <= least and greatest <= high:
+            return value
+    # NaN fails, as it equals nothing.
+    return within(clause, need, value, value == value.clamp(low, high))
+
+
 def _can_look(value: Tensor) -> bool:
     """Return whether reading an element is possible and needs no synchronisation."""
     return value.device.type == "cpu" and is_plain(value)

@@ -27,7 +27,7 @@ class Architecture:
 
     width: int = 32
     """Channels of the first level."""
-    multipliers: tuple[int, ...] = (1, 2, 4)
+    multipliers: tuple[int, ...] = (1, 2)
     """Channels of each level, in units of width; one entry per level."""
     blocks: int = 1
     """Residual blocks per level, on the way down and on the way up."""

@@ -3,7 +3,7 @@
     from pathlib import Path
     from refdiff.training import BatchConfig, Config, Trained, train
 
-    train(Config(steps=1500, batch=BatchConfig(size=64)), Path("run"))
+    train(Config(steps=2000, batch=BatchConfig(size=64)), Path("run"))
     samples = Trained(Path("run")).samples(16, seed=0, sampler="ddim", steps=50)
 
 Names are loaded on first use: settings are read without tqdm, for example.

@@ -29,7 +29,7 @@ class PreprocessConfig:
     range: tuple[float, float] | None = None
     """Data values scaled to -1 and 1; by default 0 and 255 for bytes, -1 and 1 for floats."""
     pad: int = 0
-    """Pixels of value -1 added on each side; 2 makes 28 x 28 divisible by 8."""
+    """Pixels of value -1 added on each side; 2 makes 28 x 28 divisible by 8, for three levels."""
     size: int | None = None
     """Side in pixels to which images of a folder are centre-cropped and resized."""
 
@@ -303,7 +303,7 @@ class Config:
 
     data: str = "digits"
     """Training data: digits, fashion-mnist, a folder of images, or a file (.npy, .npz, IDX, IDX with .gz)."""
-    steps: int = 1500
+    steps: int = 2000
     """Number of optimizer steps."""
     seed: int = 0
     """Random seed of initial weights, order of examples, times and noise."""

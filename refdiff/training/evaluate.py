@@ -29,7 +29,7 @@ class _Reference:
     held_out: Tensor
     known: Tensor
     features: Tensor
-    frechet: float
+    frechet: quality.Baseline
     neighbourhoods: neighbours.Neighbourhoods
     nearest: neighbours.Nearest
     level: float
@@ -61,8 +61,9 @@ class Evaluator:
     def sample_quality(self) -> Row:
         """Return the measures of samples, each beside its baseline.
 
-        The baseline of the Frechet distance and of the neighbourhoods is that of as many training examples in place of
-        samples; the baseline of duplicates and near copies is that of held-out examples.
+        The baseline of the Frechet distance is the mean over random sets of as many training examples in place of
+        samples, beside their standard deviation; that of the neighbourhoods is of one such set; that of duplicates and
+        near copies is of held-out examples.
         """
         reference = self._reference = self._reference or self._measure_reference()
         count = self.loop.config.monitor.eval_samples
@@ -74,8 +75,9 @@ class Evaluator:
             "kind": "evaluation",
             "step": self.loop.state.step,
             "frechet": distance,
-            "baseline": baseline,
-            "ratio": distance / baseline if baseline > 0.0 else None,
+            "baseline": baseline.mean,
+            "baseline_deviation": baseline.deviation,
+            "ratio": distance / baseline.mean if baseline.mean > 0.0 else None,
             "neighbours": asdict(neighbours.neighbourhoods(self._features(made), reference.features)),
             "neighbours_baseline": asdict(reference.neighbourhoods),
             "duplicates": neighbours.duplicates(found, reference.level),
@@ -94,12 +96,12 @@ class Evaluator:
             self.held_out.take(slice(None)),
             self._training_examples(),
         )
-        features = self._features(held_out)
+        features, drawn = self._features(held_out), generator(self.loop.config.seed, "split", 2)
         return _Reference(
             held_out,
             known,
             features,
-            quality.frechet(known[:count], held_out, self.features),
+            quality.baseline(known, held_out, count, drawn=drawn, features=self.features),
             neighbours.neighbourhoods(self._features(known[:count]), features),
             neighbours.nearest(held_out, known),
             neighbours.level(known),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from math import prod
+from statistics import fmean, stdev
 from typing import Any, final
 
 import torch
@@ -15,6 +17,8 @@ from refdiff.tensors import Data
 
 LARGEST = 1024
 """Largest number of features of an image: 32 x 32 in grey."""
+SUBSETS = 16
+"""Random subsets whose distances the baseline averages: one alone is off by some 10 % on the digits."""
 
 
 @final
@@ -70,3 +74,25 @@ def frechet(samples: Data, examples: Data, features: nn.Module | None = None) ->
     metric.update(examples, real=True)
     metric.update(samples, real=False)
     return float(metric.compute())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Frechet distance of training examples, what samples of a perfect model would have."""
+
+    mean: float
+    deviation: float
+    """Standard deviation over subsets: two sets of perfect samples differ by as much."""
+
+
+def baseline(
+    examples: Data, held_out: Data, count: int, *, drawn: torch.Generator, features: nn.Module | None = None
+) -> Baseline:
+    """Return the Frechet distance to the held-out examples of `count` training examples, over random subsets.
+
+    With at most `count` examples every subset is all of them, and the deviation 0.
+    """
+    subsets = [examples[torch.randperm(len(examples), generator=drawn)[:count]] for _ in range(SUBSETS)]
+    found = [frechet(subset, held_out, features) for subset in (subsets if len(examples) > count else subsets[:1])]
+    return Baseline(fmean(found), stdev(found) if len(found) > 1 else 0.0)

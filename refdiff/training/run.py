@@ -285,7 +285,7 @@ class _Run:
         state, patience = self.loop.state, self.loop.config.monitor.patience
         row = self.evaluator.sample_quality()
         self.monitor.write(row)
-        baseline = f"{row['baseline']:.3g} for training examples"
+        baseline = f"{row['baseline']:.3g} ± {row['baseline_deviation']:.2g} for training examples"
         frechet = f"Frechet distance to held-out examples {row['frechet']:.3g} ({baseline})"
         self.say(f"step {state.step}: {frechet}; {_neighbours(row)}")
         if row["frechet"] < state.early_stopping["best"]:

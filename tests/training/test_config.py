@@ -136,7 +136,7 @@ WRONG = [
     "steps = 1000000000", f"steps = {'9' * 5000}", f"steps = 0x{'f' * 5000}", f"optimizer.lr = 0x{'f' * 5000}",
     "monitor.keep = 9223372036854775807", f"data = {[1] * 1000}", "monitor.buckets = 10001",
     "monitor.sampling_steps = 100001", "times.cells = 0", "times.history = 0", "mlp.depth = 1001",
-    "network.blocks = 400",
+    "network.blocks = 600",
 ]  # fmt: skip
 
 

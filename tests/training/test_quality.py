@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm
 
 from refdiff.errors import DomainError
 from refdiff.training.neighbours import nearest
-from refdiff.training.quality import RawPixels, frechet
+from refdiff.training.quality import SUBSETS, RawPixels, baseline, frechet
 
 
 def drawn(seed: int, n: int, *event: int) -> torch.Tensor:
@@ -34,6 +34,28 @@ def test_frechet_distance_matches_the_formula(seed: int, n: int, m: int) -> None
     assert frechet(one, other) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     assert frechet(other, one) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
     assert abs(frechet(one, one)) <= 1e-6
+
+
+def test_baseline_is_the_distance_of_typical_examples() -> None:
+    """TRN-13: the mean over random sets of examples, within 4 standard errors; not that of the first rows."""
+    examples, held_out = drawn(1, 400, 1, 2, 2), drawn(1, 900, 1, 2, 2)[400:]
+    examples[:100] = examples[0]  # of one kind, as rows of a sorted file are
+    found = baseline(examples, held_out, 100, drawn=torch.Generator().manual_seed(0))
+    rows = np.random.default_rng(0)
+    others = [frechet(examples[rows.choice(400, 100, replace=False)], held_out) for _ in range(200)]
+    assert abs(found.mean - np.mean(others)) <= 4.0 * np.std(others) * (1 / SUBSETS + 1 / 200) ** 0.5
+    # chi-square of 15 degrees of freedom, 1e-4 on either side
+    assert 0.4 <= found.deviation / np.std(others) <= 1.75
+    assert frechet(examples[:100], held_out) > 2.0 * found.mean
+
+
+def test_baseline_of_all_examples_has_no_deviation() -> None:
+    """TRN-13: as many examples as samples, or fewer, are one set."""
+    examples, held_out = drawn(1, 50, 1, 2, 2), drawn(2, 40, 1, 2, 2)
+    for count in (50, 60):
+        found = baseline(examples, held_out, count, drawn=torch.Generator().manual_seed(0))
+        assert found.mean == pytest.approx(frechet(examples, held_out), rel=1e-9)
+        assert found.deviation == 0.0
 
 
 def test_nearest_distance_of_a_copy_is_0() -> None:

@@ -307,7 +307,7 @@ def test_messages_say_what_happens(data: str, tmp_path: Path) -> None:
         r"training on 34 examples of shape 1 x 8 x 8 \(6 held out\): UNet with [\d,]+ parameters on cpu",
         r"step 1 of 2: loss \d\.\d{4} \(irreducible \d\.\d{4}\), gradient norm [\d.]+, lr 0\.002",
         r"step 2 of 2: loss [^\n]+",
-        r"step 2: Frechet distance to held-out examples [\d.]+ \([\d.]+ for training examples\); "
+        r"step 2: Frechet distance to held-out examples [\d.]+ \([\d.]+ ± [\d.]+ for training examples\); "
         r"precision \d+% \(\d+%\), recall \d+% \(\d+%\), coverage \d+% \(\d+%\), "
         r"duplicates [\d.]+% \([\d.]+%\), near copies [\d.]+% \([\d.]+%\)",
         rf"finished at step 2 of 2; EMA weights: {re.escape(str(tmp_path))}/ema\.safetensors",

@@ -45,6 +45,7 @@ from refdiff.training import generate, quality
 from refdiff.training.config import Config, RuntimeConfig
 from refdiff.training.data import Examples, load, split
 from refdiff.training.distributed import World
+from refdiff.training.randomness import generator
 from refdiff.training.step import Loop
 from refdiff.weighting import MinSNR
 
@@ -131,17 +132,24 @@ def run(name: str, seed: int, steps: int) -> Run:
     seconds = process_time() - start
     model = loop.state.ema.module
     made = generate.samples(model, loop.objective, loop.state.times, data.event, SAMPLES, seed=seed)
-    known, unseen = data.take(slice(0, SAMPLES)), held_out.take(slice(None))
+    unseen = held_out.take(slice(None))
     return {
         "row": name,
         "seed": seed,
         "steps": steps,
-        "frechet": quality.frechet(made.float(), unseen) / quality.frechet(known, unseen),
+        "frechet": quality.frechet(made.float(), unseen) / baseline(data, held_out, seed).mean,
         "loss": held_out_loss(model, loop.objective, held_out, seed),
         "seconds": round(seconds, 2),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "torch": torch.__version__,
     }
+
+
+def baseline(data: Examples, held_out: Examples, seed: int) -> quality.Baseline:
+    """Return the Fréchet distance of as many training examples as samples, as the trainer measures it."""
+    rows = torch.randperm(len(data), generator=generator(seed, "split", 1)).numpy()
+    drawn = generator(seed, "split", 2)
+    return quality.baseline(data.take(rows), held_out.take(slice(None)), SAMPLES, drawn=drawn)
 
 
 def held_out_loss(model: torch.nn.Module, objective: Objective, held_out: Examples, seed: int) -> float:

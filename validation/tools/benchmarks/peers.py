@@ -44,8 +44,7 @@ from tabulate import tabulate
 from refdiff.training import quality
 from refdiff.training.config import PreprocessConfig
 from refdiff.training.data import Examples, load, split
-from refdiff.training.randomness import generator
-from validation.tools.advice import interval
+from validation.tools.advice import baseline, interval
 
 from .peers_plot import draw, svg
 from .peers_rows import BY_NAME, DDIM, ROWS, Library, Sampler
@@ -123,10 +122,8 @@ def measure(trainer: Trainer, sampler: Sampler, data: Examples, held_out: Exampl
     made = trainer.samples(SAMPLES, sampler)
     spent = process_time() - start
     unseen = held_out.take(slice(None))
-    # The random subset that the trainer itself compares with.
-    known = data.take(torch.randperm(len(data), generator=generator(seed, "split", 1)).numpy()[:SAMPLES])
-    found, baseline = quality.frechet(made, unseen), quality.frechet(known, unseen)
-    return {"frechet": found, "baseline": baseline, "ratio": found / baseline, "sampling_seconds": round(spent, 1)}
+    found, base = quality.frechet(made, unseen), baseline(data, held_out, seed).mean
+    return {"frechet": found, "baseline": base, "ratio": found / base, "sampling_seconds": round(spent, 1)}
 
 
 def read(path: Path) -> list[Run]:

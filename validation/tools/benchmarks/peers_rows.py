@@ -48,7 +48,12 @@ _UNET = {
 }
 
 ROWS = (
-    Row("refdiff", "refdiff", {}, "all defaults"),
+    Row(
+        "refdiff",
+        "refdiff",
+        {"network": {"multipliers": (1, 2, 4)}},
+        "all defaults, but with a third level, for a network as large as the others'",
+    ),
     Row(
         "denoising-diffusion-pytorch",
         "denoising-diffusion-pytorch",

@@ -25,6 +25,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from refdiff.nn import Architecture
 from refdiff.training import generate
 from refdiff.training.config import Config, RuntimeConfig
 from refdiff.training.data import Examples
@@ -70,8 +71,8 @@ class Refdiff:
     """refdiff's loop and monitor, as `run.train` calls them."""
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
-        """Build the loop of the default config; the settings are empty."""
-        how = Config(runtime=RuntimeConfig(device="cpu"), **settings)
+        """Build the loop of the default config, with another network."""
+        how = Config(runtime=RuntimeConfig(device="cpu"), network=Architecture(**settings["network"]))
         self.how = replace(how, steps=plan.steps, seed=plan.seed)
         self.loop = Loop.build(self.how, plan.data, world=World(device=torch.device("cpu")))
         self.monitor = Monitor(plan.folder, self.loop.world, how.monitor.buckets, None, 1.0)
