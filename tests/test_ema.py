@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from refdiff.ema import average_weights, decay_at
+from refdiff.ema import average_weights, decay_at, updater
 from refdiff.errors import DomainError
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -123,6 +123,25 @@ def test_average_follows_its_recursion(history: list[float], decay: float, *, wa
         want = kept * want + (1 - kept) * Fraction(value)
         averaged.update_parameters(model.put(torch.tensor([value])))
         assert abs(inside(averaged).weight.item() - float(want)) <= 4 * 4.0 * 2.0**-53 * (k + 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_updater_updates_as_the_average_does(dtype: torch.dtype, *, whole: bool) -> None:
+    """TRN-1: to the bit, in every dtype, with whole numbers beside or not, and after a state is loaded."""
+    generator = torch.Generator().manual_seed(0)
+    model: nn.Module = Weights([1.0, 2.0], dtype) if whole else nn.Linear(2, 1, dtype=dtype)
+    slow, fast = (average_weights(model, decay=0.9) for _ in range(2))
+    update = updater(fast, model)
+    for step in range(12):
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = torch.randn(tensor.shape, generator=generator).mul(9).to(tensor.dtype)
+        if step == 6:
+            fast.load_state_dict(slow.state_dict())
+        slow.update_parameters(model)
+        update()
+        for name, wanted in slow.state_dict().items():
+            assert torch.equal(fast.state_dict()[name], wanted)
 
 
 def test_first_update_copies_and_whole_numbers_are_copied() -> None:
