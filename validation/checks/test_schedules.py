@@ -20,7 +20,6 @@ from .inferred import inferred, rise, starts
 
 CONTINUOUS = (Linear, Cosine, Own)
 ALL: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
-BY_RATE: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha")
 
 
 @check("SCH-1", "schedule", on=CONTINUOUS)
@@ -84,7 +83,7 @@ def test_alpha_bar_is_the_integral_of_the_rate(case: Case) -> None:
     integral, error = romberg(beta, float(nodes[1] - nodes[0]))
     error = error + _error_of_rate(case, nodes, beta)
     t, first = case.format.rounded(nodes[CUTS]), case.format.rounded(nodes[:1])
-    for one, start in zip(inferred(case, t, BY_RATE), starts(case, first, BY_RATE), strict=True):
+    for one, start in zip(inferred(case, t, ALL), starts(case, first, ALL), strict=True):
         value = start.alpha_bar * np.exp(-integral)
         tolerance = one.tolerance + start.tolerance * np.exp(-integral) + value * error
         case.expect(f"exp(-int beta) against {one.name}", one.alpha_bar, Expected(value, tolerance), at={"t": t})
