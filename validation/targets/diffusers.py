@@ -51,11 +51,12 @@ from validation.targets import chains
 
 _SCALED_LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 8.5e-4, "beta_end": 0.012}
 SCHEDULES: Mapping[Chain, Mapping[str, Any]] = {
-    chains.LINEAR: {},
+    chains.LINEAR: {"beta_start": 1e-4, "beta_end": 0.02},
     chains.SCALED_LINEAR: _SCALED_LINEAR,
     chains.COSINE: {"beta_schedule": "squaredcos_cap_v2"},
 }
-"""The library's own schedules, by their definitions in binary64, and the options that select them (default: linear)."""
+"""The library's own schedules, by their definitions in binary64, and the options that select them, for schedulers whose
+defaults differ too."""
 ZERO_SNR: Mapping[Chain, Mapping[str, Any]] = {
     chains.with_zero_snr(chain): {**options, "rescale_betas_zero_snr": True}
     for chain, options in SCHEDULES.items()
