@@ -14,6 +14,9 @@ Each run is the loop of the library's pipelines: `set_timesteps`, `scale_model_i
 `timestep_spacing="trailing"`, which begin at N: those of "leading" never do, and finding 5 is about "linspace". Without
 clipping; `lower_order_final=False` of DPM-Solver, whose last steps have a lower order in short runs by default.
 
+A multistep method of the third order begins with steps of the orders 1 and 2, so that its runs are claimed to be of
+order 2.
+
 A scheduler that takes custom timesteps is claimed to go along any times. It ends where the data is, so that a run to
 another time is given that time too, and is left one step early.
 
@@ -87,7 +90,7 @@ def heun() -> Target:
 def dpm_solver() -> Target:
     """Return DPMSolverMultistepScheduler."""
     kinds = [
-        _kind(f"DPM-Solver++ {q} of {y}", prediction=y, order=q, options={**_WHOLE, "solver_order": q})
+        _kind(f"DPM-Solver++ {q} of {y}", prediction=y, order=min(q, 2), options={**_WHOLE, "solver_order": q})
         for y, q in (("eps", 1), ("eps", 2), ("eps", 3), ("x_0", 2), ("v", 2))
     ]
     kinds.append(_kind("DPM-Solver++ 2 by Heun", order=2, options={**_WHOLE, "solver_type": "heun"}))
@@ -98,13 +101,15 @@ def dpm_solver() -> Target:
 
 def unipc() -> Target:
     """Return UniPCMultistepScheduler."""
-    kinds = [_kind(f"UniPC {q}", order=q, times="grid", options={"solver_order": q}) for q in (1, 2, 3)]
+    kinds = [_kind(f"UniPC {q}", order=min(q, 2), times="grid", options={"solver_order": q}) for q in (1, 2, 3)]
     return _target(UniPCMultistepScheduler, *kinds)
 
 
 def deis() -> Target:
     """Return DEISMultistepScheduler."""
-    kinds = [_kind(f"DEIS {q}", order=q, times="grid", options={**_WHOLE, "solver_order": q}) for q in (1, 2, 3)]
+    kinds = [
+        _kind(f"DEIS {q}", order=min(q, 2), times="grid", options={**_WHOLE, "solver_order": q}) for q in (1, 2, 3)
+    ]
     return _target(DEISMultistepScheduler, *kinds, last=1)
 
 
