@@ -6,7 +6,7 @@
 | `ddpm` | `DDPMScheduler` | of eps and v |
 | `euler` | `EulerDiscreteScheduler` | of eps and v |
 | `heun` | `HeunDiscreteScheduler` | of eps |
-| `dpm_solver` | `DPMSolverMultistepScheduler` | dpmsolver++ of the orders 1 to 3, sde-dpmsolver++ of 1 and 2 |
+| `dpm_solver` | `DPMSolverMultistepScheduler` | dpmsolver++ of the orders 1 to 3, and sde-dpmsolver++ |
 | `unipc` | `UniPCMultistepScheduler` | of the orders 1 to 3 |
 | `deis` | `DEISMultistepScheduler` | of the orders 1 to 3, to k = 1 |
 
@@ -95,7 +95,7 @@ def dpm_solver() -> Target:
     ]
     kinds.append(_kind("DPM-Solver++ 2 by Heun", order=2, options={**_WHOLE, "solver_type": "heun"}))
     sde = {**_WHOLE, "algorithm_type": "sde-dpmsolver++"}
-    kinds += [_kind(f"SDE-DPM-Solver++ {q}", stochastic=True, options={**sde, "solver_order": q}) for q in (1, 2)]
+    kinds += [_kind(f"SDE-DPM-Solver++ {q}", stochastic=True, options={**sde, "solver_order": q}) for q in (1, 2, 3)]
     return _target(DPMSolverMultistepScheduler, *kinds)
 
 
