@@ -19,7 +19,7 @@ def judged(target: Target, clause: str) -> dict[str, str]:
 
 def test_linspace_steps_of_ddim_are_told_by_the_flow() -> None:
     """SMP-12: along "linspace" DDIMScheduler gives the denoiser an x of another time (finding 5)."""
-    assert "on data of one point" in judged(samplers.ddim("linspace"), "SMP-12")["fail"]
+    assert "gives to the denoiser" in judged(samplers.ddim("linspace"), "SMP-12")["fail"]
 
 
 def test_leading_grid_begins_elsewhere() -> None:
@@ -42,5 +42,5 @@ def test_right_samplers_pass(name: str, clause: str) -> None:
 
 
 def test_third_order_of_the_sde_is_told_by_its_variance() -> None:
-    """SMP-13: sde-dpmsolver++ of order 3 has a wrong sign, and samples of too large a variance."""
+    """SMP-13: sde-dpmsolver++ of order 3 has a wrong sign, and samples of too large a variance (finding 33)."""
     assert "mean square of x after a run of SDE-DPM-Solver++ 3" in judged(samplers.dpm_solver(), "SMP-13")["fail"]

@@ -70,7 +70,7 @@ def _euler(case: Case, kind: Rule) -> None:
     ((s, t),) = _strides(case).values()
     first = np.full_like(t, first_served(case))
     far = t[t.astype(np.float64) - EVEN >= first_served(case)]
-    even = (far.astype(np.float64) - EVEN).astype(far.dtype)
+    even = case.format.rounded(far.astype(np.float64) - EVEN)
     ways = {"any stride": (s, t), "to the first time": (first[first < t], t[first < t])}
     _strided(case, kind, ways | ({"a 64th": (even, far)} if len(far) else {}))
 
