@@ -330,7 +330,9 @@ def test_optax_average_of_bfloat16_never_moves() -> None:
 
 
 def test_every_finding_has_a_reproducer() -> None:
-    """The page names each test of this file once, and no other."""
+    """The page names each test of a finding once, and no other."""
     named = re.findall(r"^\*\*Reproduced by:\*\* `(\w+)`\.$", PAGE.read_text(encoding="utf-8"), re.M)
-    mine = {name for name in globals() if name.startswith("test_")} - {"test_every_finding_has_a_reproducer"}
+    files = sorted(Path(__file__).parent.glob("test_*_findings.py"))
+    mine = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.M)}
+    mine -= {"test_every_finding_has_a_reproducer", "test_third_step_of_a_line_is_exact"}
     assert sorted(named) == sorted(mine)

@@ -14,12 +14,14 @@ Served = Literal["any", "grid"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Range of the times that `grid` returns (SMP-10). A grid of a chain goes from N to 0."""
+    """Range of the times that `grid` returns (SMP-10). A grid of a chain goes from N to `last`."""
 
     t_min: float | None = None
     """Last time; by default the claim's t_min."""
     t_max: float | None = None
     """First time; by default the claim's t_max."""
+    last: int = 0
+    """Last index of a grid of a chain; 0 is the data."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an invalid range."""
@@ -28,6 +30,8 @@ class Grid:
         object.__setattr__(self, "t_max", high)
         if not 0.0 <= (low or 0.0) < (1.0 if high is None else high) <= 1.0:
             raise ConfigError(f"expected 0 <= t_min < t_max <= 1, got {self} (CON-1)")
+        if type(self.last) is not int or self.last < 0:
+            raise ConfigError(f"expected last as a whole number from 0, got {self.last!r} (CON-1)")
 
 
 @final

@@ -72,6 +72,13 @@ def test_grid(wrong: dict[str, Any]) -> None:
         Grid(**wrong)
 
 
+@pytest.mark.parametrize("last", [-1, 0.5, True])
+def test_end_of_a_grid(last: Any) -> None:
+    """CON-1: the last index of a grid."""
+    with pytest.raises(ConfigError, match=r"expected last as a whole number from 0, got .* \(CON-1\)"):
+        Grid(last=last)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"name": " "}, {"prediction": "noise"}, {"order": 0}, {"order": 2, "stochastic": True}, {"times": "some"}],

@@ -97,6 +97,26 @@ def test_grid_of_a_narrower_range_passes_as_claimed() -> None:
     assert "last time of grid" in failing(Runner(grid_of=to_a_thousandth))["SMP-10"]
 
 
+OWN_CHAIN = Own(label="its own", steps=1000)
+
+
+@pytest.mark.parametrize("process", [DDPM, OWN_CHAIN], ids=repr)
+def test_grid_of_a_chain_ends_where_the_claim_says(process: Process) -> None:
+    """SMP-10: a grid to k = 1 passes if the claim says so, and fails if not; one to 0 the other way round."""
+
+    def to_the_first(n: int, process: Process) -> Any:
+        return np.round(np.linspace(1000, 1, n + 1))
+
+    def to_the_data(n: int, process: Process) -> Any:
+        return np.round(np.linspace(1000, 0, n + 1))
+
+    ends: dict[str, Any] = {"processes": (process,), "narrowed": (("grid", Grid(last=1)),)}
+    right = Runner(grid_of=to_the_first, **ends), Runner(grid_of=to_the_data, processes=(process,))
+    wrong = Runner(grid_of=to_the_data, **ends), Runner(grid_of=to_the_first, processes=(process,))
+    assert [failing(target, "SMP-10") for target in right] == [{}, {}]
+    assert all("last time of grid" in failing(target, "SMP-10")["SMP-10"] for target in wrong)
+
+
 def test_a_refused_count_is_shown() -> None:
     """SMP-10: a library that serves divisors of N alone passes in part, and the report has its refusals."""
 
@@ -126,6 +146,7 @@ WRONG_GRIDS: dict[str, Callable[[int, Process], Any]] = {
     "stops short of 0": lambda n, p: np.round(np.linspace(1000, 1, n + 1)),
     "n times": lambda n, p: np.round(np.linspace(1000, 0, n)) if n > 1 else np.array([1000]),
     "a step more where n does not divide N": lambda n, p: np.append(np.arange(1000, 0, -(1000 // n)), 0),
+    "a step more where N/n is rounded down": lambda n, p: np.append(np.round(np.arange(1000, 0, -1000 / n)), 0),
     "rises": lambda n, p: even(n, p)[::-1],
     "counts from 0": lambda n, p: np.maximum(even(n, p) - 1, 0),
 }
@@ -275,6 +296,21 @@ def test_step_of_another_length_than_the_grid_fails() -> None:
     assert set(failing(target)) == {"SMP-12"}
     right = Runner(ddim, sampler, grid_of=grid, processes=(DDPM,))
     assert failing(right) == {}
+
+
+def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
+    """SMP-12: DDIM that goes on by N//n, along N - i N/n rounded, does not end at the data for n = 7."""
+
+    def by_whole_stride(walk: Walk, x: Any) -> Any:
+        stride = 1000 // (len(walk.times) - 1)
+        for t in walk.times[:-1]:
+            s, eps = walk.at(np.maximum(t.t - stride, 0)), walk.predict(x, t)
+            x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
+        return x
+
+    sampler = Sampler(name="ddim", exact=True, times="grid")
+    target = Runner(by_whole_stride, sampler, dtype="float32", processes=(DDPM,))
+    assert set(failing(target)) == {"SMP-12"}
 
 
 def test_target_in_a_process_of_its_own_calls_the_denoiser() -> None:

@@ -38,7 +38,7 @@ from .runs import (
 from .serving import served
 
 COUNTS = (1, 2, 3, 7, 10, 50, 1000)
-"""Steps of the grids that are asked for; of a chain N - 1 and N too, and none beyond N."""
+"""Steps of the grids that are asked for; of a chain N - 1, N and those of `_uneven_counts` too, and none beyond N."""
 SPREAD = Gaussian(np.array([1.0, -0.5, 0.7, 0.3]), np.array([0.09, 0.36, 1.0, 2.25]))
 POINTS = Gaussian(SPREAD.mean, np.zeros(4))
 Z = np.array([1.0, -1.5, 0.6, 1.2])
@@ -74,16 +74,16 @@ VARIANCE = Design(
 def test_grid(case: Case) -> None:
     """SMP-10: a grid of n steps goes from the last time to the first, and falls at every step."""
     last, first = _ends(case)
-    if isinstance(case.process, Chain):
-        steps = len(case.process.betas)
-        counts = sorted({n for n in (*COUNTS, steps - 1, steps) if 1 <= n <= steps})
+    if case.steps:
+        most = case.steps - case.claim.grid.last
+        counts = sorted({n for n in (*COUNTS, most - 1, most, *_uneven_counts(case.steps)) if 1 <= n <= most})
     else:
         counts = [n for n in COUNTS if n <= 2 ** (case.format.bits - 3)]
 
     def one(name: str) -> None:
         n = named[name]
         times, at = case.built.grid(n).astype(np.float64), {"n": [n]}
-        bound = 0.0 if isinstance(case.process, Chain) else 4.0 * case.format.u * first
+        bound = 0.0 if case.steps else 4.0 * case.format.u * first
         case.expect(f"number of steps of {name}", [len(times) - 1], Expected(n, 0.0), at=at)
         case.expect(f"steps of {name} that do not fall", [np.sum(~(np.diff(times) < 0.0))], Expected(0.0, 0.0), at=at)
         case.expect(f"first time of {name}", times[:1], Expected(first, bound), at=at)
@@ -93,10 +93,18 @@ def test_grid(case: Case) -> None:
     served(case, tuple(named), one)
 
 
+def _uneven_counts(steps: int) -> tuple[int, ...]:
+    """Return the least and the largest n for which N, N - N/n, ... in binary64 has one more time above 0 than n."""
+    found = [n for n in range(1, steps + 1) if len(np.arange(steps, 0, -steps / n)) > n]
+    return (found[0], found[-1]) if found else ()
+
+
 def _ends(case: Case) -> tuple[float, float]:
     """Return the last and the first time of a grid, as claimed."""
-    if isinstance(case.process, Chain):
-        return 0.0, float(len(case.process.betas))
+    if case.steps:
+        if case.steps <= case.claim.grid.last:
+            raise NotClaimed(f"the chain ends at {case.steps}, and the grids of the claim at {case.claim.grid.last}")
+        return float(case.claim.grid.last), float(case.steps)
     low, high = case.claim.grid.t_min, case.claim.grid.t_max
     return (first_served(case) if low is None else low), (last_served(case) if high is None else high)
 
@@ -208,7 +216,7 @@ def test_point(case: Case) -> None:
 def _ways(case: Case, sampler: Sampler) -> Mapping[str, Callable[[], Times]]:
     """Return by name how to make the times of a run: a stochastic sampler is exact at the end alone."""
     if sampler.times == "grid":
-        return {f"grid({n})": partial(case.built.grid, n) for n in (1, 3, 10)}
+        return {f"grid({n})": partial(case.built.grid, n) for n in (1, 3, 7, 10)}
     ways = {
         "one step to 0": partial(_uneven, case, (1.0,)),
         "steps to 0": partial(_uneven, case, (1.0, 0.7, 0.1, 0.03)),

@@ -26,6 +26,8 @@ from .serving import each_step, few_steps, served
 
 LAST: tuple[Rule, ...] = ("ddpm", "ddim")
 """Rules whose step to s = 0 returns x_0_hat."""
+EVEN = 2.0**-6
+"""Length of the steps of a library that has steps of 1/n only; every format has t - EVEN for each t that it has."""
 
 
 def _strides(case: Case) -> Mapping[str, tuple[Times, Times]]:
@@ -64,10 +66,13 @@ def _strided(case: Case, kind: Rule, pairs: Mapping[str, tuple[Times, Times]]) -
 
 
 def _euler(case: Case, kind: Rule) -> None:
-    """Judge em or ode by steps of any stride, and by steps to the first time that is served: there too it is itself."""
+    """Judge em or ode by steps of any stride, of 1/64, and to the first time that is served: there too it is itself."""
     ((s, t),) = _strides(case).values()
     first = np.full_like(t, first_served(case))
-    _strided(case, kind, {"any stride": (s, t), "to the first time": (first[first < t], t[first < t])})
+    far = t[t.astype(np.float64) - EVEN >= first_served(case)]
+    even = case.format.rounded(far.astype(np.float64) - EVEN)
+    ways = {"any stride": (s, t), "to the first time": (first[first < t], t[first < t])}
+    _strided(case, kind, ways | ({"a 64th": (even, far)} if len(far) else {}))
 
 
 @check("SMP-1", "step", on=(Linear, Cosine))

@@ -84,7 +84,9 @@ def test_alpha_bar_is_the_integral_of_the_rate(case: Case) -> None:
     integral, error = romberg(beta, float(nodes[1] - nodes[0]))
     error = error + _error_of_rate(case, nodes, beta)
     t, first = case.format.rounded(nodes[CUTS]), case.format.rounded(nodes[:1])
-    for one, start in zip(inferred(case, t, BY_RATE), starts(case, first, BY_RATE), strict=True):
+    # Of a target that has only sigma or log_snr, SCH-8 has nothing to hold it against: the integral does.
+    names = BY_RATE if set(BY_RATE) & set(case.built.coefficients(first)) else ALL
+    for one, start in zip(inferred(case, t, names), starts(case, first, names), strict=True):
         value = start.alpha_bar * np.exp(-integral)
         tolerance = one.tolerance + start.tolerance * np.exp(-integral) + value * error
         case.expect(f"exp(-int beta) against {one.name}", one.alpha_bar, Expected(value, tolerance), at={"t": t})

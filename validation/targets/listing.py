@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
-    "diffusers": ("diffusers:ddpm", "diffusers:ddpm_bfloat16", "diffusers:score_sde_vp", "averages:diffusers_ema"),
+    "diffusers": (
+        "diffusers:ddpm",
+        "diffusers:ddpm_bfloat16",
+        "diffusers:zero_snr",
+        "diffusers:score_sde_vp",
+        "diffusers_training:ddpm",
+        *(f"diffusers_samplers:{name}" for name in ("ddim", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")),
+        "averages:diffusers_ema",
+    ),
     "azula": ("azula:vp", "azula:karras"),
     "denoising-diffusion-pytorch": (
         "denoising_diffusion:discrete",

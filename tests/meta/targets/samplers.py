@@ -23,6 +23,7 @@ from refdiff.conformance.interface import (
     Sampler,
     Times,
     Unsupported,
+    steps_of,
 )
 from tests.meta.variants.base import rate, scales
 
@@ -219,7 +220,7 @@ class Running:
 
     def grid(self, n: int) -> Times:
         """Return the times."""
-        kind = np.int64 if isinstance(self.process, Chain) else self.dtype
+        kind = np.int64 if steps_of(self.process) else self.dtype
         return np.asarray(self.of.grid_of(n, self.process)).astype(kind)
 
     def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
