@@ -7,14 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "diffusers": ("diffusers:ddpm", "diffusers:ddpm_bfloat16", "diffusers:score_sde_vp", "averages:diffusers_ema"),
-    "azula": ("azula:vp", "azula:karras"),
+    "azula": ("azula:vp", "azula:simple", "azula:karras", "azula_samplers:each", "azula_samplers:reab"),
     "denoising-diffusion-pytorch": (
         "denoising_diffusion:discrete",
         "denoising_diffusion:continuous",
         "denoising_diffusion:v",
     ),
     "monai": ("monai:ddpm",),
-    "k-diffusion": ("k_diffusion:v", "k_diffusion:eps"),
+    "k-diffusion": ("k_diffusion:v", "k_diffusion:eps", "k_diffusion:samplers"),
     "smalldiffusion": ("smalldiffusion:ddpm",),
     "score-models": ("score_models:vp",),
     "flow-matching": ("flow_matching:meta",),
