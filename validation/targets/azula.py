@@ -58,11 +58,11 @@ from validation.targets.arrays import array as _array
 from validation.targets.arrays import tensor as _tensor
 
 _FLOOR = 1e-30
-_PLAIN: Mapping[Process, Schedule] = {
+_PLAIN: dict[Process, Schedule] = {
     Linear(beta_min=0.0, beta_max=-4 * log(1e-3)): VPSchedule(alpha_min=1e-3, sigma_min=_FLOOR),
     Cosine(s=0.0): CosineSchedule(alpha_min=_FLOOR, sigma_min=_FLOOR),
 }
-FLOORED: Mapping[Process, Schedule] = {
+FLOORED: dict[Process, Schedule] = {
     Own(label="VPSchedule()", sigma_min=1e-3): VPSchedule(),
     Own(label="CosineSchedule()", sigma_min=1e-3): CosineSchedule(),
 }
@@ -135,24 +135,28 @@ class _Denoised:
 
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Call `init` of a sampler that starts at t, for each example."""
+        denoiser = self._denoiser(None)
 
         def one(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
             with replay(normal=[eps]):
-                return DDIMSampler(self._denoiser(None), start=t.item(), steps=1).init(x_0.shape, mean=x_0, var=0.0)
+                x_t: Tensor = DDIMSampler(denoiser, start=t.item(), steps=1).init(x_0.shape, mean=x_0, var=0.0)
+            return x_t
 
         rows = (_tensor(array).reshape(len(t), -1) for array in (x_0, eps))
         return _array(one_by_one(one, *rows, _tensor(t)).reshape(x_0.shape))
 
     def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
         """Call `step` for each example, with a backbone that answers `value`."""
+        values = iter(_tensor(self._kind.sign * value).reshape(len(t), 1, -1).unbind())
+        denoiser = self._denoiser(lambda *_: next(values))
+        sampler = DDPMSampler(denoiser) if rule.kind == "ddpm" else DDIMSampler(denoiser, eta=rule.eta**2)
 
-        def one(x: Tensor, value: Tensor, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            denoiser = self._denoiser(lambda *_: value)
-            sampler = DDPMSampler(denoiser) if rule.kind == "ddpm" else DDIMSampler(denoiser, eta=rule.eta**2)
+        def one(x: Tensor, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
             with replay(normal=[z]):
-                return sampler.step(x, t, s)
+                x_s: Tensor = sampler.step(x, t, s)
+            return x_s
 
-        rows = (_tensor(array).reshape(len(t), -1) for array in (x_t, self._kind.sign * value, noise))
+        rows = (_tensor(array).reshape(len(t), -1) for array in (x_t, noise))
         return _array(one_by_one(one, *rows, *(_tensor(times) for times in (t, s))).reshape(x_t.shape))
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:

@@ -71,7 +71,7 @@ def target(name: str, samplers: tuple[Sampler, ...], classes: Any = sample) -> T
     return Library(claim, lambda process: _Runs(FLOORED[process], classes))
 
 
-def _tensor(array: Array) -> Tensor:
+def _tensor(array: Array | Times) -> Tensor:
     return to_torch(array, "float64")
 
 

@@ -14,7 +14,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
         "denoising_diffusion:v",
     ),
     "monai": ("monai:ddpm",),
-    "k-diffusion": ("k_diffusion:v", "k_diffusion:eps", "k_diffusion:samplers"),
+    "k-diffusion": ("k_diffusion:v", "k_diffusion:eps", "k_diffusion:samplers", "k_diffusion:sde"),
     "smalldiffusion": ("smalldiffusion:ddpm",),
     "score-models": ("score_models:vp",),
     "flow-matching": ("flow_matching:meta",),

@@ -194,13 +194,15 @@ class _Small(_Trained):
 
     def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
         """Call `predict_eps_cfg` of a model that answers by its label."""
-        c, u = _tensor(conditional), _tensor(unconditional)
+        answers = {0: _tensor(conditional), -1: _tensor(unconditional)}
+        batch = len(conditional)
 
         def answer(_: Tensor, __: Tensor, labels: Tensor) -> Tensor:
-            return torch.cat([u if (part == -1).all() else c for part in labels.split(len(c))])
+            return torch.cat([answers[label] for label in labels[::batch].tolist()])
 
-        labels = torch.zeros(len(c), dtype=torch.int64)
-        return _array(_Eps(answer).predict_eps_cfg(c, torch.ones(()), labels, scale - 1))
+        model: Any = _Eps(answer)
+        labels = torch.zeros(batch, dtype=torch.int64)
+        return _array(model.predict_eps_cfg(answers[0], torch.ones(()), labels, scale - 1))
 
     def _run(self, model: Any, state: Tensor, levels: Tensor, sampler: str) -> Tensor:
         """Return the last of `samples`."""
