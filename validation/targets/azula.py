@@ -3,8 +3,7 @@
 | factory | library class | calls |
 |---|---|---|
 | `vp` | `VPSchedule`, `CosineSchedule` | `schedule(t)`, `init`, `timesteps` and `step` of the samplers, `CFGDenoiser` |
-| `simple` | `SimpleDenoiser` on the same schedules | `schedule(t)`, `init`, `step` and `loss` |
-| `karras` | `KarrasDenoiser` on the same schedules | the same, and `forward` |
+| `denoisers` | `SimpleDenoiser`, `KarrasDenoiser` on them | `schedule(t)`, `init`, `step`, `loss`, `forward` |
 
 The whole samplers are in `validation.targets.azula_samplers`.
 
@@ -23,8 +22,7 @@ Not claimed: the losses below t = 0.01, where the weight overflows; samplers of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from importlib.metadata import version
 from math import inf, log
 from typing import Any, final
@@ -69,39 +67,29 @@ FLOORED: dict[Process, Schedule] = {
 """The library's defaults."""
 
 
-@final
-@dataclass(frozen=True)
-class _Kind:
-    """A class of denoisers: what its backbone predicts up to a sign, and the weight of its loss."""
-
-    make: Callable[..., Any]
-    prediction: Parameterization
-    sign: float
-    weight: Weighting
-    options: Mapping[str, float] = field(default_factory=dict)
-    """Arguments of its loss."""
-
-
-_SIMPLE = _Kind(SimpleDenoiser, "x_0", 1.0, "snr_plus_one", {"max_weight": inf})
-_KARRAS = _Kind(KarrasDenoiser, "v", -1.0, "uniform")
+_WEIGHTS: Mapping[Parameterization, Weighting] = {"x_0": "snr_plus_one", "v": "uniform"}
+"""Weight of the loss of SimpleDenoiser, and of KarrasDenoiser, by what their backbones predict."""
 
 
 def vp() -> Target:
     """Return the schedules, the samplers of one step, and guidance."""
-    return _target("VPSchedule and CosineSchedule", _SIMPLE, _PLAIN | FLOORED, "step", "grid", "guide")
+    calls: tuple[Capability, ...] = ("step", "grid", "guide")
+    return _target("VPSchedule and CosineSchedule", _PLAIN | FLOORED, _steps("x_0"), *calls)
 
 
-def simple() -> Target:
-    """Return SimpleDenoiser."""
-    return _target("SimpleDenoiser", _SIMPLE, _PLAIN, "loss", "step")
+def denoisers() -> Target:
+    """Return SimpleDenoiser and KarrasDenoiser."""
+    return _target("SimpleDenoiser and KarrasDenoiser", _PLAIN, _steps("v"), "convert", "loss", "step", t_min=0.01)
 
 
-def karras() -> Target:
-    """Return KarrasDenoiser."""
-    return _target("KarrasDenoiser", _KARRAS, _PLAIN, "convert", "loss", "step")
+def _steps(prediction: Parameterization) -> tuple[Step, ...]:
+    steps = Step(kind="ddpm", prediction=prediction), Step(kind="ddim", prediction=prediction)
+    return (*steps, Step(kind="ddim", prediction=prediction, eta=0.5))
 
 
-def _target(name: str, kind: _Kind, schedules: Mapping[Process, Schedule], *more: Capability) -> Target:
+def _target(
+    name: str, schedules: Mapping[Process, Schedule], steps: tuple[Step, ...], *more: Capability, t_min: float = 0.0
+) -> Target:
     claim = Claim(
         name=f"azula {name}",
         version=version("azula"),
@@ -109,24 +97,20 @@ def _target(name: str, kind: _Kind, schedules: Mapping[Process, Schedule], *more
         processes=tuple(schedules),
         capabilities=frozenset({"schedule", "perturb", *more}),
         contract=2,
-        t_min=0.01 if "loss" in more else 0.0,
+        t_min=t_min,
         reduction="all_mean",
-        weights=(kind.weight,),
-        steps=(
-            Step(kind="ddpm", prediction=kind.prediction),
-            Step(kind="ddim", prediction=kind.prediction),
-            Step(kind="ddim", prediction=kind.prediction, eta=0.5),
-        ),
+        weights=tuple(_WEIGHTS.values()),
+        steps=steps,
     )
-    return Library(claim, lambda process: _Denoised(schedules[process], kind))
+    return Library(claim, lambda process: _Denoised(schedules[process]))
 
 
 @final
 class _Denoised:
-    """A schedule, and denoisers of one kind on it."""
+    """A schedule, and denoisers on it."""
 
-    def __init__(self, schedule: Schedule, kind: _Kind) -> None:
-        self._schedule, self._kind = schedule, kind
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Call the schedule."""
@@ -135,7 +119,7 @@ class _Denoised:
 
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Call `init` of a sampler that starts at t, for each example."""
-        denoiser = self._denoiser(None)
+        denoiser = self._denoiser("x_0", None)
 
         def one(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
             with replay(normal=[eps]):
@@ -147,8 +131,8 @@ class _Denoised:
 
     def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
         """Call `step` for each example, with a backbone that answers `value`."""
-        values = iter(_tensor(self._kind.sign * value).reshape(len(t), 1, -1).unbind())
-        denoiser = self._denoiser(lambda *_: next(values))
+        values = iter(_tensor(value).reshape(len(t), 1, -1).unbind())
+        denoiser = self._denoiser(rule.prediction, lambda *_: next(values))
         sampler = DDPMSampler(denoiser) if rule.kind == "ddpm" else DDIMSampler(denoiser, eta=rule.eta**2)
 
         def one(x: Tensor, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -161,31 +145,35 @@ class _Denoised:
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
         """Call the denoiser, which returns x_0_hat, with a backbone that answers `value`."""
-        if (source, to) != (self._kind.prediction, "x_0"):
-            raise Unsupported(f"{self._kind.make.__name__} has no call that gives {to} from {source}")
-        denoiser = self._denoiser(lambda *_: _tensor(self._kind.sign * value))
+        if (source, to) != ("v", "x_0"):
+            raise Unsupported(f"azula has no call that gives {to} from {source}")
+        denoiser = self._denoiser(source, lambda *_: _tensor(value))
         return _array(denoiser(_tensor(x_t), _tensor(t)).mean)
 
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Call `loss` with its own noise replayed; the backbone sees x_t over sqrt(alpha² + sigma²)."""
-        if (prediction, weight) != (self._kind.prediction, self._kind.weight):
-            raise Unsupported(f"{self._kind.make.__name__} has no weight {weight} of {prediction}")
-        model = self._denoiser(lambda x, _: self._kind.sign * _tensor(denoiser(_array(x), t)))
+        if weight != _WEIGHTS.get(prediction):
+            raise Unsupported(f"azula has no weight {weight} of {prediction}")
+        model = self._denoiser(prediction, lambda x, _: _tensor(denoiser(_array(x), t)))
+        options = {"max_weight": inf} if prediction == "x_0" else {}
         with replay(normal=[_tensor(eps)]):
-            return _array(model.loss(_tensor(x_0), _tensor(t), **self._kind.options))
+            return _array(model.loss(_tensor(x_0), _tensor(t), **options))
 
     def grid(self, n: int) -> Times:
         """Read the times of a sampler."""
-        return _array(DDIMSampler(self._denoiser(None), steps=n).timesteps)
+        return _array(DDIMSampler(self._denoiser("x_0", None), steps=n).timesteps)
 
     def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
         """Call `CFGDenoiser` around a backbone that answers its label."""
-        guided = CFGDenoiser(self._denoiser(lambda *_, label: label))
+        guided = CFGDenoiser(self._denoiser("x_0", lambda *_, label: label))
         labels = ({"label": _tensor(array)} for array in (conditional, unconditional))
         return _array(guided(_tensor(0 * conditional), torch.ones(()), *labels, guidance=scale - 1).mean)
 
-    def _denoiser(self, answer: Any) -> Any:
-        backbone = Network(answer, dtype_holder=nn.Parameter(torch.zeros(())))  # the library asks for its dtype
-        return self._kind.make(backbone, self._schedule)
+    def _denoiser(self, prediction: str, answer: Any) -> Any:
+        """Return a denoiser whose backbone gives what `answer` predicts; v with the other sign."""
+        holder = nn.Parameter(torch.zeros(()))  # the library asks for the dtype of its backbones
+        if prediction == "x_0":
+            return SimpleDenoiser(Network(answer, dtype_holder=holder), self._schedule)
+        return KarrasDenoiser(Network(lambda *given: -answer(*given), dtype_holder=holder), self._schedule)

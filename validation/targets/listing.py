@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "diffusers": ("diffusers:ddpm", "diffusers:ddpm_bfloat16", "diffusers:score_sde_vp", "averages:diffusers_ema"),
-    "azula": ("azula:vp", "azula:simple", "azula:karras", "azula_samplers:each", "azula_samplers:reab"),
+    "azula": ("azula:vp", "azula:denoisers", "azula_samplers:each", "azula_samplers:reab"),
     "denoising-diffusion-pytorch": (
         "denoising_diffusion:discrete",
         "denoising_diffusion:continuous",

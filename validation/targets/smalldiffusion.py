@@ -28,7 +28,6 @@ from refdiff.conformance.adapters import (
     Network,
     from_edm_sigma,
     from_torch,
-    one_by_one,
     per_example,
     replay,
     to_torch,
@@ -170,15 +169,12 @@ class _Small(_Trained):
         self._accelerator = Accelerator(cpu=True)
 
     def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
-        """Call `samples` over one pair of noise levels, for each example."""
-
-        def one(x: Tensor, value: Tensor, z: Tensor, high: Tensor, low: Tensor) -> Tensor:
-            model = _MODELS[rule.prediction](lambda *_: value)
-            with replay(normal=[z]):
-                return self._run(model, x, torch.stack([high, low]), rule.kind)
-
-        rows = (self._state(x_t, t), *(_wide(array).reshape(len(t), -1) for array in (value, noise)))
-        return self._scaled(one_by_one(one, *rows, *(self._sigma(k).double() for k in (t, s))), s, x_t.shape)
+        """Call `samples` over one pair of noise levels for each example, which a model is told likewise."""
+        answer, z = (_wide(array).reshape(len(t), -1) for array in (value, noise))
+        levels = torch.stack([self._sigma(k).double()[:, None] for k in (t, s)])
+        with replay(normal=[z]):
+            moved = self._run(_MODELS[rule.prediction](lambda *_: answer), self._state(x_t, t), levels, rule.kind)
+        return self._scaled(moved, s, x_t.shape)
 
     def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
         """Call `samples` along the noise levels of the times; the denoiser is given alpha times the state."""
