@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.repaired import reab
+
 PAGE = Path(__file__).parents[1] / "validation" / "targets" / "FINDINGS.md"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -192,10 +194,11 @@ def _order(sampler: Any, schedule: Any) -> float:
 
 
 def test_azula_reab_sampler_is_of_the_first_order() -> None:
-    """Its order is 1.2 where that of zEABSampler, another method of the second order, is 1.9."""
+    """Its order is 1.3, that of its repair by one name 1.9, as that of zEABSampler, another of the second order."""
     sample = pytest.importorskip("azula.sample")
     schedule = pytest.importorskip("azula.noise").VPSchedule()
     assert _order(sample.REABSampler, schedule) < 1.4
+    assert _order(reab(), schedule) > 1.8
     assert _order(sample.zEABSampler, schedule) > 1.8
 
 
@@ -275,6 +278,14 @@ def test_k_diffusion_v_loss_cancels() -> None:
     """For x_0 = eps = 1 and sigma = 1e-6 the target is off by 5%: the loss of the prediction 0 should be 1."""
     model = pytest.importorskip("k_diffusion.external").VDenoiser(lambda x, _: 0 * x)
     assert abs(model.loss(torch.ones(1, 1), torch.ones(1, 1), torch.tensor([1e-6])).item() - 1) > 0.03
+
+
+def test_k_diffusion_multistep_sde_samplers_raise_for_one_step() -> None:
+    """From one noise level to 0, they keep the length of a step that they have not computed."""
+    sampling = pytest.importorskip("k_diffusion.sampling")
+    for run in (sampling.sample_dpmpp_2m_sde, sampling.sample_dpmpp_3m_sde):
+        with pytest.raises(UnboundLocalError, match="'h'"):
+            run(lambda x, _: x, torch.ones(1, 1), torch.tensor([1.0, 0.0]), disable=True)
 
 
 def test_diffusionjax_edm2_loss_uses_one_key_twice() -> None:

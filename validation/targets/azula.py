@@ -2,29 +2,36 @@
 
 | factory | library class | calls |
 |---|---|---|
-| `vp` | `VPSchedule`, `CosineSchedule` with their samplers | `schedule(t)`, `DDPMSampler.step`, `EulerSampler.step` |
-| `karras` | `KarrasDenoiser` on the same schedules | the same, `forward`, and `loss`, whose network sees x_t |
+| `vp` | `VPSchedule`, `CosineSchedule` | `schedule(t)`, `init`, `timesteps` and `step` of the samplers, `CFGDenoiser` |
+| `denoisers` | `SimpleDenoiser`, `KarrasDenoiser` on them | `schedule(t)`, `init`, `step`, `loss`, `forward` |
 
-The schedules keep a floor of noise, alpha² + sigma² = 1 + sigma_min², which is 1e-6 by default: another convention.
-The adapter asks for a floor of 1e-30, whose square rounds to 0, so that `VPSchedule` is the linear schedule from
-beta_min = 0 to beta_max = -4 log(alpha_min), and `CosineSchedule` the cosine schedule with s = 0.
+The whole samplers are in `validation.targets.azula_samplers`.
 
-The backbone of `KarrasDenoiser` predicts -v; its weight (alpha² + sigma²)/sigma² of x_0 is 1 of v.
+The schedules keep a floor of noise, alpha² + sigma² = 1 + sigma_min²: of `vp`, two processes of the library's own have
+the default floor of 1e-3. For the other processes the adapter asks for a floor of 1e-30, whose square rounds to 0, so
+that `VPSchedule` is the linear schedule from beta_min = 0 to beta_max = -4 log(alpha_min), and `CosineSchedule` the
+cosine schedule with s = 0.
 
-Not claimed: the multistep samplers, which own their grid; `SimpleDenoiser.loss`, whose weight is SNR + 1 of x_0;
-`ItoSampler` and eta; the default floor.
+`init` noises the mean of the data to the sampler's start: data without variance become x_t. `DDIMSampler` takes the
+share of the variance, which is the contract's eta squared; `CFGDenoiser` counts its guidance from the conditional
+prediction. The backbone of `SimpleDenoiser` predicts x_0, and that of `KarrasDenoiser` -v; the weight SNR + 1 of x_0 is
+the weight 1 of v.
+
+Not claimed: the losses below t = 0.01, where the weight overflows; samplers of times, which the library has not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
-from math import exp, log
+from math import inf, log
 from typing import Any, final
 
 import torch
-from azula.denoise import DiracPosterior, KarrasDenoiser
-from azula.noise import CosineSchedule, VPSchedule
-from azula.sample import DDPMSampler, EulerSampler
+from azula.denoise import KarrasDenoiser, SimpleDenoiser
+from azula.guidance import CFGDenoiser
+from azula.noise import CosineSchedule, Schedule, VPSchedule
+from azula.sample import DDIMSampler, DDPMSampler
 from torch import Tensor, nn
 
 from refdiff.conformance.adapters import Library, Network, one_by_one, replay
@@ -35,125 +42,138 @@ from refdiff.conformance.interface import (
     Cosine,
     Denoiser,
     Linear,
+    Own,
     Parameterization,
     Process,
-    Reduction,
-    Rule,
     Target,
     Times,
     Unsupported,
+    Weight,
     Weighting,
 )
+from refdiff.conformance.step import Step
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import tensor as _tensor
 
 _FLOOR = 1e-30
-_PROCESSES = (Linear(beta_min=0.0, beta_max=-4 * log(1e-3)), Cosine(s=0.0))
+_PLAIN: dict[Process, Schedule] = {
+    Linear(beta_min=0.0, beta_max=-4 * log(1e-3)): VPSchedule(alpha_min=1e-3, sigma_min=_FLOOR),
+    Cosine(s=0.0): CosineSchedule(alpha_min=_FLOOR, sigma_min=_FLOOR),
+}
+FLOORED: dict[Process, Schedule] = {
+    Own(label="VPSchedule()", sigma_min=1e-3): VPSchedule(),
+    Own(label="CosineSchedule()", sigma_min=1e-3): CosineSchedule(),
+}
+"""The library's defaults."""
+
+
+_WEIGHTS: Mapping[Parameterization, Weighting] = {"x_0": "snr_plus_one", "v": "uniform"}
+"""Weight of the loss of SimpleDenoiser, and of KarrasDenoiser, by what their backbones predict."""
 
 
 def vp() -> Target:
-    """Return the schedules and the samplers of one step."""
-    return Library(_claim("VPSchedule and CosineSchedule", 0.0, "none", "schedule", "step"), _Stepper)
+    """Return the schedules, the samplers of one step, and guidance."""
+    calls: tuple[Capability, ...] = ("step", "grid", "guide")
+    return _target("VPSchedule and CosineSchedule", _PLAIN | FLOORED, _steps("x_0"), *calls)
 
 
-def karras() -> Target:
-    """Return KarrasDenoiser, from the time on at which its weight does not overflow."""
-    return Library(
-        _claim("KarrasDenoiser", 0.01, "all_mean", "schedule", "perturb", "convert", "loss", "step"), _Karras
-    )
+def denoisers() -> Target:
+    """Return SimpleDenoiser and KarrasDenoiser."""
+    return _target("SimpleDenoiser and KarrasDenoiser", _PLAIN, _steps("v"), "convert", "loss", "step", t_min=0.01)
 
 
-def _claim(name: str, t_min: float, reduction: Reduction, *capabilities: Capability) -> Claim:
-    return Claim(
+def _steps(prediction: Parameterization) -> tuple[Step, ...]:
+    steps = Step(kind="ddpm", prediction=prediction), Step(kind="ddim", prediction=prediction)
+    return (*steps, Step(kind="ddim", prediction=prediction, eta=0.5))
+
+
+def _target(
+    name: str, schedules: Mapping[Process, Schedule], steps: tuple[Step, ...], *more: Capability, t_min: float = 0.0
+) -> Target:
+    claim = Claim(
         name=f"azula {name}",
         version=version("azula"),
         dtype="float32",
-        processes=_PROCESSES,
-        capabilities=frozenset(capabilities),
+        processes=tuple(schedules),
+        capabilities=frozenset({"schedule", "perturb", *more}),
+        contract=2,
         t_min=t_min,
-        reduction=reduction,
+        reduction="all_mean",
+        weights=tuple(_WEIGHTS.values()),
+        steps=steps,
     )
+    return Library(claim, lambda process: _Denoised(schedules[process]))
 
 
-def _schedule(process: Process) -> Any:
-    if isinstance(process, Linear):
-        return VPSchedule(alpha_min=exp(-process.beta_max / 4), sigma_min=_FLOOR)
-    return CosineSchedule(alpha_min=_FLOOR, sigma_min=_FLOOR)
+@final
+class _Denoised:
+    """A schedule, and denoisers on it."""
 
-
-class _Scheduled:
-    """A schedule."""
-
-    def __init__(self, process: Process) -> None:
-        self._schedule = _schedule(process)
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Call the schedule."""
         alpha, sigma = self._schedule(_tensor(t))
         return {"alpha": _array(alpha), "sigma": _array(sigma)}
 
-
-class _Stepper(_Scheduled):
-    """Samplers of one step, with a denoiser that knows the answer."""
-
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Call `step` for each example. The library's samplers are given x_0_hat, by its own alpha and sigma."""
-        samplers = {"ddpm": DDPMSampler, "ddim": EulerSampler}
-        if rule not in samplers:
-            raise Unsupported(f"azula has no rule {rule}")
-
-        def one(x: Tensor, e: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Tensor:
-            alpha, sigma = self._schedule(t)
-            denoiser = _Answer(self._schedule, (x - sigma * e) / alpha)
-            with replay(normal=[z] if rule == "ddpm" else []):
-                moved: Tensor = samplers[rule](denoiser).step(x, t, s)
-            return moved
-
-        rows = (_tensor(array).reshape(len(t), -1) for array in (x_t, eps_hat))
-        times = (_tensor(array) for array in (t, s))
-        return _array(one_by_one(one, *rows, *times, _tensor(noise).reshape(len(t), -1)).reshape(x_t.shape))
-
-
-@final
-class _Answer(nn.Module):
-    """A denoiser with one answer."""
-
-    def __init__(self, schedule: Any, mean: Tensor) -> None:
-        super().__init__()
-        self.schedule, self._mean = schedule, mean
-
-    def forward(self, *_: Tensor) -> DiracPosterior:
-        """Return the posterior at the answer."""
-        return DiracPosterior(mean=self._mean)
-
-
-@final
-class _Karras(_Stepper):
-    """KarrasDenoiser."""
-
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
-        """Return x_t as the backbone sees it, times sqrt(alpha² + sigma²), which is 1 but for rounding."""
-        backbone = self._backbone(lambda x, _: torch.zeros_like(x))
-        with replay(normal=[_tensor(eps)]):
-            KarrasDenoiser(backbone, self._schedule).loss(_tensor(x_0), _tensor(t))
-        return _array(backbone.inputs[0])
+        """Call `init` of a sampler that starts at t, for each example."""
+        denoiser = self._denoiser("x_0", None)
+
+        def one(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+            with replay(normal=[eps]):
+                x_t: Tensor = DDIMSampler(denoiser, start=t.item(), steps=1).init(x_0.shape, mean=x_0, var=0.0)
+            return x_t
+
+        rows = (_tensor(array).reshape(len(t), -1) for array in (x_0, eps))
+        return _array(one_by_one(one, *rows, _tensor(t)).reshape(x_0.shape))
+
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        """Call `step` for each example, with a backbone that answers `value`."""
+        values = iter(_tensor(value).reshape(len(t), 1, -1).unbind())
+        denoiser = self._denoiser(rule.prediction, lambda *_: next(values))
+        sampler = DDPMSampler(denoiser) if rule.kind == "ddpm" else DDIMSampler(denoiser, eta=rule.eta**2)
+
+        def one(x: Tensor, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
+            with replay(normal=[z]):
+                x_s: Tensor = sampler.step(x, t, s)
+            return x_s
+
+        rows = (_tensor(array).reshape(len(t), -1) for array in (x_t, noise))
+        return _array(one_by_one(one, *rows, *(_tensor(times) for times in (t, s))).reshape(x_t.shape))
 
     def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
-        """Call the denoiser, which returns x_0_hat, with a backbone that answers -v."""
+        """Call the denoiser, which returns x_0_hat, with a backbone that answers `value`."""
         if (source, to) != ("v", "x_0"):
-            raise Unsupported(f"KarrasDenoiser has no call that gives {to} from {source}")
-        backbone = self._backbone(lambda *_: -_tensor(value))
-        return _array(KarrasDenoiser(backbone, self._schedule)(_tensor(x_t), _tensor(t)).mean)
+            raise Unsupported(f"azula has no call that gives {to} from {source}")
+        denoiser = self._denoiser(source, lambda *_: _tensor(value))
+        return _array(denoiser(_tensor(x_t), _tensor(t)).mean)
 
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
-        """Call `loss` with its own noise replayed; the backbone answers -v."""
-        if (prediction, weight) != ("v", "uniform"):
-            raise Unsupported(f"KarrasDenoiser has no weight {weight} of {prediction}")
-        backbone = self._backbone(lambda x, _: -_tensor(denoiser(_array(x), t)))
+        """Call `loss` with its own noise replayed; the backbone sees x_t over sqrt(alpha² + sigma²)."""
+        if weight != _WEIGHTS.get(prediction):
+            raise Unsupported(f"azula has no weight {weight} of {prediction}")
+        model = self._denoiser(prediction, lambda x, _: _tensor(denoiser(_array(x), t)))
+        options = {"max_weight": inf} if prediction == "x_0" else {}
         with replay(normal=[_tensor(eps)]):
-            return _array(KarrasDenoiser(backbone, self._schedule).loss(_tensor(x_0), _tensor(t)))
+            return _array(model.loss(_tensor(x_0), _tensor(t), **options))
 
-    def _backbone(self, answer: Any) -> Network:
-        return Network(answer, dtype_holder=nn.Parameter(torch.zeros(())))  # the library asks for its dtype
+    def grid(self, n: int) -> Times:
+        """Read the times of a sampler."""
+        return _array(DDIMSampler(self._denoiser("x_0", None), steps=n).timesteps)
+
+    def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
+        """Call `CFGDenoiser` around a backbone that answers its label."""
+        guided = CFGDenoiser(self._denoiser("x_0", lambda *_, label: label))
+        labels = ({"label": _tensor(array)} for array in (conditional, unconditional))
+        return _array(guided(_tensor(0 * conditional), torch.ones(()), *labels, guidance=scale - 1).mean)
+
+    def _denoiser(self, prediction: str, answer: Any) -> Any:
+        """Return a denoiser whose backbone gives what `answer` predicts; v with the other sign."""
+        holder = nn.Parameter(torch.zeros(()))  # the library asks for the dtype of its backbones
+        if prediction == "x_0":
+            return SimpleDenoiser(Network(answer, dtype_holder=holder), self._schedule)
+        return KarrasDenoiser(Network(lambda *given: -answer(*given), dtype_holder=holder), self._schedule)

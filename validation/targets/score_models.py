@@ -1,9 +1,11 @@
 """score-models as a target, `validation.targets.score_models:vp`.
 
-Calls: `VPSDE.marginal_prob_scalars`, `drift` and `diffusion`, and the loss of `ScoreModel`, whose time is replayed.
-Its network predicts -eps, and sees x_t and t. The loss is a sum over the event, and a mean over the batch.
+Calls: `VPSDE.marginal_prob_scalars`, `drift` and `diffusion`, the loss of `ScoreModel`, whose time is replayed or, for
+`times`, drawn, and `ScoreModel.score`. Its network predicts -eps, and sees x_t and t. The loss is a sum over the event,
+and a mean over the batch.
 
-Not claimed: `sample`, which owns its grid; the score, which divides by sigma.
+Not claimed: `sample`, as its times are no call of the library, and the network meets x at another time than that of x
+(finding 16).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from refdiff.conformance.interface import (
     Target,
     Times,
     Unsupported,
-    Weighting,
+    Weight,
 )
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import tensor as _tensor
@@ -40,8 +42,10 @@ def vp() -> Target:
         version=version("score-models"),
         dtype="float32",
         processes=(Linear,),
-        capabilities=frozenset({"schedule", "perturb", "sde", "loss"}),
+        capabilities=frozenset({"schedule", "perturb", "sde", "convert", "loss", "times"}),
+        contract=2,
         reduction="batch_mean",
+        weights=("uniform",),
     )
     return Library(claim, _Vp)
 
@@ -71,19 +75,33 @@ class _Vp:
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Return x_t as the network of the loss sees it."""
         network = Network(lambda t, x: torch.zeros_like(x))
-        self._loss(network, x_0, eps, t)
+        with replay(normal=[_tensor(eps)], uniform=[_tensor(t)]):
+            self._model(network).loss_fn(_tensor(x_0))
         return _array(network.times[0])  # this library's networks take t first
 
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        """Call `score`, with a network that answers -eps."""
+        if (source, to) != ("eps", "score"):
+            raise Unsupported(f"ScoreModel has no call that gives {to} from {source}")
+        return _array(self._model(Network(lambda *_: -_tensor(value))).score(_tensor(t), _tensor(x_t)))
+
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Call `loss_fn` with its own noise and time replayed; the network answers -eps."""
         if (prediction, weight) != ("eps", "uniform"):
             raise Unsupported(f"ScoreModel has no weight {weight} of {prediction}")
-        return _array(self._loss(Network(lambda t, x: -_tensor(denoiser(_array(x), _array(t)))), x_0, eps, t))
-
-    def _loss(self, network: Network, x_0: Array, eps: Array, t: Times) -> Tensor:
-        model: Any = ScoreModel(model=network, sde="vp", device="cpu", **self._options)  # an SDE as object fails
+        model = self._model(Network(lambda t, x: -_tensor(denoiser(_array(x), _array(t)))))
         with replay(normal=[_tensor(eps)], uniform=[_tensor(t)]):
             loss: Tensor = model.loss_fn(_tensor(x_0))
-        return loss
+        return _array(loss)
+
+    def times(self, n: int, seed: int) -> tuple[Times, Array]:
+        """Return the times that the loss gives to its network; nothing is weighted."""
+        network = Network(lambda t, x: torch.zeros_like(x))
+        torch.manual_seed(seed)
+        self._model(network).loss_fn(torch.zeros(n, 1))
+        return _array(network.inputs[0]), _array(torch.ones(n))
+
+    def _model(self, network: Network) -> Any:
+        return ScoreModel(model=network, sde="vp", device="cpu", **self._options)  # an SDE as object fails

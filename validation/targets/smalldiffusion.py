@@ -1,17 +1,20 @@
 """smalldiffusion as a target, `validation.targets.smalldiffusion:ddpm`.
 
-Calls: `ScheduleDDPM`, `ScheduleLDM`, `ScheduleCosine`, `get_loss` of a model that predicts eps, x_0 (`PredX0`) or v
-(`PredV`), and `samples` over one step, with mu = 0 for DDIM and mu = 1/2 for DDPM.
+Calls: `ScheduleDDPM`, `ScheduleLDM`, `ScheduleCosine`, `sample_batch` of them, `get_loss` of a model that predicts eps,
+x_0 (`PredX0`) or v (`PredV`), `predict_eps_cfg`, and `samples`: over one step, and as whole samplers with mu = 0 for
+DDIM, mu = 1/2 for DDPM, and gam = 2 for the accelerated one, whose extrapolation is of order 1.
 
 The library's noise level is sigma/alpha, and its state x_t/alpha: the adapter converts both in float64, and rounds
-once.
+once. The loss is a mean of all. The library counts its guidance from the conditional prediction.
 
-Not claimed: its own grids, gamma > 1, flow matching; the loss has no weights, and is a mean of all.
+Not claimed: its own grids, `sample_sigmas`, which end at the first noise level of the chain, k = 1, where a grid of the
+contract ends at 0; flow matching; weights, which the loss has not.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any, final
 
 import numpy as np
@@ -25,7 +28,6 @@ from refdiff.conformance.adapters import (
     Network,
     from_edm_sigma,
     from_torch,
-    one_by_one,
     per_example,
     replay,
     to_torch,
@@ -36,12 +38,13 @@ from refdiff.conformance.interface import (
     Denoiser,
     Parameterization,
     Process,
-    Rule,
+    Sampler,
     Target,
     Times,
     Unsupported,
-    Weighting,
+    Weight,
 )
+from refdiff.conformance.step import Step
 from validation.targets import chains
 from validation.targets.arrays import tensor as _tensor
 
@@ -50,6 +53,8 @@ _SCHEDULES: dict[Process, Any] = {
     chains.SCALED_LINEAR: ScheduleLDM,
     chains.COSINE: ScheduleCosine,
 }
+_OPTIONS = {"ddim": {"mu": 0.0}, "ddpm": {"mu": 0.5}, "accelerated": {"gam": 2.0}}
+"""Arguments of `samples` for each sampler."""
 
 
 def ddpm() -> Target:
@@ -59,8 +64,21 @@ def ddpm() -> Target:
         version=version("smalldiffusion"),
         dtype="float32",
         processes=tuple(_SCHEDULES),
-        capabilities=frozenset({"schedule", "perturb", "loss", "step"}),
+        capabilities=frozenset({"schedule", "perturb", "loss", "times", "step", "guide", "sample"}),
+        contract=2,
         reduction="all_mean",
+        weights=("uniform",),
+        steps=(
+            Step(kind="ddpm"),
+            Step(kind="ddim"),
+            Step(kind="ddim", prediction="x_0"),
+            Step(kind="ddim", prediction="v"),
+        ),
+        samplers=(
+            Sampler(name="ddim", exact=True),
+            Sampler(name="accelerated", exact=True),
+            Sampler(name="ddpm", exact=True, stochastic=True),
+        ),
     )
     return Library(claim, _Small)
 
@@ -74,8 +92,9 @@ def _array(tensor: Tensor) -> Array:
 
 
 class _Eps(nn.Module, ModelMixin):  # type: ignore[misc]  # the library has no types
-    """A model with an answer to (x, sigma)."""
+    """A model with an answer to (x, sigma, labels), of which -1 is the null label."""
 
+    cond_embed = SimpleNamespace(null_cond=-1)
     _answer: Any
 
     def __init__(self, answer: Any) -> None:
@@ -83,23 +102,20 @@ class _Eps(nn.Module, ModelMixin):  # type: ignore[misc]  # the library has no t
         self._answer = answer
         self.input_dims: tuple[int, ...] = ()
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return the answer."""
-        del cond
-        answer: Tensor = self._answer(x, sigma)
+        answer: Tensor = self._answer(x, sigma, cond)
         return answer
 
 
 _MODELS: dict[str, Any] = {"eps": _Eps, "x_0": PredX0(_Eps), "v": PredV(_Eps)}
 
 
-@final
-class _Small:
-    """One schedule."""
+class _Trained:
+    """One schedule, and what training calls."""
 
     def __init__(self, process: Process) -> None:
         self._schedule = _SCHEDULES[process](chains.N)
-        self._accelerator = Accelerator(cpu=True)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Index the schedule, and convert sigma/alpha."""
@@ -108,43 +124,32 @@ class _Small:
 
     def perturb(self, x_0: Array, eps: Array, t: Times) -> Array:
         """Return alpha times the state that the model sees in `get_loss`."""
-        network = Network(lambda x, _: x)
+        network = Network(lambda x, *_: x)
         model: Any = _Eps(network)
         model.get_loss(_tensor(x_0), per_example(self._sigma(t), x_0), _tensor(eps))
         return _array(per_example(torch.from_numpy(self._scales(t)[0]), x_0) * network.inputs[0])
 
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Call `get_loss`; the denoiser is given alpha times the state."""
         if weight != "uniform" or prediction not in _MODELS:
             raise Unsupported(f"smalldiffusion has no weight {weight} of {prediction}")
         alpha = per_example(torch.from_numpy(self._scales(t)[0]), x_0)
-        model = _MODELS[prediction](lambda x, _: _tensor(denoiser(_array(alpha * x), t)))
+        model = _MODELS[prediction](lambda x, *_: _tensor(denoiser(_array(alpha * x), t)))
         sigma = per_example(self._sigma(t), x_0)
         return _array(model.get_loss(_tensor(x_0), sigma, _tensor(eps)))
 
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Call `samples` over one pair of noise levels, for each example."""
-        if rule not in ("ddim", "ddpm"):
-            raise Unsupported(f"smalldiffusion has no rule {rule}")
-        start, end = (per_example(torch.from_numpy(self._scales(k)[0]), x_t) for k in (t, s))
-        shape = (len(t), -1)
-        state, e, z = (array.reshape(shape) for array in (_wide(x_t) / start, _wide(eps_hat), _wide(noise)))
+    def times(self, n: int, seed: int) -> tuple[Times, Array]:
+        """Call `sample_batch`, and look its noise levels up; nothing is weighted."""
+        torch.manual_seed(seed)
+        return self._k(self._schedule.sample_batch(torch.zeros(n))), _array(torch.ones(n))
 
-        mu = 0.5 if rule == "ddpm" else 0.0
-
-        def one(x: Tensor, e: Tensor, z: Tensor, high: Tensor, low: Tensor) -> Tensor:
-            model = _Eps(lambda *_: e)
-            model.input_dims = tuple(x.shape[1:])
-            with replay(normal=[z]):
-                moved: Tensor = next(
-                    samples(model, torch.stack([high, low]), mu=mu, xt=x, accelerator=self._accelerator)
-                )
-            return moved
-
-        moved = one_by_one(one, state, e, z, self._sigma(t).double(), self._sigma(s).double())
-        return _array(moved.reshape(x_t.shape) * end)
+    def _k(self, sigma: Tensor) -> Times:
+        """Return the k of noise levels of the schedule."""
+        levels = self._schedule.sigmas.to(sigma)
+        found: Times = torch.searchsorted(levels, sigma).numpy() + 1
+        return found
 
     def _sigma(self, k: Times) -> Tensor:
         """Return the library's noise level of each k; k = 0 is the data, without noise."""
@@ -153,3 +158,57 @@ class _Small:
 
     def _scales(self, k: Times) -> tuple[Array, Array]:
         return from_edm_sigma(self._sigma(k).double().numpy())
+
+
+@final
+class _Small(_Trained):
+    """One schedule, and what training and sampling call."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        self._accelerator = Accelerator(cpu=True)
+
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        """Call `samples` over one pair of noise levels for each example, which a model is told likewise."""
+        answer, z = (_wide(array).reshape(len(t), -1) for array in (value, noise))
+        levels = torch.stack([self._sigma(k).double()[:, None] for k in (t, s)])
+        with replay(normal=[z]):
+            moved = self._run(_MODELS[rule.prediction](lambda *_: answer), self._state(x_t, t), levels, rule.kind)
+        return self._scaled(moved, s, x_t.shape)
+
+    def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
+        """Call `samples` along the noise levels of the times; the denoiser is given alpha times the state."""
+        torch.manual_seed(seed)
+
+        def answer(state: Tensor, sigma: Tensor, _: None) -> Tensor:
+            k = self._k(sigma).repeat(len(x))
+            return _wide(denoiser(self._scaled(state, k, x.shape), k)).reshape(state.shape)
+
+        first, last = (times[i].repeat(len(x)) for i in (0, -1))
+        moved = self._run(_Eps(answer), self._state(x, first), self._sigma(times).double(), sampler)
+        return self._scaled(moved, last, x.shape)
+
+    def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
+        """Call `predict_eps_cfg` of a model that answers by its label."""
+        answers = {0: _tensor(conditional), -1: _tensor(unconditional)}
+        batch = len(conditional)
+
+        def answer(_: Tensor, __: Tensor, labels: Tensor) -> Tensor:
+            return torch.cat([answers[label] for label in labels[::batch].tolist()])
+
+        model: Any = _Eps(answer)
+        labels = torch.zeros(batch, dtype=torch.int64)
+        return _array(model.predict_eps_cfg(answers[0], torch.ones(()), labels, scale - 1))
+
+    def _run(self, model: Any, state: Tensor, levels: Tensor, sampler: str) -> Tensor:
+        """Return the last of `samples`."""
+        model.input_dims = tuple(state.shape[1:])
+        for moved in samples(model, levels, xt=state, accelerator=self._accelerator, **_OPTIONS[sampler]):
+            state = moved
+        return state
+
+    def _state(self, x_t: Array, k: Times) -> Tensor:
+        return _wide(x_t).reshape(len(k), -1) / torch.from_numpy(self._scales(k)[0])[:, None]
+
+    def _scaled(self, state: Tensor, k: Times, shape: tuple[int, ...]) -> Array:
+        return _array((state * torch.from_numpy(self._scales(k)[0])[:, None]).reshape(shape))
