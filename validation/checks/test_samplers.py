@@ -11,7 +11,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Own, Sampler, Times
+from refdiff.conformance.interface import Own, Sampler, Times
 
 from ..expected.convergence import largest_order, rounding_of_run
 from ..oracles.certified import Floats
@@ -26,8 +26,8 @@ from .runs import (
     even_times,
     falling,
     judgeable,
-    known_levels,
     level_times,
+    levels_of_grids,
     own_times,
     run,
     samplers_of,
@@ -74,16 +74,15 @@ VARIANCE = Design(
 def test_grid(case: Case) -> None:
     """SMP-10: a grid of n steps goes from the last time to the first, and falls at every step."""
     last, first = _ends(case)
-    if isinstance(case.process, Chain):
-        steps = len(case.process.betas)
-        counts = sorted({n for n in (*COUNTS, steps - 1, steps) if 1 <= n <= steps})
+    if case.steps:
+        counts = sorted({n for n in (*COUNTS, case.steps - 1, case.steps) if 1 <= n <= case.steps})
     else:
         counts = [n for n in COUNTS if n <= 2 ** (case.format.bits - 3)]
 
     def one(name: str) -> None:
         n = named[name]
         times, at = case.built.grid(n).astype(np.float64), {"n": [n]}
-        bound = 0.0 if isinstance(case.process, Chain) else 4.0 * case.format.u * first
+        bound = 0.0 if case.steps else 4.0 * case.format.u * first
         case.expect(f"number of steps of {name}", [len(times) - 1], Expected(n, 0.0), at=at)
         case.expect(f"steps of {name} that do not fall", [np.sum(~(np.diff(times) < 0.0))], Expected(0.0, 0.0), at=at)
         case.expect(f"first time of {name}", times[:1], Expected(first, bound), at=at)
@@ -95,8 +94,8 @@ def test_grid(case: Case) -> None:
 
 def _ends(case: Case) -> tuple[float, float]:
     """Return the last and the first time of a grid, as claimed."""
-    if isinstance(case.process, Chain):
-        return 0.0, float(len(case.process.betas))
+    if case.steps:
+        return 0.0, float(case.steps)
     low, high = case.claim.grid.t_min, case.claim.grid.t_max
     return (first_served(case) if low is None else low), (last_served(case) if high is None else high)
 
@@ -133,7 +132,8 @@ def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
     """Judge the runs along a library's own grids: to sigma = 0, where the last step alone may err by order 1."""
-    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case.process), 1, "order of convergence")
+    runs = own_times(case, DOUBLED)
+    _converges(case, sampler, runs, levels_of_grids(case, runs), 1, "order of convergence")
 
 
 @check("SMP-11", "sample")
@@ -153,7 +153,7 @@ def test_order_of_a_step(case: Case) -> None:
 
 def _one_step(case: Case, sampler: Sampler) -> None:
     """Judge the first step, which a multistep method takes with order 1."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         raise NotClaimed("a chain has no times between its indices")
     over = stretch(case)
     ends = [np.array([over.first, over.first + (over.last - over.first) * length]) for length in HALVED]
@@ -222,7 +222,7 @@ def _inside(case: Case, shares: Sequence[float]) -> Times:
     """Return times at these shares of the stretch."""
     over = stretch(case)
     times = over.first + (over.last - over.first) * np.array(shares)
-    return np.round(times).astype(np.int64) if isinstance(case.process, Chain) else case.format.rounded(times)
+    return np.round(times).astype(np.int64) if case.steps else case.format.rounded(times)
 
 
 def _uneven(case: Case, shares: Sequence[float]) -> Times:
@@ -230,12 +230,13 @@ def _uneven(case: Case, shares: Sequence[float]) -> Times:
     if isinstance(case.process, Own) or case.claim.t_min > 0.0 or case.inner:
         raise NotClaimed("the process is not known, or not claimed, at t = 0")
     times = np.array([*shares, 0.0]) * stretch(case).first
-    return np.round(times).astype(np.int64) if isinstance(case.process, Chain) else case.format.rounded(times)
+    return np.round(times).astype(np.int64) if case.steps else case.format.rounded(times)
 
 
 def _ends_at_the_point(case: Case, sampler: Sampler, make: Callable[[], Times]) -> None:
     times = falling(make())
-    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case.process)
+    own = isinstance(case.process, Own) and sampler.times == "any"
+    levels = stretch(case).levels if own else levels_of_grids(case, [times])
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     if sampler.stochastic and sigma[-1] > 0.0:
         raise NotClaimed("a stochastic sampler is exact where no noise is left, and its grid ends before")
@@ -293,7 +294,8 @@ def _judge_law(case: Case, design: Design, limit: float) -> None:
 def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats, Times]:
     """Return x after a run of few and of many steps, minus the mean and over the deviation of the data there."""
     if sampler.times == "grid":
-        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case.process)
+        runs = own_times(case, (2 * COARSE, 2 * FINE))
+        levels = levels_of_grids(case, runs)
     else:
         over = stretch(case)
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels

@@ -6,23 +6,30 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
-    "diffusers": ("diffusers:ddpm", "diffusers:ddpm_bfloat16", "diffusers:score_sde_vp", "averages:diffusers_ema"),
+    "diffusers": (
+        "diffusers:ddpm",
+        "diffusers:ddpm_bfloat16",
+        "diffusers:score_sde_vp",
+        "averages:diffusers_ema",
+        "averages:diffusers_ema_warm",
+        "averages:diffusers_ema_power",
+    ),
     "azula": ("azula:vp", "azula:karras"),
     "denoising-diffusion-pytorch": (
         "denoising_diffusion:discrete",
         "denoising_diffusion:continuous",
         "denoising_diffusion:v",
     ),
-    "monai": ("monai:ddpm",),
+    "monai": ("monai:ddpm", "monai:runs", "monai:plms"),
     "k-diffusion": ("k_diffusion:v", "k_diffusion:eps"),
     "smalldiffusion": ("smalldiffusion:ddpm",),
     "score-models": ("score_models:vp",),
-    "flow-matching": ("flow_matching:meta",),
+    "flow-matching": ("flow_matching:meta", "flow_matching:meta_solvers"),
     "torchcfm": ("flow_matching:torchcfm_vp",),
     "diffusionjax": ("diffusionjax:vp", "diffusionjax:chain"),
-    "ema-pytorch": ("averages:ema_pytorch",),
-    "torch-ema": ("averages:torch_ema",),
-    "torch": ("averages:torch_swa",),
+    "ema-pytorch": ("averages:ema_pytorch", "averages:ema_pytorch_warm"),
+    "torch-ema": ("averages:torch_ema", "averages:torch_ema_warm"),
+    "torch": ("averages:torch_swa", "averages:torch_mean"),
     "optax": ("averages:optax_ema",),
 }
 """By distribution, the targets in `validation.targets`."""
