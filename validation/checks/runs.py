@@ -39,8 +39,7 @@ ENDS = (0.9, 0.1)
 
 def samplers_of(case: Case) -> list[Sampler]:
     """Return the samplers that the claim has for this kind of process."""
-    chain = isinstance(case.process, Chain)
-    return [sampler for sampler in case.claim.samplers if sampler.chains or not chain]
+    return [sampler for sampler in case.claim.samplers if sampler.chains or not case.steps]
 
 
 @final
@@ -179,35 +178,70 @@ def known_levels(process: Process) -> Levels:
             raise NotClaimed("a process of the library's own has scales that are known on a stretch only")
 
 
+def levels_of_grids(case: Case, runs: Sequence[Times]) -> Levels:
+    """Return alpha and sigma along a target's own grids; of its own process what it has there, and splines between."""
+    if not isinstance(case.process, Own):
+        return known_levels(case.process)
+    if case.steps:
+        return _table(case)
+    low, high = span(case)
+    t = np.unique(np.concatenate(runs))
+    if t[0] < low or t[-1] > high:
+        raise NotClaimed("the grid goes beyond the times that are claimed")
+    nodes, (alpha, sigma) = t.astype(np.float64), unit_scales(case, t)
+    between = _splines(case, np.unique(case.format.rounded(np.linspace(low, high, NODES))))
+
+    def at(times: Floats) -> tuple[Floats, Floats]:
+        place = np.searchsorted(nodes, times).clip(max=len(nodes) - 1)
+        given, (a, s) = nodes[place] == times, between(times)
+        return np.where(given, alpha[place], a), np.where(given, sigma[place], s)
+
+    return at
+
+
+def _table(case: Case) -> Levels:
+    """Return alpha and sigma of a chain of the library's own, which starts at the data."""
+    alpha, sigma = unit_scales(case, np.arange(1, case.steps + 1))
+    alpha, sigma = np.concatenate([[1.0], alpha]), np.concatenate([[0.0], sigma])
+    return lambda k: (alpha[np.asarray(k, dtype=np.int64)], sigma[np.asarray(k, dtype=np.int64)])
+
+
+def _splines(case: Case, t: Times) -> Levels:
+    """Return alpha and sigma by splines through what the target has at these times."""
+    alpha, sigma = unit_scales(case, t)
+    wide = t.astype(np.float64)
+    by_t = scipy.interpolate.CubicSpline(wide, alpha), scipy.interpolate.CubicSpline(wide, sigma)
+    return lambda at: (by_t[0](at), by_t[1](at))
+
+
 def _own_stretch(case: Case) -> Stretch:
     """Return the stretch of a library's own process, its scales by splines through what the target has."""
     low, high = span(case)
-    coarse = case.format.rounded(np.linspace(low, high, NODES))
+    coarse = np.arange(1, case.steps + 1) if case.steps else case.format.rounded(np.linspace(low, high, NODES))
     alpha, sigma = unit_scales(case, coarse)
     share = alpha**2 / (alpha**2 + sigma**2)
     inside = np.flatnonzero((share <= ENDS[0]) & (share >= ENDS[1]))
     if len(inside) < 2:
         raise NotClaimed("the process has too few times at which both alpha and sigma are large")
     last, first = float(coarse[inside[0]]), float(coarse[inside[-1]])
-    t = np.unique(case.format.rounded(np.linspace(last, first, NODES)))
-    alpha, sigma = unit_scales(case, t)
-    wide = t.astype(np.float64)
-    by_t = scipy.interpolate.CubicSpline(wide, alpha), scipy.interpolate.CubicSpline(wide, sigma)
-    return Stretch(first, last, lambda at: (by_t[0](at), by_t[1](at)), known=False)
+    if case.steps:
+        return Stretch(first, last, _table(case), known=False)
+    between = _splines(case, np.unique(case.format.rounded(np.linspace(last, first, NODES))))
+    return Stretch(first, last, between, known=False)
 
 
 def own_times(case: Case, counts: Sequence[int]) -> list[Times]:
     """Return the target's own grids. Raises NotClaimed without `grid`, and of a chain too short for an order."""
     if "grid" not in case.capabilities:
         raise NotClaimed("the sampler goes along the times of grid only, and the claim has none")
-    if isinstance(case.process, Chain) and len(case.process.betas) < 2 * max(counts):
+    if 0 < case.steps < 2 * max(counts):
         raise NotClaimed(f"the chain has fewer than {2 * max(counts)} steps")
     return [case.built.grid(n) for n in counts]
 
 
 def even_times(case: Case, over: Stretch, n: int) -> Times:
     """Return n + 1 times at equal distances, indices of a chain included. Raises NotClaimed of too short a chain."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         stride = int(over.first - over.last) // n
         if stride < 1:
             raise NotClaimed(f"the chain has no {n} even strides where its noise is neither little nor nearly all")
@@ -217,7 +251,7 @@ def even_times(case: Case, over: Stretch, n: int) -> Times:
 
 def level_times(case: Case, over: Stretch, n: int) -> Times:
     """Return n + 1 times between which the log-SNR grows by equal steps, indices of a chain excluded."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         raise NotClaimed("a chain has no times between its indices")
     t = np.linspace(over.first, over.last, 8193)
     alpha, sigma = over.levels(t)
@@ -228,7 +262,7 @@ def level_times(case: Case, over: Stretch, n: int) -> Times:
 
 def short_then_long(case: Case, over: Stretch, length: float) -> Times:
     """Return five times: three short steps and one of this length, of the stretch; short is a quarter of its square."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         raise NotClaimed("a chain has no times between its indices")
     steps = np.array([0.0, *np.cumsum([length**2 / 4.0] * 3 + [length])])
     return case.format.rounded(over.first + (over.last - over.first) * steps)

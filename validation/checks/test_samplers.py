@@ -11,7 +11,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Own, Sampler, Times
+from refdiff.conformance.interface import Own, Sampler, Times
 
 from ..expected.convergence import largest_order, rounding_of_run
 from ..oracles.certified import Floats
@@ -26,8 +26,8 @@ from .runs import (
     even_times,
     falling,
     judgeable,
-    known_levels,
     level_times,
+    levels_of_grids,
     own_times,
     run,
     samplers_of,
@@ -141,7 +141,8 @@ def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
     """Judge the runs along a library's own grids: to sigma = 0, where the last step alone may err by order 1."""
-    _converges(case, sampler, own_times(case, DOUBLED), known_levels(case.process), 1, "order of convergence")
+    runs = own_times(case, DOUBLED)
+    _converges(case, sampler, runs, levels_of_grids(case, runs), 1, "order of convergence")
 
 
 @check("SMP-11", "sample")
@@ -161,7 +162,7 @@ def test_order_of_a_step(case: Case) -> None:
 
 def _one_step(case: Case, sampler: Sampler) -> None:
     """Judge the first step, which a multistep method takes with order 1."""
-    if isinstance(case.process, Chain):
+    if case.steps:
         raise NotClaimed("a chain has no times between its indices")
     over = stretch(case)
     ends = [np.array([over.first, over.first + (over.last - over.first) * length]) for length in HALVED]
@@ -230,7 +231,7 @@ def _inside(case: Case, shares: Sequence[float]) -> Times:
     """Return times at these shares of the stretch."""
     over = stretch(case)
     times = over.first + (over.last - over.first) * np.array(shares)
-    return np.round(times).astype(np.int64) if isinstance(case.process, Chain) else case.format.rounded(times)
+    return np.round(times).astype(np.int64) if case.steps else case.format.rounded(times)
 
 
 def _uneven(case: Case, shares: Sequence[float]) -> Times:
@@ -238,12 +239,13 @@ def _uneven(case: Case, shares: Sequence[float]) -> Times:
     if isinstance(case.process, Own) or case.claim.t_min > 0.0 or case.inner:
         raise NotClaimed("the process is not known, or not claimed, at t = 0")
     times = np.array([*shares, 0.0]) * stretch(case).first
-    return np.round(times).astype(np.int64) if isinstance(case.process, Chain) else case.format.rounded(times)
+    return np.round(times).astype(np.int64) if case.steps else case.format.rounded(times)
 
 
 def _ends_at_the_point(case: Case, sampler: Sampler, make: Callable[[], Times]) -> None:
     times = falling(make())
-    levels = stretch(case).levels if isinstance(case.process, Own) else known_levels(case.process)
+    own = isinstance(case.process, Own) and sampler.times == "any"
+    levels = stretch(case).levels if own else levels_of_grids(case, [times])
     alpha, sigma = (x.tolist() for x in levels(times.astype(np.float64)))
     if sampler.stochastic and sigma[-1] > 0.0:
         raise NotClaimed("a stochastic sampler is exact where no noise is left, and its grid ends before")
@@ -301,7 +303,8 @@ def _judge_law(case: Case, design: Design, limit: float) -> None:
 def _deviations(case: Case, sampler: Sampler, size: int) -> tuple[Floats, Floats, Times]:
     """Return x after a run of few and of many steps, minus the mean and over the deviation of the data there."""
     if sampler.times == "grid":
-        runs, levels = own_times(case, (2 * COARSE, 2 * FINE)), known_levels(case.process)
+        runs = own_times(case, (2 * COARSE, 2 * FINE))
+        levels = levels_of_grids(case, runs)
     else:
         over = stretch(case)
         runs, levels = [falling(even_times(case, over, n)) for n in (COARSE, FINE)], over.levels

@@ -2,12 +2,15 @@
 
 | factory | library class | calls |
 |---|---|---|
-| `vp` | `VP`, `RVP`, `EulerMaruyama` | `mean_coeff`, `variance`, `std`, `sde`, `get_loss`, `update` |
-| `chain` | `DDPM`, `DDIMVP` on 1000 times of the same schedule | their tables, `update` |
+| `vp` | `VP` | `mean_coeff`, `variance`, `std`, `sde`, `get_loss`, `get_score`, `get_epsilon` |
+| | `RVP`, `EulerMaruyama` | `get_estimate_x_0`, `update`; for runs `get_times`, `get_sampler` |
+| `chain` | `DDPM`, `DDIMVP` | their tables for 1000 times, `update`, `posterior`, `get_estimate_x_0` |
 
 The loss predicts eps (`score_scaling`) or -score; its draws are replayed by patching `jax.random`, outside `jit`.
+A run asks the denoiser by `jax.pure_callback`. `DDPM.posterior` is given a score: that of data of the one point x_0.
 
-Not claimed: weights of half sums; correctors; EDM2's loss; the cosine schedule, whose alpha is not 1 at t = 0.
+Not claimed: weights of half sums; correctors; EDM2's loss; the cosine schedule, whose alpha is not 1 at t = 0;
+`perturb` of the chain, which has no such call; its runs, which go over every k, so that no number of steps is doubled.
 """
 
 from __future__ import annotations
@@ -24,7 +27,15 @@ import jax.numpy as jnp
 import numpy as np
 from diffusionjax.sde import VP
 from diffusionjax.solvers import DDIMVP, DDPM, EulerMaruyama
-from diffusionjax.utils import get_linear_beta_function, get_loss, get_score
+from diffusionjax.utils import (
+    get_epsilon,
+    get_linear_beta_function,
+    get_loss,
+    get_sampler,
+    get_score,
+    get_times,
+    get_timestep,
+)
 
 from refdiff.conformance.adapters import Library, from_jax, to_jax
 from refdiff.conformance.interface import (
@@ -33,14 +44,17 @@ from refdiff.conformance.interface import (
     Chain,
     Claim,
     Denoiser,
+    Draws,
+    Grid,
     Linear,
     Parameterization,
     Process,
-    Reduction,
-    Rule,
+    Sampler,
+    Step,
     Target,
     Times,
     Unsupported,
+    Weight,
     Weighting,
 )
 
@@ -52,19 +66,39 @@ _LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 """The library's default; one process, as each shape is compiled anew."""
 
 _KEY = jax.random.key(0)
+_TIMES = get_times(_STEPS)[0]
+"""The times of the library's own runs, rising from 1/1000 to 1."""
+_WEIGHTS: dict[Weighting, tuple[Parameterization, ...]] = {
+    "uniform": ("eps",),
+    "snr": ("eps", "score"),
+    "likelihood": ("eps", "score"),
+}
 
 
 def vp() -> Target:
     """Return VP, its reverse by Euler-Maruyama, and the loss."""
-    return Library(_claim("VP", _LINEAR, "all_mean", "schedule", "perturb", "sde", "loss", "step"), _Vp)
+    claim = _claim(
+        "VP",
+        _LINEAR,
+        ("schedule", "perturb", "sde", "convert", "loss", "times", "step", "grid", "sample"),
+        reduction="all_mean",
+        weights=tuple(_WEIGHTS),
+        draws=Draws(t_min=float(_TIMES[0, 0])),
+        grid=Grid(t_min=0.0),
+        steps=(Step(kind="em"),),
+        samplers=(Sampler(name="euler_maruyama", stochastic=True),),
+    )
+    return Library(claim, _Vp)
 
 
 def chain() -> Target:
     """Return the solvers DDPM and DDIMVP."""
-    return Library(_claim("DDPM and DDIMVP", _CHAIN, "none", "schedule", "step"), _Chain)
+    steps = (Step(kind="ddpm", prediction="score"), *(Step(kind="ddim", eta=eta) for eta in (0.0, 0.5, 1.0)))
+    claim = _claim("DDPM and DDIMVP", _CHAIN, ("schedule", "convert", "posterior", "step", "grid"), steps=steps)
+    return Library(claim, _Chain)
 
 
-def _claim(name: str, process: Process, reduction: Reduction, *capabilities: Capability) -> Claim:
+def _claim(name: str, process: Process, capabilities: tuple[Capability, ...], **claimed: Any) -> Claim:
     return Claim(
         name=f"diffusionjax {name}",
         version=version("diffusionjax"),
@@ -72,7 +106,8 @@ def _claim(name: str, process: Process, reduction: Reduction, *capabilities: Cap
         processes=(process,),
         capabilities=frozenset(capabilities),
         t_min=1e-3,  # the order of the first time of its own runs; below 1e-8 its sigma rounds to 0
-        reduction=reduction,
+        contract=2,
+        **claimed,
     )
 
 
@@ -94,13 +129,13 @@ def _replay(**draws: Any) -> Iterator[None]:
     assert not left
 
 
-@final
-class _Vp:
-    """One linear schedule."""
+class _Sde:
+    """One linear schedule, and the loss."""
 
     def __init__(self, process: Process) -> None:
         assert isinstance(process, Linear)
         self._sde = VP(*get_linear_beta_function(process.beta_min, process.beta_max))
+        self._drawn = jax.jit(self._times_of_the_loss, static_argnums=1)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Call `mean_coeff`, `std` and `beta`."""
@@ -131,10 +166,10 @@ class _Vp:
         return _array(seen[0])
 
     def loss(
-        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weighting
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Call the function that `get_loss` returns, with its own noise and times replayed."""
-        if (prediction, weight) not in (("eps", "uniform"), ("eps", "likelihood"), ("score", "likelihood")):
+        if prediction not in _WEIGHTS.get(weight, ()):  # type: ignore[call-overload]  # a min-SNR is no key, and not claimed
             raise Unsupported(f"get_loss has no weight {weight} of {prediction}")
         sign = 1 if prediction == "eps" else -1
 
@@ -143,25 +178,77 @@ class _Vp:
 
         return _array(self._loss(apply, prediction == "eps", weight == "likelihood", x_0, eps, t))
 
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Call `EulerMaruyama.update` of the reverse SDE on the times s and t, for each example by `jax.vmap`."""
-        if rule != "em":
-            raise Unsupported(f"diffusionjax has no rule {rule} for an SDE")
+    def times(self, n: int, seed: int) -> tuple[Times, Array]:
+        """Return the times that the loss draws from those of the library's runs; nothing is weighted."""
+        return _array(self._drawn(jax.random.key(seed), n)), _array(jnp.ones(n))
 
-        def one(x: Any, e: Any, t: Any, s: Any, z: Any) -> Any:
-            model = SimpleNamespace(apply=lambda *_: e[None])
-            reverse = self._sde.reverse(get_score(self._sde, model, None, True))
-            solver = EulerMaruyama(reverse, ts=jnp.stack([s, t]))
-            with _replay(normal=z[None]):
-                return solver.update(_KEY, x[None], t[None])[0][0]
+    def _times_of_the_loss(self, key: Any, n: int) -> Any:
+        seen: list[Any] = []
 
-        return _array(jax.vmap(one)(*(_tensor(array) for array in (x_t, eps_hat, t, s, noise))))
+        def apply(_: Any, x: Any, t: Any) -> Any:
+            seen.append(t)
+            return x
+
+        solver = SimpleNamespace(ts=_TIMES, t1=_TIMES[-1])
+        get_loss(self._sde, solver, SimpleNamespace(apply=apply))(None, key, jnp.zeros((n, 1)))
+        return seen[0]
 
     def _loss(self, apply: Any, scaled: bool, likelihood: bool, x_0: Array, eps: Array, t: Times) -> Any:
         solver = SimpleNamespace(ts=jnp.zeros(1), t1=1.0)
         loss = get_loss(self._sde, solver, SimpleNamespace(apply=apply), scaled, likelihood, reduce_mean=True)
         with _replay(normal=_tensor(eps), uniform=_tensor(t)):
             return loss(None, _KEY, _tensor(x_0))
+
+
+@final
+class _Vp(_Sde):
+    """The schedule with its reverse."""
+
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        """Call `get_score`, `get_epsilon` and `get_estimate_x_0` with a network that answers `value`."""
+        if source not in ("eps", "score") or to == "v":
+            raise Unsupported(f"diffusionjax has no call that gives {to} from {source}")
+        scaled, y = source == "eps", _tensor(value)
+        model = SimpleNamespace(apply=lambda *_: y if scaled else -y)
+        score = get_score(self._sde, model, None, scaled)
+        calls = {
+            "score": score,
+            "eps": get_epsilon(self._sde, model, None, scaled),
+            "x_0": lambda x, t: self._sde.reverse(score).get_estimate_x_0(lambda x_0: x_0)(x, t)[0],
+        }
+        return _array(calls[to](_tensor(x_t), _tensor(t)))
+
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        """Call `EulerMaruyama.update` of the reverse SDE on the times s and t, for each example by `jax.vmap`."""
+        del rule
+
+        def one(x: Any, e: Any, t: Any, s: Any, z: Any) -> Any:
+            with _replay(normal=z[None]):
+                return self._solver(lambda *_: e[None], jnp.stack([s, t])).update(_KEY, x[None], t[None])[0][0]
+
+        return _array(jax.vmap(one)(*(_tensor(array) for array in (x_t, value, t, s, noise))))
+
+    def grid(self, n: int) -> Times:
+        """Call `get_times`, from whose first time a run goes on to 0."""
+        return _array(jnp.append(get_times(n)[0][::-1, 0], 0.0))
+
+    def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
+        """Call the function that `get_sampler` returns, from x; the solver takes its one step from its first times."""
+        del sampler
+        if len(times) < 3 or np.ptp(np.diff(times)) > 1e-6:
+            raise Unsupported("EulerMaruyama takes even steps, and the first from two times")
+
+        def apply(_: Any, x: Any, t: Any) -> Any:
+            return jax.pure_callback(
+                lambda *given: denoiser(*map(_array, given)), jax.ShapeDtypeStruct(x.shape, x.dtype), x, t
+            )
+
+        solver = self._solver(apply, _tensor(times[-2::-1])[:, None])
+        return _array(get_sampler(x.shape, solver, denoise=False)(jax.random.key(seed), _tensor(x))[0])
+
+    def _solver(self, apply: Any, ts: Any) -> EulerMaruyama:
+        score = get_score(self._sde, SimpleNamespace(apply=apply), None, True)
+        return EulerMaruyama(self._sde.reverse(score), ts=ts)
 
 
 @final
@@ -177,15 +264,41 @@ class _Chain:
         names = {"alpha_bar": "alphas_cumprod", "alpha": "sqrt_alphas_cumprod", "sigma": "sqrt_1m_alphas_cumprod"}
         return {name: _array(getattr(self._table, table)[t - 1]) for name, table in names.items()}
 
-    def step(self, x_t: Array, eps_hat: Array, t: Times, s: Times, noise: Array, rule: Rule) -> Array:
-        """Call `update` of DDPM, whose score is -eps/sigma by its own table, or of DDIMVP with eta = 0."""
-        if rule not in ("ddpm", "ddim") or not (t - s == 1).all():
-            raise Unsupported("DDPM and DDIMVP step over one k, and have no other rule")
-        x, e = _tensor(_rows(x_t)), _tensor(_rows(eps_hat))
-        score = -e / self._table.sqrt_1m_alphas_cumprod[t - 1][:, None]
-        solver = DDPM(lambda *_: score) if rule == "ddpm" else DDIMVP(lambda *_: e, eta=0.0)
+    def convert(self, value: Array, x_t: Array, t: Times, source: Parameterization, to: Parameterization) -> Array:
+        """Call `get_estimate_x_0` of DDIMVP, which predicts eps, or of DDPM, which predicts the score."""
+        if source not in ("eps", "score") or to != "x_0":
+            raise Unsupported(f"DDPM and DDIMVP have no call that gives {to} from {source}")
+        kind, y = (DDIMVP if source == "eps" else DDPM), _tensor(value)
+        estimate = kind(lambda *_: y).get_estimate_x_0(lambda x_0: x_0)
+        return _array(estimate(_tensor(x_t), None, t - 1)[0])
+
+    def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
+        """Call `posterior` of DDPM with the score (alpha x_0 - x_t)/sigma^2, by its own tables."""
+        _adjacent(t, s)
+        x, alpha, sigma = _rows(x_t), *(self.coefficients(t)[name][:, None] for name in ("alpha", "sigma"))
+        score = (alpha.astype("float64") * _rows(x_0) - x) / sigma.astype("float64") ** 2
+        mean, deviation = self._table.posterior(_tensor(score), _tensor(x), t - 1)
+        return _array(mean).reshape(x_t.shape), _array(deviation**2)
+
+    def step(self, x_t: Array, value: Array, t: Times, s: Times, noise: Array, rule: Step) -> Array:
+        """Call `update` of DDPM, which is given the score, or of DDIMVP, which is given eps."""
+        _adjacent(t, s)
+        x, y = _tensor(_rows(x_t)), _tensor(_rows(value))
+        solver = DDPM(lambda *_: y) if rule.kind == "ddpm" else DDIMVP(lambda *_: y, eta=rule.eta)
         with _replay(normal=_tensor(_rows(noise))):
-            return _array(solver.update(_KEY, x, self._table.ts.flatten()[t - 1])[0]).reshape(x_t.shape)
+            return _array(solver.update(_KEY, x, _TIMES.flatten()[t - 1])[0]).reshape(x_t.shape)
+
+    def grid(self, n: int) -> Times:
+        """Return the index of each of the solvers' times, and 0: n is the number of steps of the chain."""
+        if n != _STEPS:
+            raise Unsupported("on n times DDPM and DDIMVP are another chain")
+        k = get_timestep(_TIMES[::-1, 0], self._table.t0, self._table.t1, _STEPS) + 1
+        return np.append(np.array(k, dtype=np.int64), 0)
+
+
+def _adjacent(t: Times, s: Times) -> None:
+    if not (t - s == 1).all():
+        raise Unsupported("DDPM and DDIMVP step over one k")
 
 
 def _rows(array: Array) -> Array:

@@ -202,6 +202,17 @@ class Runner:
 
 
 @dataclass(frozen=True)
+class Hidden(Runner):
+    """A runner with a process of the library's own, whose constants the suite is not told."""
+
+    behind: Process = LINEAR
+
+    def build(self, process: Process) -> Running:
+        """Return the runs of what is behind it."""
+        return Running(self, self.behind)
+
+
+@dataclass(frozen=True)
 class Running:
     """The runs of one process."""
 
