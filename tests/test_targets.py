@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from validation.targets import listing
+from validation.targets import listing, record
 from validation.targets.listing import LIBRARIES, installed
 from validation.targets.matrix import load, matrix
 
@@ -50,7 +51,11 @@ def _report(status: str, ulps: object, *, in_part: bool = False) -> dict[str, An
     other = {"id": "MAR-5", "chapter": "2 Marginal", "status": "not_claimed", "in_part": False, "worst": None}
     target = {"origin": "validation.targets.mylib:vp", "version": "1.0", "dtype": "float32"}
     cover = {"judged": 1, "total": 71}
-    return {"target": target, "cover": cover, "verdict": "non-conforming", "clauses": [clause, other]}
+    environment = {"python": "3.11.7", "packages": {"numpy": "2.4.6", "torch": "2.14.1"}}
+    return {
+        "target": target, "cover": cover, "verdict": "non-conforming", "clauses": [clause, other],
+        "environment": environment,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -73,3 +78,29 @@ def test_a_target_without_a_report_is_none(tmp_path: Path) -> None:
         (tmp_path / "report.json").write_text(json.dumps({"environment": {"complete": complete}}), encoding="utf-8")
         assert (load(tmp_path) is not None) == complete
     assert "left out: mylib:vp." in matrix([], [], date(2026, 11, 27), ["mylib:vp"])
+
+
+def test_each_difference_from_the_record_is_said() -> None:
+    """A status that changed, a clause claimed anew or no longer, a target that is new or gone; nothing else."""
+    before = {"a:vp": {"MAR-1": "pass", "MAR-2": "pass", "MAR-3": "warning"}, "b:vp": {"MAR-1": "pass"}}
+    after = {"a:vp": {"MAR-1": "fail", "MAR-3": "warning", "MAR-4": "pass"}, "c:vp": {}}
+    assert list(record.changes(before, before)) == []
+    assert list(record.changes(before, after)) == [
+        "a:vp: MAR-1 was pass, is fail",
+        "a:vp: MAR-2 was pass, is not_claimed",
+        "a:vp: MAR-4 was not_claimed, is pass",
+        "b:vp: is not judged any more",
+        "c:vp: was not judged before",
+    ]
+
+
+def test_the_record_is_of_the_page() -> None:
+    """Both are of one run: the same targets, and of each the same clauses that fail."""
+    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    kept = record.read()
+    rows = dict(re.findall(r"^\| (\S+:\S+) \| [^|]+ \| \w+ \| [^|]+ \| [^|]+ \| ([^|]+) \|", page, re.M))
+    assert {target.removeprefix("validation.targets.") for target in kept} == set(rows)
+    for target, statuses in kept.items():
+        fails = [clause for clause, status in statuses.items() if status == "fail"]
+        assert rows[target.removeprefix("validation.targets.")] == (", ".join(fails) or "none")
+    assert record.statuses([_report("fail", 2.0)]) == {"validation.targets.mylib:vp": {"MAR-4": "fail"}}

@@ -37,10 +37,22 @@ Written by `python -m validation.targets`, which judges every library of the ext
 
 
 def matrix(
-    reports: Sequence[Mapping[str, Any]], missing: Sequence[str], day: date, unfinished: Sequence[str] = ()
+    reports: Sequence[Mapping[str, Any]],
+    missing: Sequence[str],
+    day: date,
+    unfinished: Sequence[str] = (),
+    minutes: float | None = None,
+    jobs: int = 1,
 ) -> str:
     """Return the page: one row for each target, then each chapter's clauses by target."""
-    absent = f"Not installed, so not judged: {', '.join(missing)}.\n" if missing else "Every library was installed.\n"
+    absent = f"Not installed, so not judged: {', '.join(missing)}.\n" if missing else "Every library was judged.\n"
+    if reports:
+        packages = reports[0]["environment"]["packages"]
+        absent += (
+            f"Python {reports[0]['environment']['python']}, NumPy {packages['numpy']}, torch {packages['torch']}.\n"
+        )
+    if minutes is not None:
+        absent += f"All {len(reports)} targets took {minutes:.1f} minutes, {jobs} at a time.\n"
     if unfinished:
         absent += (
             f"\nThe runs of these targets did not come to their end, so they are left out: {', '.join(unfinished)}.\n"
