@@ -133,16 +133,19 @@ def test_table_has_a_line_for_each_row_and_sampler() -> None:
 
 def test_sentences_compare_at_the_largest_budget() -> None:
     """They compare at 300 s, without refdiff's settings if a row is absent; without a library they say nothing."""
-    command, shown = "(`python -m validation.tools.benchmarks.peers`)", _planted(seeds=2)
+    command, shown = "(`validation.tools.benchmarks.peers`)", _planted(seeds=2)
     assert peers.sentences(_planted()).splitlines() == [
         "After 300 s on one thread, refdiff reaches 0.33 times the distance of training digits, "
         "denoising-diffusion-pytorch 0.67 and diffusers 1.00 (1 seed).",
-        f"Each has its documented settings; with refdiff's the others reach 1.33 and 1.67 {command}.",
+        "All have their documented settings and sample by DDIM 50; "
+        "by those of their examples the others reach 0.33 and 0.50.",
+        f"With refdiff's settings the others reach 1.33 and 1.67 by DDIM 50 {command}.",
     ]
     assert peers.sentences([run for run in shown if run["row"] in NAMES[:4]]).splitlines() == [
         "After 300 s on one thread, refdiff reaches 0.50 times the distance of training digits, "
         "denoising-diffusion-pytorch 1.00 and diffusers 1.50 (2 seeds).",
-        f"Each has its documented settings {command}.",
+        "All have their documented settings and sample by DDIM 50; "
+        f"by those of their examples the others reach 0.50 and 0.75 {command}.",
     ]
     assert peers.sentences([run for run in shown if (run["row"], run["budget"]) != (NAMES[2], 300.0)]) == ""
 

@@ -199,12 +199,16 @@ def sentences(runs: Sequence[Run]) -> str:
     theirs = " and ".join(f"{name} {means[name]}" for name in others)
     said = (
         f"After {budget:g} s on one thread, {ours} reaches {means[ours]} times the distance of training digits, "
-        f"{theirs} ({seeds} {'seed' if seeds == 1 else 'seeds'}).\nEach has its documented settings"
+        f"{theirs} ({seeds} {'seed' if seeds == 1 else 'seeds'}).\n"
+        f"All have their documented settings and sample by {DDIM}"
     )
+    own = [ratios(runs, name, budget, BY_NAME[name].documented) for name in others]
+    if all(own):
+        said += f"; by those of their examples the others reach {' and '.join(f'{fmean(x):.2f}' for x in own)}"
     tuned = [means[name] for other in others if (name := f"{other}, refdiff's settings") in means]
     if len(tuned) == len(others):
-        said += f"; with refdiff's the others reach {' and '.join(tuned)}"
-    return f"{said} (`python -m {COMMAND}`)."
+        said += f".\nWith refdiff's settings the others reach {' and '.join(tuned)} by {DDIM}"
+    return f"{said} (`{COMMAND}`)."
 
 
 def processes(jobs: int) -> Executor:
