@@ -10,6 +10,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
         "diffusers:ddpm",
         "diffusers:ddpm_bfloat16",
         "diffusers:zero_snr",
+        "diffusers:fixed_large",
         "diffusers:score_sde_vp",
         "diffusers_training:ddpm",
         *(f"diffusers_samplers:{name}" for name in ("ddim", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")),
