@@ -15,6 +15,7 @@ from refdiff.conformance.remote import Launch
 from tests.meta.targets.samplers import (
     DDPM,
     LINEAR,
+    At,
     Method,
     Runner,
     Walk,
@@ -29,6 +30,7 @@ from tests.meta.targets.samplers import (
     rosenbrock,
 )
 from validation.checks.suite import checks
+from validation.targets.chains import with_zero_snr
 
 CLAUSES = ("SMP-10", "SMP-11", "SMP-12", "SMP-13")
 SHORT = Chain(betas=tuple(np.linspace(0.01, 0.3, 12).tolist()))
@@ -276,6 +278,31 @@ def test_right_sampler_passes_on_its_own_grid(name: str, process: Process) -> No
     assert failing(target) == {}
     if process != Cosine(s=0.008):  # It has alpha = 0 at t = 1, by which eps is divided.
         assert passing(target) >= {"SMP-10", "SMP-12", "SMP-13" if sampler.stochastic else "SMP-11"}
+
+
+ENDED = with_zero_snr(DDPM)
+OF_V = Sampler(name="v", prediction="v", exact=True, times="grid")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_run_from_pure_noise_is_judged(dtype: DType) -> None:
+    """SMP-11, SMP-12: from zero terminal SNR a run of v is judged, and passes; one of eps is not judged."""
+    target = Runner(by_v, OF_V, dtype=dtype, processes=(ENDED,))
+    assert failing(target) == {}
+    assert passing(target) == {"SMP-10", "SMP-11", "SMP-12"}
+    of_eps = Runner(ddim, Sampler(name="eps", exact=True, times="grid"), dtype=dtype, processes=(ENDED,))
+    assert passing(of_eps) == {"SMP-10"}
+
+
+def _floored(walk: Walk, x: Any) -> Any:
+    """Keep alpha from 0, as in a table that is to have a finite sigma/alpha."""
+    times = [At(t.t, np.maximum(t.a, 1e-2), t.s) for t in walk.times]
+    return by_v(Walk(times, walk.predict, walk.noise, walk.at, walk.process), x)
+
+
+def test_signal_in_pure_noise_fails() -> None:
+    """SMP-12: a run that takes alpha for 0.01 where it is 0 leaves the flow."""
+    assert "SMP-12" in failing(Runner(_floored, OF_V, dtype="float32", processes=(ENDED,)), "SMP-12")
 
 
 def test_step_of_another_length_than_the_grid_fails() -> None:

@@ -3,6 +3,7 @@
 | factory | library class | samplers |
 |---|---|---|
 | `ddim` | `DDIMScheduler` | of eps, x_0 and v, and with eta = 1 |
+| `zero_snr` | `DDIMScheduler` with `rescale_betas_zero_snr=True` | of x_0 and v |
 | `ddpm` | `DDPMScheduler` | of eps and v |
 | `euler` | `EulerDiscreteScheduler` | of eps and v |
 | `heun` | `HeunDiscreteScheduler` | of eps |
@@ -41,12 +42,25 @@ from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from refdiff.conformance.adapters import Library
-from refdiff.conformance.interface import Array, Chain, Claim, Denoiser, Grid, Process, Sampler, Target, Times
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Claim,
+    Denoiser,
+    Grid,
+    Parameterization,
+    Process,
+    Sampler,
+    Target,
+    Times,
+)
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import tensor as _tensor
-from validation.targets.diffusers import PREDICTION_TYPES, SCHEDULES
+from validation.targets.diffusers import PREDICTION_TYPES, SCHEDULES, ZERO_SNR
 
 SPACING = "trailing"
+CHAINS = tuple(SCHEDULES)[:2]
+"""Not the cosine one: at its N alpha is within its own rounding, so that no run from there is judged."""
 
 
 @final
@@ -69,6 +83,13 @@ def ddim(spacing: str = SPACING) -> Target:
     ]
     noisy = _kind("DDIM with eta 1", stochastic=True, times="grid", options=_UNCLIPPED, of_step={"eta": 1.0})
     return _target(DDIMScheduler, *kinds, noisy, spacing=spacing)
+
+
+def zero_snr() -> Target:
+    """Return DDIMScheduler on chains whose last beta is 1, from which only x_0 and v can be predicted."""
+    given: tuple[Parameterization, ...] = ("x_0", "v")
+    kinds = [_kind(f"DDIM of {y}", prediction=y, times="grid", options=_UNCLIPPED) for y in given]
+    return _target(DDIMScheduler, *kinds, chains=tuple(ZERO_SNR))
 
 
 def ddpm() -> Target:
@@ -126,12 +147,14 @@ def _kind(name: str, *, options: Mapping[str, Any] = {}, of_step: Mapping[str, A
     return Kind(sampler=Sampler(name=name, exact=True, **claimed), options=options, of_step=of_step)
 
 
-def _target(scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0) -> Target:
+def _target(
+    scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0, chains: tuple[Chain, ...] = CHAINS
+) -> Target:
     claim = Claim(
         name=f"diffusers {scheduler.__name__}, {spacing}",
         version=version("diffusers"),
         dtype="float32",
-        processes=_CHAINS,
+        processes=chains,
         capabilities=frozenset({"grid", "sample"}),
         grid=Grid(last=last),
         samplers=tuple(kind.sampler for kind in kinds),
@@ -141,10 +164,6 @@ def _target(scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0)
     return Library(claim, lambda process: _Runs(process, scheduler, named, spacing, last))
 
 
-_CHAINS = tuple(SCHEDULES)[:2]
-"""Not the cosine one: at its N alpha is within its own rounding, so that no run from there is judged."""
-
-
 @final
 class _Runs:
     """Runs of a scheduler for one chain."""
@@ -152,7 +171,7 @@ class _Runs:
     def __init__(self, process: Process, scheduler: Any, kinds: Mapping[str, Kind], spacing: str, last: int) -> None:
         assert isinstance(process, Chain)
         self._kinds, self._scheduler, self._last = kinds, scheduler, last
-        self._options = {"timestep_spacing": spacing, **SCHEDULES[process]}
+        self._options = {"timestep_spacing": spacing, **{**SCHEDULES, **ZERO_SNR}[process]}
 
     def grid(self, n: int) -> Times:
         """Call `set_timesteps`, and append the index where `step` ends after the last timestep."""

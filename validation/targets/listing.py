@@ -13,7 +13,10 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
         "diffusers:fixed_large",
         "diffusers:score_sde_vp",
         "diffusers_training:ddpm",
-        *(f"diffusers_samplers:{name}" for name in ("ddim", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")),
+        *(
+            f"diffusers_samplers:{name}"
+            for name in ("ddim", "zero_snr", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")
+        ),
         "averages:diffusers_ema",
     ),
     "azula": ("azula:vp", "azula:karras"),
