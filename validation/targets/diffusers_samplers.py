@@ -6,7 +6,9 @@
 | `zero_snr` | `DDIMScheduler` with `rescale_betas_zero_snr=True` | of x_0 and v |
 | `ddpm` | `DDPMScheduler` | of eps and v |
 | `euler` | `EulerDiscreteScheduler` | of eps and v |
+| `euler_ancestral` | `EulerAncestralDiscreteScheduler` | of eps and v |
 | `heun` | `HeunDiscreteScheduler` | of eps |
+| `lms` | `LMSDiscreteScheduler` | of eps |
 | `dpm_solver` | `DPMSolverMultistepScheduler` | dpmsolver++ of the orders 1 to 3, and sde-dpmsolver++ |
 | `unipc` | `UniPCMultistepScheduler` | of the orders 1 to 3 |
 | `deis` | `DEISMultistepScheduler` | of the orders 1 to 3, to k = 1 |
@@ -15,13 +17,14 @@ Each run is the loop of the library's pipelines: `set_timesteps`, `scale_model_i
 `timestep_spacing="trailing"`, which begin at N: those of "leading" never do, and finding 5 is about "linspace". Without
 clipping; `lower_order_final=False` of DPM-Solver, whose last steps have a lower order in short runs by default.
 
-A multistep method of the third order begins with steps of the orders 1 and 2, so that its runs are claimed to be of
+A multistep method of a higher order begins with steps of the orders 1 and 2, so that its runs are claimed to be of
 order 2.
 
 A scheduler that takes custom timesteps is claimed to go along any times. It ends where the data is, so that a run to
 another time is given that time too, and is left one step early.
 
-Not claimed: the grids of Karras, Lu and beta, between the indices; PNDM, whose grid has one of its times twice.
+Not claimed: KDPM2 and the grids of Karras, Lu and beta, which have times between the indices; PNDM, whose grid has one
+of its times twice.
 """
 
 from __future__ import annotations
@@ -37,8 +40,10 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_deis_multistep import DEISMultistepScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
+from diffusers.schedulers.scheduling_lms_discrete import LMSDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from refdiff.conformance.adapters import Library
@@ -103,9 +108,20 @@ def euler() -> Target:
     return _target(EulerDiscreteScheduler, *(_kind(f"Euler of {y}", prediction=y) for y in ("eps", "v")))
 
 
+def euler_ancestral() -> Target:
+    """Return EulerAncestralDiscreteScheduler."""
+    kinds = [_kind(f"ancestral Euler of {y}", prediction=y, stochastic=True, times="grid") for y in ("eps", "v")]
+    return _target(EulerAncestralDiscreteScheduler, *kinds)
+
+
 def heun() -> Target:
     """Return HeunDiscreteScheduler."""
     return _target(HeunDiscreteScheduler, _kind("Heun", order=2, times="grid"))
+
+
+def lms() -> Target:
+    """Return LMSDiscreteScheduler."""
+    return _target(LMSDiscreteScheduler, _kind("LMS", order=2, times="grid"))
 
 
 def dpm_solver() -> Target:

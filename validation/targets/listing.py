@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+_SAMPLERS = tuple(
+    f"diffusers_samplers:{name}"
+    for name in (
+        *("ddim", "zero_snr", "ddpm", "euler", "euler_ancestral"),
+        *("heun", "lms", "dpm_solver", "unipc", "deis"),
+    )
+)
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "diffusers": (
         "diffusers:ddpm",
@@ -13,10 +20,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
         "diffusers:fixed_large",
         "diffusers:score_sde_vp",
         "diffusers_training:ddpm",
-        *(
-            f"diffusers_samplers:{name}"
-            for name in ("ddim", "zero_snr", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")
-        ),
+        *_SAMPLERS,
         "averages:diffusers_ema",
     ),
     "azula": ("azula:vp", "azula:karras"),
