@@ -328,6 +328,9 @@ def test_step_of_another_length_than_the_grid_fails() -> None:
 def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
     """SMP-12: DDIM that goes on by N//n, along N - i N/n rounded, does not end at the data for n = 7."""
 
+    def rounded(n: int, process: Process) -> Any:
+        return np.round(np.linspace(1000, 0, n + 1))
+
     def by_whole_stride(walk: Walk, x: Any) -> Any:
         stride = 1000 // (len(walk.times) - 1)
         for t in walk.times[:-1]:
@@ -336,7 +339,7 @@ def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
         return x
 
     sampler = Sampler(name="ddim", exact=True, times="grid")
-    target = Runner(by_whole_stride, sampler, dtype="float32", processes=(DDPM,))
+    target = Runner(by_whole_stride, sampler, grid_of=rounded, dtype="float32", processes=(DDPM,))
     assert set(failing(target)) == {"SMP-12"}
 
 
