@@ -119,6 +119,18 @@ def test_grid_of_a_chain_ends_where_the_claim_says(process: Process) -> None:
     assert all("last time of grid" in failing(target, "SMP-10")["SMP-10"] for target in wrong)
 
 
+def test_no_run_goes_beyond_the_end_of_the_grids() -> None:
+    """SMP-12: a sampler that goes to k = 1 at most, as its claim says of grids, is not run to the data."""
+
+    def to_the_first(walk: Walk, x: Any) -> Any:
+        assert walk.times[-1].t > 0
+        return ddim(walk, x)
+
+    target = Runner(to_the_first, EXACT, processes=(DDPM,), narrowed=(("grid", Grid(last=1)),))
+    assert failing(target, "SMP-12") == {}
+    assert passing(target, "SMP-12") == {"SMP-12"}
+
+
 def test_a_refused_count_is_shown() -> None:
     """SMP-10: a library that serves divisors of N alone passes in part, and the report has its refusals."""
 
