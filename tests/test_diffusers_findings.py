@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from scipy.integrate import quad
@@ -88,3 +89,22 @@ def test_diffusers_third_order_sde_has_a_wrong_sign() -> None:
 def test_diffusers_unipc_without_a_lower_final_order_is_nan() -> None:
     """The last step, to sigma = 0, has an infinite length in log-SNR."""
     assert math.isnan(_deviation(UniPCMultistepScheduler(timestep_spacing="trailing", lower_order_final=False), 10))
+
+
+def test_diffusers_ddim_with_eta_is_nan_from_zero_snr() -> None:
+    """The root of a difference that rounding lets fall below 0, with 52 of the numbers of steps from 1 to 100."""
+    options: dict[str, Any] = {"prediction_type": "v_prediction", "clip_sample": False, "timestep_spacing": "trailing"}
+    scheduler, one = DDIMScheduler(1000, rescale_betas_zero_snr=True, **options), torch.ones(1, 1)
+    scheduler.set_timesteps(10)
+    assert scheduler.step(0 * one, 999, one, eta=1.0, variance_noise=0 * one).prev_sample.isnan()
+    assert not scheduler.step(0 * one, 999, one, eta=0.9, variance_noise=0 * one).prev_sample.isnan()
+
+
+def test_diffusers_fixed_large_ends_with_noise() -> None:
+    """With 10 trailing steps the last adds noise of the deviation 0.32; with the small variance it adds none."""
+    large, small = (
+        DDPMScheduler(1000, clip_sample=False, timestep_spacing="trailing", variance_type=kind)
+        for kind in ("fixed_large", "fixed_small")
+    )
+    assert _deviation(small, 10) < 0.15
+    assert _deviation(large, 10) > 0.25

@@ -15,6 +15,7 @@ from refdiff.conformance.remote import Launch
 from tests.meta.targets.samplers import (
     DDPM,
     LINEAR,
+    At,
     Hidden,
     Method,
     Runner,
@@ -30,6 +31,7 @@ from tests.meta.targets.samplers import (
     rosenbrock,
 )
 from validation.checks.suite import checks
+from validation.targets.chains import with_zero_snr
 
 CLAUSES = ("SMP-10", "SMP-11", "SMP-12", "SMP-13")
 SHORT = Chain(betas=tuple(np.linspace(0.01, 0.3, 12).tolist()))
@@ -116,6 +118,18 @@ def test_grid_of_a_chain_ends_where_the_claim_says(process: Process) -> None:
     wrong = Runner(grid_of=to_the_data, **ends), Runner(grid_of=to_the_first, processes=(process,))
     assert [failing(target, "SMP-10") for target in right] == [{}, {}]
     assert all("last time of grid" in failing(target, "SMP-10")["SMP-10"] for target in wrong)
+
+
+def test_no_run_goes_beyond_the_end_of_the_grids() -> None:
+    """SMP-12: a sampler that goes to k = 1 at most, as its claim says of grids, is not run to the data."""
+
+    def to_the_first(walk: Walk, x: Any) -> Any:
+        assert walk.times[-1].t > 0
+        return ddim(walk, x)
+
+    target = Runner(to_the_first, EXACT, processes=(DDPM,), narrowed=(("grid", Grid(last=1)),))
+    assert failing(target, "SMP-12") == {}
+    assert passing(target, "SMP-12") == {"SMP-12"}
 
 
 def test_a_refused_count_is_shown() -> None:
@@ -313,6 +327,31 @@ def test_sampler_along_any_indices_of_a_chain_of_its_own_is_judged() -> None:
     assert set(failing(wrong)) == {"SMP-11", "SMP-12"}
 
 
+ENDED = with_zero_snr(DDPM)
+OF_V = Sampler(name="v", prediction="v", exact=True, times="grid")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_run_from_pure_noise_is_judged(dtype: DType) -> None:
+    """SMP-11, SMP-12: from zero terminal SNR a run of v is judged, and passes; one of eps is not judged."""
+    target = Runner(by_v, OF_V, dtype=dtype, processes=(ENDED,))
+    assert failing(target) == {}
+    assert passing(target) == {"SMP-10", "SMP-11", "SMP-12"}
+    of_eps = Runner(ddim, Sampler(name="eps", exact=True, times="grid"), dtype=dtype, processes=(ENDED,))
+    assert passing(of_eps) == {"SMP-10"}
+
+
+def _floored(walk: Walk, x: Any) -> Any:
+    """Keep alpha from 0, as in a table that is to have a finite sigma/alpha."""
+    times = [At(t.t, np.maximum(t.a, 1e-2), t.s) for t in walk.times]
+    return by_v(Walk(times, walk.predict, walk.noise, walk.at, walk.process), x)
+
+
+def test_signal_in_pure_noise_fails() -> None:
+    """SMP-12: a run that takes alpha for 0.01 where it is 0 leaves the flow."""
+    assert "SMP-12" in failing(Runner(_floored, OF_V, dtype="float32", processes=(ENDED,)), "SMP-12")
+
+
 def test_step_of_another_length_than_the_grid_fails() -> None:
     """SMP-12: DDIM that goes on by N//n, along N round(i/n) of other distances, is seen on its own grid."""
 
@@ -336,6 +375,9 @@ def test_step_of_another_length_than_the_grid_fails() -> None:
 def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
     """SMP-12: DDIM that goes on by N//n, along N - i N/n rounded, does not end at the data for n = 7."""
 
+    def rounded(n: int, process: Process) -> Any:
+        return np.round(np.linspace(1000, 0, n + 1))
+
     def by_whole_stride(walk: Walk, x: Any) -> Any:
         stride = 1000 // (len(walk.times) - 1)
         for t in walk.times[:-1]:
@@ -344,7 +386,7 @@ def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
         return x
 
     sampler = Sampler(name="ddim", exact=True, times="grid")
-    target = Runner(by_whole_stride, sampler, dtype="float32", processes=(DDPM,))
+    target = Runner(by_whole_stride, sampler, grid_of=rounded, dtype="float32", processes=(DDPM,))
     assert set(failing(target)) == {"SMP-12"}
 
 

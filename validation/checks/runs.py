@@ -128,9 +128,13 @@ def scales_of_run(case: Case, sampler: Sampler, times: Times) -> Scales:
 
 
 def judgeable(case: Case, sampler: Sampler, times: Times) -> Scales:
-    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing."""
+    """Return the scales at the times of a run. Raises NotClaimed where a division by one of them says nothing.
+
+    From x_0 and v no step divides by alpha, so that a run may begin where a chain has an exact 0 (DIS-6).
+    """
     q = scales_of_run(case, sampler, times)
-    if not ((8.0 * q.d_alpha <= q.alpha) & (8.0 * q.d_sigma <= q.sigma))[:-1].all():
+    ended = (q.alpha == 0.0) & isinstance(case.process, Chain) & (sampler.prediction in ("x_0", "v"))
+    if not (((8.0 * q.d_alpha <= q.alpha) | ended) & (8.0 * q.d_sigma <= q.sigma))[:-1].all():
         raise NotClaimed("alpha or sigma is within its own uncertainty at a time of the run")
     return q
 

@@ -50,8 +50,12 @@ def rounding_of_step(data: Gaussian, z: Floats, at_t: Scales, at_s: Scales, u: f
     power = data.deviation(a_t, s_t)
     with np.errstate(all="ignore"):
         x, eps = np.abs(a_t * data.mean) + power * np.abs(z), np.abs(s_t / power * z)
-        terms = a_s / a_t * (x + s_t * eps)
-        moved = terms * (d_a / a_t + d_b / a_s) + a_s / a_t * eps * d_s + eps * d_r
+        if a_t == 0.0:  # There the best x_0_hat is the mean, and nothing is divided by alpha.
+            terms = a_s * np.abs(data.mean)
+            moved = terms * (d_s + d_b / a_s) + eps * d_r
+        else:
+            terms = a_s / a_t * (x + s_t * eps)
+            moved = terms * (d_a / a_t + d_b / a_s) + a_s / a_t * eps * d_s + eps * d_r
         return np.asarray(2.0 * (moved + ROUNDINGS * u * (terms + s_s * eps)))
 
 

@@ -68,7 +68,8 @@ def cosine_levels(s: float) -> Levels:
 
 def chain_levels(betas: tuple[float, ...]) -> Levels:
     """Return alpha and sigma of a chain at indices from 0 on (DIS-1)."""
-    logs = np.concatenate([[0.0], np.cumsum(np.log1p(-np.array(betas)))])
+    with np.errstate(divide="ignore"):  # of a last beta of 1
+        logs = np.concatenate([[0.0], np.cumsum(np.log1p(-np.array(betas)))])
 
     def at(k: Floats) -> tuple[Floats, Floats]:
         found = logs[np.asarray(k, dtype=np.int64)]

@@ -5,6 +5,7 @@
 | `ddpm` | `DDPMScheduler`, `DDIMScheduler` | float32 | those below, `alphas_cumprod`, `compute_snr` |
 | `ddpm_bfloat16`, `ddpm_float16` | the same, called on half tensors | half | `add_noise`, `step`, `get_velocity` |
 | `zero_snr` | the same, with `rescale_betas_zero_snr=True` | float32 | those of `ddpm` |
+| `fixed_large` | `DDPMScheduler` with `variance_type="fixed_large"` | float32 | `add_noise`, `step`, `get_velocity` |
 | `score_sde_vp` | `ScoreSdeVpScheduler` (deprecated) | float32 | `step_pred`, `set_timesteps` |
 
 Every number is a result of the library; the adapters only shift k to its timesteps, which start at 0, and convert
@@ -45,6 +46,7 @@ from refdiff.conformance.interface import (
     Target,
     Times,
     Unsupported,
+    Weight,
 )
 from refdiff.conformance.step import Step, Variance
 from validation.targets import chains
@@ -69,11 +71,12 @@ PREDICTION_TYPES: Mapping[Parameterization, str] = {"eps": "epsilon", "x_0": "sa
 _VARIANCE_TYPES: Mapping[Variance, str] = {"posterior": "fixed_small", "beta": "fixed_large"}
 _STEPS = (
     *(Step(kind="ddpm", prediction=prediction) for prediction in PREDICTION_TYPES),
-    Step(kind="ddpm", variance="beta"),
     *(Step(kind="ddim", prediction=prediction) for prediction in PREDICTION_TYPES),
     Step(kind="ddim", eta=0.5),
     Step(kind="ddim", prediction="v", eta=1.0),
 )
+_FEW = tuple(Step(kind=kind, prediction=prediction) for kind in ("ddpm", "ddim") for prediction in ("eps", "v"))
+"""In half precision, where the other steps would show nothing more."""
 
 
 def ddpm() -> Target:
@@ -83,12 +86,12 @@ def ddpm() -> Target:
 
 def ddpm_bfloat16() -> Target:
     """Return DDPMScheduler called on bfloat16 tensors. Its table is float32, so `schedule` is not claimed."""
-    return _ddpm("bfloat16", "perturb", "convert", "posterior", "step")
+    return _ddpm("bfloat16", "perturb", "convert", "posterior", "step", "loss")
 
 
 def ddpm_float16() -> Target:
     """Return DDPMScheduler called on float16 tensors. Its table is float32, so `schedule` is not claimed."""
-    return _ddpm("float16", "perturb", "convert", "posterior", "step")
+    return _ddpm("float16", "perturb", "convert", "posterior", "step", "loss")
 
 
 def zero_snr() -> Target:
@@ -96,6 +99,14 @@ def zero_snr() -> Target:
     capabilities: tuple[Capability, ...] = ("schedule", "perturb", "convert", "posterior", "step")
     steps = tuple(step for step in _STEPS if step.prediction != "eps")
     claim = _claim("DDPMScheduler, zero terminal SNR", "float32", tuple(ZERO_SNR), *capabilities, steps=steps)
+    return Library(claim, lambda process: _Ddpm(process, "float32"))
+
+
+def fixed_large() -> Target:
+    """Return DDPMScheduler in float32 with the variance of the transition."""
+    capabilities: tuple[Capability, ...] = ("schedule", "perturb", "convert", "step")
+    steps = tuple(Step(kind="ddpm", prediction=prediction, variance="beta") for prediction in PREDICTION_TYPES)
+    claim = _claim("DDPMScheduler, fixed_large", "float32", (chains.LINEAR,), *capabilities, steps=steps)
     return Library(claim, lambda process: _Ddpm(process, "float32"))
 
 
@@ -116,7 +127,16 @@ def score_sde_vp() -> Target:
 
 
 def _ddpm(dtype: DType, *capabilities: Capability) -> Target:
-    claim = _claim("DDPMScheduler", dtype, (*SCHEDULES, Chain), *capabilities, steps=_STEPS)
+    steps = _STEPS if dtype == "float32" else _FEW
+    claim = _claim(
+        "DDPMScheduler",
+        dtype,
+        (*SCHEDULES, Chain),
+        *capabilities,
+        steps=steps,
+        weights=("uniform",),
+        reduction="example_mean",
+    )
     return Library(claim, lambda process: _Ddpm(process, dtype))
 
 
@@ -209,6 +229,18 @@ class _Ddpm(_Scheduled):
         given, noised, draws = (self._tensor(y) for y in (value, x_t, noise))
         stepped = self._stepped if asked.kind == "ddpm" else self._ddim_stepped
         return self._array(stepped(asked, given, noised, t, s, draws))
+
+    def loss(
+        self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
+    ) -> Array:
+        """Compare with eps, x_0 or `get_velocity` in float32, as the training scripts do, at x_t by `add_noise`."""
+        data, noise, k = self._tensor(x_0), self._tensor(eps), _index(t)
+        targets = {"eps": noise, "x_0": data, "v": self._any.get_velocity(data, noise, k)}
+        if prediction not in targets or weight != "uniform":
+            raise Unsupported(f"diffusers has no weight {weight} of {prediction}")
+        given = self._tensor(denoiser(self._array(self._any.add_noise(data, noise, k)), t))
+        squares = (given.float() - targets[prediction].float()).square()
+        return self._array(squares.reshape(len(t), -1).mean(1).to(data.dtype))
 
     def _stepped(self, asked: Step, value: Tensor, x_t: Tensor, t: Times, s: Times, noise: Tensor) -> Tensor:
         """Call DDPMScheduler.step on the timesteps t and s, with `noise` in place of its own draw."""

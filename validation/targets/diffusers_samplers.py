@@ -3,9 +3,12 @@
 | factory | library class | samplers |
 |---|---|---|
 | `ddim` | `DDIMScheduler` | of eps, x_0 and v, and with eta = 1 |
+| `zero_snr` | `DDIMScheduler` with `rescale_betas_zero_snr=True` | of x_0 and v |
 | `ddpm` | `DDPMScheduler` | of eps and v |
 | `euler` | `EulerDiscreteScheduler` | of eps and v |
+| `euler_ancestral` | `EulerAncestralDiscreteScheduler` | of eps and v |
 | `heun` | `HeunDiscreteScheduler` | of eps |
+| `lms` | `LMSDiscreteScheduler` | of eps |
 | `dpm_solver` | `DPMSolverMultistepScheduler` | dpmsolver++ of the orders 1 to 3, and sde-dpmsolver++ |
 | `unipc` | `UniPCMultistepScheduler` | of the orders 1 to 3 |
 | `deis` | `DEISMultistepScheduler` | of the orders 1 to 3, to k = 1 |
@@ -14,13 +17,14 @@ Each run is the loop of the library's pipelines: `set_timesteps`, `scale_model_i
 `timestep_spacing="trailing"`, which begin at N: those of "leading" never do, and finding 5 is about "linspace". Without
 clipping; `lower_order_final=False` of DPM-Solver, whose last steps have a lower order in short runs by default.
 
-A multistep method of the third order begins with steps of the orders 1 and 2, so that its runs are claimed to be of
+A multistep method of a higher order begins with steps of the orders 1 and 2, so that its runs are claimed to be of
 order 2.
 
 A scheduler that takes custom timesteps is claimed to go along any times. It ends where the data is, so that a run to
 another time is given that time too, and is left one step early.
 
-Not claimed: the grids of Karras, Lu and beta, between the indices; PNDM, whose grid has one of its times twice.
+Not claimed: KDPM2 and the grids of Karras, Lu and beta, which have times between the indices; PNDM, whose grid has one
+of its times twice.
 """
 
 from __future__ import annotations
@@ -36,17 +40,32 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_deis_multistep import DEISMultistepScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
+from diffusers.schedulers.scheduling_lms_discrete import LMSDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from refdiff.conformance.adapters import Library
-from refdiff.conformance.interface import Array, Chain, Claim, Denoiser, Grid, Process, Sampler, Target, Times
+from refdiff.conformance.interface import (
+    Array,
+    Chain,
+    Claim,
+    Denoiser,
+    Grid,
+    Parameterization,
+    Process,
+    Sampler,
+    Target,
+    Times,
+)
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import tensor as _tensor
-from validation.targets.diffusers import PREDICTION_TYPES, SCHEDULES
+from validation.targets.diffusers import PREDICTION_TYPES, SCHEDULES, ZERO_SNR
 
 SPACING = "trailing"
+CHAINS = tuple(SCHEDULES)[:2]
+"""Not the cosine one: at its N alpha is within its own rounding, so that no run from there is judged."""
 
 
 @final
@@ -71,6 +90,13 @@ def ddim(spacing: str = SPACING) -> Target:
     return _target(DDIMScheduler, *kinds, noisy, spacing=spacing)
 
 
+def zero_snr() -> Target:
+    """Return DDIMScheduler on chains whose last beta is 1, from which only x_0 and v can be predicted."""
+    given: tuple[Parameterization, ...] = ("x_0", "v")
+    kinds = [_kind(f"DDIM of {y}", prediction=y, times="grid", options=_UNCLIPPED) for y in given]
+    return _target(DDIMScheduler, *kinds, chains=tuple(ZERO_SNR))
+
+
 def ddpm() -> Target:
     """Return DDPMScheduler."""
     kinds = [_kind(f"DDPM of {y}", prediction=y, stochastic=True, options=_UNCLIPPED) for y in ("eps", "v")]
@@ -82,9 +108,20 @@ def euler() -> Target:
     return _target(EulerDiscreteScheduler, *(_kind(f"Euler of {y}", prediction=y) for y in ("eps", "v")))
 
 
+def euler_ancestral() -> Target:
+    """Return EulerAncestralDiscreteScheduler."""
+    kinds = [_kind(f"ancestral Euler of {y}", prediction=y, stochastic=True, times="grid") for y in ("eps", "v")]
+    return _target(EulerAncestralDiscreteScheduler, *kinds)
+
+
 def heun() -> Target:
     """Return HeunDiscreteScheduler."""
     return _target(HeunDiscreteScheduler, _kind("Heun", order=2, times="grid"))
+
+
+def lms() -> Target:
+    """Return LMSDiscreteScheduler."""
+    return _target(LMSDiscreteScheduler, _kind("LMS", order=2, times="grid"))
 
 
 def dpm_solver() -> Target:
@@ -126,12 +163,14 @@ def _kind(name: str, *, options: Mapping[str, Any] = {}, of_step: Mapping[str, A
     return Kind(sampler=Sampler(name=name, exact=True, **claimed), options=options, of_step=of_step)
 
 
-def _target(scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0) -> Target:
+def _target(
+    scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0, chains: tuple[Chain, ...] = CHAINS
+) -> Target:
     claim = Claim(
         name=f"diffusers {scheduler.__name__}, {spacing}",
         version=version("diffusers"),
         dtype="float32",
-        processes=_CHAINS,
+        processes=chains,
         capabilities=frozenset({"grid", "sample"}),
         grid=Grid(last=last),
         samplers=tuple(kind.sampler for kind in kinds),
@@ -141,10 +180,6 @@ def _target(scheduler: Any, *kinds: Kind, spacing: str = SPACING, last: int = 0)
     return Library(claim, lambda process: _Runs(process, scheduler, named, spacing, last))
 
 
-_CHAINS = tuple(SCHEDULES)[:2]
-"""Not the cosine one: at its N alpha is within its own rounding, so that no run from there is judged."""
-
-
 @final
 class _Runs:
     """Runs of a scheduler for one chain."""
@@ -152,7 +187,7 @@ class _Runs:
     def __init__(self, process: Process, scheduler: Any, kinds: Mapping[str, Kind], spacing: str, last: int) -> None:
         assert isinstance(process, Chain)
         self._kinds, self._scheduler, self._last = kinds, scheduler, last
-        self._options = {"timestep_spacing": spacing, **SCHEDULES[process]}
+        self._options = {"timestep_spacing": spacing, **{**SCHEDULES, **ZERO_SNR}[process]}
 
     def grid(self, n: int) -> Times:
         """Call `set_timesteps`, and append the index where `step` ends after the last timestep."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+_SAMPLERS = tuple(
+    f"diffusers_samplers:{name}"
+    for name in (
+        *("ddim", "zero_snr", "ddpm", "euler", "euler_ancestral"),
+        *("heun", "lms", "dpm_solver", "unipc", "deis"),
+    )
+)
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "diffusers": (
         "diffusers:ddpm",
         "diffusers:ddpm_bfloat16",
         "diffusers:zero_snr",
+        "diffusers:fixed_large",
         "diffusers:score_sde_vp",
         "diffusers_training:ddpm",
-        *(f"diffusers_samplers:{name}" for name in ("ddim", "ddpm", "euler", "heun", "dpm_solver", "unipc", "deis")),
+        *_SAMPLERS,
         "averages:diffusers_ema",
         "averages:diffusers_ema_warm",
         "averages:diffusers_ema_power",
