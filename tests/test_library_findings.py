@@ -234,9 +234,12 @@ def test_score_models_samples_a_step_ahead_and_leaves_out_the_last() -> None:
 
 
 def test_smalldiffusion_repeats_its_last_noise_level() -> None:
-    """A run of all 1000 steps ends with a step from sigma to the same sigma, and keeps that noise."""
-    sigmas = pytest.importorskip("smalldiffusion").ScheduleDDPM(1000).sample_sigmas(1000)
-    assert sigmas[-1] == sigmas[-2] > 0.0
+    """A run of 667 to 1000 steps of 1000 ends with a step from sigma to the same sigma, and keeps that noise."""
+    schedule = pytest.importorskip("smalldiffusion").ScheduleDDPM(1000)
+    ends = {steps: schedule.sample_sigmas(steps)[-2:].tolist() for steps in (666, 667, 1000)}
+    assert ends[1000][0] == ends[1000][1] > 0.0
+    assert ends[667][0] == ends[667][1]
+    assert ends[666][0] > ends[666][1]
 
 
 def _flow(beta_min: float = 0.1) -> tuple[Any, Any]:
