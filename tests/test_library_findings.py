@@ -233,6 +233,18 @@ def test_score_models_samples_a_step_ahead_and_leaves_out_the_last() -> None:
     assert samples.std() > 0.3  # of data with the deviation 0.1
 
 
+def test_score_models_log_likelihood_is_nan() -> None:
+    """Of a VP model, by default; from epsilon on it is that of N(0, 1), of which the network tells the score."""
+
+    def minus_eps(t: Tensor, x: Tensor) -> Tensor:
+        return -(1 - torch.exp(-9.95 * t**2 - 0.1 * t)).sqrt()[:, None] * x
+
+    model = _score_model(model=Answer(minus_eps), sde="vp", beta_min=0.1, beta_max=20.0)
+    assert model.log_likelihood(torch.ones(1, 1), ode_steps=50).isnan().all()
+    right = model.log_likelihood(torch.ones(1, 1), ode_steps=50, t0=model.sde.epsilon)
+    assert right.item() == pytest.approx(-0.5 - 0.5 * math.log(2 * math.pi), rel=1e-4)
+
+
 def test_smalldiffusion_repeats_its_last_noise_level() -> None:
     """A run of 667 to 1000 steps of 1000 ends with a step from sigma to the same sigma, and keeps that noise."""
     schedule = pytest.importorskip("smalldiffusion").ScheduleDDPM(1000)
