@@ -233,10 +233,25 @@ def test_score_models_samples_a_step_ahead_and_leaves_out_the_last() -> None:
     assert samples.std() > 0.3  # of data with the deviation 0.1
 
 
+def test_score_models_log_likelihood_is_nan() -> None:
+    """Of a VP model, by default; from epsilon on it is that of N(0, 1), of which the network tells the score."""
+
+    def minus_eps(t: Tensor, x: Tensor) -> Tensor:
+        return -(1 - torch.exp(-9.95 * t**2 - 0.1 * t)).sqrt()[:, None] * x
+
+    model = _score_model(model=Answer(minus_eps), sde="vp", beta_min=0.1, beta_max=20.0)
+    assert model.log_likelihood(torch.ones(1, 1), ode_steps=50).isnan().all()
+    right = model.log_likelihood(torch.ones(1, 1), ode_steps=50, t0=model.sde.epsilon)
+    assert right.item() == pytest.approx(-0.5 - 0.5 * math.log(2 * math.pi), rel=1e-4)
+
+
 def test_smalldiffusion_repeats_its_last_noise_level() -> None:
-    """A run of all 1000 steps ends with a step from sigma to the same sigma, and keeps that noise."""
-    sigmas = pytest.importorskip("smalldiffusion").ScheduleDDPM(1000).sample_sigmas(1000)
-    assert sigmas[-1] == sigmas[-2] > 0.0
+    """A run of 667 to 1000 steps of 1000 ends with a step from sigma to the same sigma, and keeps that noise."""
+    schedule = pytest.importorskip("smalldiffusion").ScheduleDDPM(1000)
+    ends = {steps: schedule.sample_sigmas(steps)[-2:].tolist() for steps in (666, 667, 1000)}
+    assert ends[1000][0] == ends[1000][1] > 0.0
+    assert ends[667][0] == ends[667][1]
+    assert ends[666][0] > ends[666][1]
 
 
 def _flow(beta_min: float = 0.1) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refdiff.conformance.interface import Sampler
-from refdiff.conformance.judge import Judge
+from refdiff.conformance.judge import Judge, Settings
 from tests.repaired import reab
 from validation.checks.suite import checks
 
@@ -35,3 +35,13 @@ def test_azulas_reab_sampler_is_told_from_its_repair() -> None:
     assert "got 1.0" in order
     assert "local order after short steps of reab" in local
     assert _failures(reab()) == []
+
+
+@pytest.mark.parametrize("origin", ["azula_samplers:each", "k_diffusion:samplers", "smalldiffusion:ddpm"])
+def test_samplers_of_libraries_have_their_orders(origin: str) -> None:
+    """SMP-11, SMP-12: every other sampler has the order of its documentation, and the exact ones are exact."""
+    pytest.importorskip(origin.split(":")[0].split("_samplers")[0])
+    judge = Judge.of(f"validation.targets.{origin}", Settings(seconds=60.0))
+    outcomes = judge.judge(c for c in checks() if c[0].clause in ("SMP-11", "SMP-12"))
+    assert {outcome.check: outcome.reason for outcome in outcomes if outcome.status == "fail"} == {}
+    assert {outcome.clause for outcome in outcomes if outcome.status == "pass"} == {"SMP-11", "SMP-12"}

@@ -7,15 +7,15 @@
 
 The whole samplers are in `validation.targets.azula_samplers`.
 
-The schedules keep a floor of noise, alpha² + sigma² = 1 + sigma_min²: of `vp`, two processes of the library's own have
-the default floor of 1e-3. For the other processes the adapter asks for a floor of 1e-30, whose square rounds to 0, so
+The schedules keep a floor of noise, alpha² + sigma² = 1 + sigma_min²: two processes of the library's own have the
+default floor of 1e-3. For the other processes the adapter asks for a floor of 1e-30, whose square rounds to 0, so
 that `VPSchedule` is the linear schedule from beta_min = 0 to beta_max = -4 log(alpha_min), and `CosineSchedule` the
 cosine schedule with s = 0.
 
 `init` noises the mean of the data to the sampler's start: data without variance become x_t. `DDIMSampler` takes the
 share of the variance, which is the contract's eta squared; `CFGDenoiser` counts its guidance from the conditional
 prediction. The backbone of `SimpleDenoiser` predicts x_0, and that of `KarrasDenoiser` -v; the weight SNR + 1 of x_0 is
-the weight 1 of v.
+the weight 1 of v. The adapter switches off the bound of the first, `max_weight`.
 
 Not claimed: the losses below t = 0.01, where the weight overflows; samplers of times, which the library has not.
 """
@@ -74,12 +74,12 @@ _WEIGHTS: Mapping[Parameterization, Weighting] = {"x_0": "snr_plus_one", "v": "u
 def vp() -> Target:
     """Return the schedules, the samplers of one step, and guidance."""
     calls: tuple[Capability, ...] = ("step", "grid", "guide")
-    return _target("VPSchedule and CosineSchedule", _PLAIN | FLOORED, _steps("x_0"), *calls)
+    return _target("VPSchedule and CosineSchedule", _steps("x_0"), *calls)
 
 
 def denoisers() -> Target:
     """Return SimpleDenoiser and KarrasDenoiser."""
-    return _target("SimpleDenoiser and KarrasDenoiser", _PLAIN, _steps("v"), "convert", "loss", "step", t_min=0.01)
+    return _target("SimpleDenoiser and KarrasDenoiser", _steps("v"), "convert", "loss", "step", t_min=0.01)
 
 
 def _steps(prediction: Parameterization) -> tuple[Step, ...]:
@@ -87,9 +87,8 @@ def _steps(prediction: Parameterization) -> tuple[Step, ...]:
     return (*steps, Step(kind="ddim", prediction=prediction, eta=0.5))
 
 
-def _target(
-    name: str, schedules: Mapping[Process, Schedule], steps: tuple[Step, ...], *more: Capability, t_min: float = 0.0
-) -> Target:
+def _target(name: str, steps: tuple[Step, ...], *more: Capability, t_min: float = 0.0) -> Target:
+    schedules = _PLAIN | FLOORED
     claim = Claim(
         name=f"azula {name}",
         version=version("azula"),
