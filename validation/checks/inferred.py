@@ -139,8 +139,11 @@ def unit_scales(case: Case, t: Times) -> tuple[Floats, Floats]:
     """Return alpha and sigma as `perturb` has them: its values at (1, 0) and at (0, 1), the first of each event.
 
     Large events cross in several calls. Of a claim without perturb, what `coefficients` has; raises NotClaimed where
-    the claim has neither.
+    the claim has neither. At k = 0 a chain is the data.
     """
+    if case.steps and (t == 0).any():
+        alpha, sigma = unit_scales(case, np.maximum(t, 1))
+        return np.where(t == 0, 1.0, alpha), np.where(t == 0, 0.0, sigma)
     if "perturb" not in case.capabilities:
         return _told_scales(case, t)
     if len(t) == 0:

@@ -204,9 +204,8 @@ def levels_of_grids(case: Case, runs: Sequence[Times]) -> Levels:
 
 
 def _table(case: Case) -> Levels:
-    """Return alpha and sigma of a chain of the library's own, which starts at the data."""
-    alpha, sigma = unit_scales(case, np.arange(1, case.steps + 1))
-    alpha, sigma = np.concatenate([[1.0], alpha]), np.concatenate([[0.0], sigma])
+    """Return alpha and sigma of a chain of the library's own."""
+    alpha, sigma = unit_scales(case, np.arange(case.steps + 1))
     return lambda k: (alpha[np.asarray(k, dtype=np.int64)], sigma[np.asarray(k, dtype=np.int64)])
 
 

@@ -62,7 +62,7 @@ def _calls(case: Case) -> dict[str, Callable[[], tuple[Array, ...]]]:
         "times": lambda: _untyped(*built.times(5, case.seed)),
         "step": lambda: _first(steps, lambda step: built.step(x, y, t, s, x, step)),
         "posterior": lambda: built.posterior(x, y, t, s),
-        "grid": lambda: _untyped(built.grid(2)),
+        "grid": lambda: _untyped(_grid(case)),
         "sample": lambda: _first(samplers_of(case), lambda sampler: _run(case, sampler, t, s, x, y)),
         "ema": lambda: (built.ema(0.9, x.reshape(len(t), -1)),),
         "guide": lambda: (built.guide(x, y, 2.0),),
@@ -78,8 +78,15 @@ def asked_of(case: Case) -> frozenset[Capability]:
 def _run(case: Case, sampler: Sampler, t: Times, s: Times, x: Array, y: Array) -> Array:
     """Return the result of a run whose denoiser predicts y."""
     pair: Times = np.concatenate([t[:1], s[:1]])
-    times = case.built.grid(2) if sampler.times == "grid" else pair
+    times = _grid(case) if sampler.times == "grid" else pair
     return case.built.sample(Predicts(y), x, times, case.seed, sampler.name)
+
+
+def _grid(case: Case) -> Times:
+    """Return a grid of two steps, or of as many as a chain has, if it has fewer or the library refuses two."""
+    counts = [n for n in (2, case.steps) if n and not 0 < case.steps < n]
+    (grid,) = _first(counts, lambda n: _untyped(case.built.grid(n))[0])
+    return grid
 
 
 def _first(kinds: Sequence[Kind], call: Callable[[Kind], Array]) -> tuple[Array, ...]:

@@ -39,12 +39,12 @@ from refdiff.conformance.interface import (
     Parameterization,
     Process,
     Sampler,
-    Step,
     Target,
     Times,
     Unsupported,
     Weight,
 )
+from refdiff.conformance.step import Step
 from validation.targets import chains
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import index as _index
@@ -294,11 +294,10 @@ class _Continuous:
         """Call `p_sample` for each example; at s = 0 it returns the mean and draws nothing."""
         del rule
 
-        def one(x: Tensor, y: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Tensor:
+        def one(x: Tensor, y: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Any:
             self._plain.model.forward = lambda *_: y
             with replay(normal=[z] if s > 0 else []):
-                moved: Tensor = self._plain.p_sample(x, t, s)
-            return moved
+                return self._plain.p_sample(x, t, s)
 
         shaped = (to_images(_tensor(array)) for array in (x_t, value))
         times = (_tensor(array) for array in (t, s))
@@ -330,11 +329,10 @@ class _Continuous:
         """Return what a run returns, and its times."""
         steps: list[tuple[Tensor, Tensor]] = []
         model = self._made(lambda x, _: answer(x, steps[-1][0]), num_sample_steps=n)
-        one_step = model.p_sample
 
         def p_sample(x: Tensor, t: Tensor, s: Tensor) -> Any:
             steps.append((t, s))
-            return one_step(x, t, s)
+            return self._kind.p_sample(model, x, t, s)
 
         model.p_sample = p_sample
         with unclipped(), replay(normal=_draws(start, n - 1, seed)):

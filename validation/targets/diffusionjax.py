@@ -50,13 +50,12 @@ from refdiff.conformance.interface import (
     Parameterization,
     Process,
     Sampler,
-    Step,
     Target,
     Times,
     Unsupported,
     Weight,
-    Weighting,
 )
+from refdiff.conformance.step import Step
 
 _STEPS = 1000
 _CHAIN = Chain(betas=tuple((0.1 + 19.9 * k / _STEPS) / _STEPS for k in range(1, _STEPS + 1)))
@@ -68,7 +67,7 @@ _LINEAR = Linear(beta_min=0.1, beta_max=20.0)
 _KEY = jax.random.key(0)
 _TIMES = get_times(_STEPS)[0]
 """The times of the library's own runs, rising from 1/1000 to 1."""
-_WEIGHTS: dict[Weighting, tuple[Parameterization, ...]] = {
+_WEIGHTS: dict[Weight, tuple[Parameterization, ...]] = {
     "uniform": ("eps",),
     "snr": ("eps", "score"),
     "likelihood": ("eps", "score"),
@@ -82,7 +81,7 @@ def vp() -> Target:
         _LINEAR,
         ("schedule", "perturb", "sde", "convert", "loss", "times", "step", "grid", "sample"),
         reduction="all_mean",
-        weights=tuple(_WEIGHTS),
+        weights=("uniform", "snr", "likelihood"),
         draws=Draws(t_min=float(_TIMES[0, 0])),
         grid=Grid(t_min=0.0),
         steps=(Step(kind="em"),),
@@ -169,7 +168,7 @@ class _Sde:
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Call the function that `get_loss` returns, with its own noise and times replayed."""
-        if prediction not in _WEIGHTS.get(weight, ()):  # type: ignore[call-overload]  # a min-SNR is no key, and not claimed
+        if prediction not in _WEIGHTS[weight]:
             raise Unsupported(f"get_loss has no weight {weight} of {prediction}")
         sign = 1 if prediction == "eps" else -1
 
@@ -239,9 +238,7 @@ class _Vp(_Sde):
             raise Unsupported("EulerMaruyama takes even steps, and the first from two times")
 
         def apply(_: Any, x: Any, t: Any) -> Any:
-            return jax.pure_callback(
-                lambda *given: denoiser(*map(_array, given)), jax.ShapeDtypeStruct(x.shape, x.dtype), x, t
-            )
+            return jax.pure_callback(lambda *given: denoiser(*map(_array, given)), jax.typeof(x), x, t)
 
         solver = self._solver(apply, _tensor(times[-2::-1])[:, None])
         return _array(get_sampler(x.shape, solver, denoise=False)(jax.random.key(seed), _tensor(x))[0])

@@ -43,13 +43,13 @@ from refdiff.conformance.interface import (
     Parameterization,
     Process,
     Sampler,
-    Step,
     Target,
     Times,
     Unsupported,
     Weight,
     Weighting,
 )
+from refdiff.conformance.step import Step
 
 _VELOCITY = -pi / 2
 """The velocity of the trigonometric path over v."""
@@ -188,7 +188,7 @@ class _Meta:
 
         velocity = {"eps": self._path.epsilon_to_velocity, "x_0": self._path.target_to_velocity}[prediction]
         solver = ODESolver(lambda x, t: velocity(predicted(x, t), x, t))
-        moved: Tensor = solver.sample(x, step_size=None, method=method, time_grid=grid)  # type: ignore[assignment]  # one, not all
+        moved: Tensor = solver.sample(x, step_size=None, method=method, time_grid=grid)
         return moved
 
 

@@ -15,6 +15,7 @@ Not claimed: learned variances; losses, which are left to the user; the Runge-Ku
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -35,11 +36,11 @@ from refdiff.conformance.interface import (
     Parameterization,
     Process,
     Sampler,
-    Step,
     Target,
     Times,
     Unsupported,
 )
+from refdiff.conformance.step import Step
 from validation.targets import chains
 from validation.targets.arrays import array as _array
 from validation.targets.arrays import index as _index
@@ -55,7 +56,8 @@ _VARIANCE_TYPES = {"posterior": "fixed_small", "beta": "fixed_large"}
 _STEPS = (
     *(Step(kind="ddpm", prediction=prediction) for prediction in _PREDICTION_TYPES),
     Step(kind="ddpm", variance="beta"),
-    *(Step(kind="ddim", prediction=prediction) for prediction in _PREDICTION_TYPES),
+    Step(kind="ddim"),
+    Step(kind="ddim", prediction="x_0"),
     Step(kind="ddim", eta=0.5),
     Step(kind="ddim", prediction="v", eta=1.0),
 )
@@ -162,7 +164,7 @@ class _Monai:
         scheduler.set_timesteps(self._steps // stride)
 
         def one(y: Tensor, k: int, x: Tensor, z: Tensor) -> Any:
-            with replay(normal=[z] if rule.eta > 0.0 else []):
+            with replay(normal=[z]) if rule.eta > 0.0 else nullcontext():
                 return scheduler.step(y, k, x, eta=rule.eta)[0]
 
         return _array(one_by_one(one, y, _index(t), x, z).reshape(x_t.shape))
@@ -173,7 +175,7 @@ class _Monai:
 
     def guide(self, conditional: Array, unconditional: Array, scale: float) -> Array:
         """Return what `DiffusionInferer.sample` with `cfg` gives to its scheduler."""
-        return _guided(*(_tensor(array) for array in (conditional, unconditional)), scale)
+        return _guided(_tensor(conditional), _tensor(unconditional), scale)
 
     def _drawn(self, step: Step, value: Tensor, t: Times, x_t: Tensor, noise: Tensor) -> Tensor:
         def one(y: Tensor, k: int, x: Tensor, z: Tensor) -> Any:
