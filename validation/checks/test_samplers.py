@@ -238,7 +238,7 @@ def _uneven(case: Case, shares: Sequence[float]) -> Times:
     """Return times at these shares of the first of the stretch, and 0."""
     if isinstance(case.process, Own) or case.claim.t_min > 0.0 or case.inner:
         raise NotClaimed("the process is not known, or not claimed, at t = 0")
-    if isinstance(case.process, Chain) and case.claim.grid.last > 0:
+    if case.steps and case.claim.grid.last > 0:
         raise NotClaimed(f"the claim says that runs of a chain end at {case.claim.grid.last}")
     times = np.array([*shares, 0.0]) * stretch(case).first
     return np.round(times).astype(np.int64) if case.steps else case.format.rounded(times)

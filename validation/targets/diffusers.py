@@ -19,6 +19,7 @@ as `step_pred` is NaN where its sigma rounds to 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, final
 
@@ -166,7 +167,7 @@ class _Scheduled:
             raise Unsupported("DDPMScheduler is a discrete chain")
         given = {"trained_betas": list(process.betas)}
         options = {"clip_sample": False, **({**SCHEDULES, **ZERO_SNR}.get(process, given))}
-        self._dtype: DType = dtype
+        self._tensor, self._array = partial(to_torch, dtype=dtype), partial(from_torch, dtype=dtype)
         self._schedulers = {
             (source, variance): DDPMScheduler(len(process.betas), prediction_type=name, variance_type=kind, **options)
             for source, name in PREDICTION_TYPES.items()
@@ -197,12 +198,6 @@ class _Scheduled:
         step = self._schedulers[source, "posterior"].step
         x_0 = one_by_one(lambda *example: step(*example, self._draws).pred_original_sample, given, k, noised)
         return self._array((x_0 if to == "x_0" else self._any.get_velocity(x_0, given, k))[:, 0])
-
-    def _tensor(self, array: Array) -> Tensor:
-        return to_torch(array, self._dtype)
-
-    def _array(self, tensor: Tensor) -> Array:
-        return from_torch(tensor, self._dtype)
 
 
 @final
