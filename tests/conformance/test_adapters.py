@@ -232,3 +232,37 @@ def test_a_coefficient_multiplies_examples() -> None:
     """As in NOT-2: one number for each example."""
     x = torch.ones(3, 3)
     assert (per_example(torch.tensor([1.0, 2.0, 3.0]), x) * x).tolist() == [[1.0] * 3, [2.0] * 3, [3.0] * 3]
+
+
+def test_draws_of_jax_are_replayed_once() -> None:
+    """Each named law is answered once, by the array that is given; a second draw, and none, are errors."""
+    key = jax.random.key(0)
+    with adapters.replay_jax(normal=jnp.ones(2), uniform=jnp.zeros(3)):
+        assert jax.random.uniform(key, (3,), minval=0.5).tolist() == [0.0, 0.0, 0.0]
+        assert jax.random.normal(key, (2,)).tolist() == [1.0, 1.0]
+        with pytest.raises(DomainError, match=r"expected no further draw of normal, got one \(CON-4\)"):
+            jax.random.normal(key, (2,))
+    assert jax.random.normal(key, (2,)).tolist() != [1.0, 1.0]
+    with pytest.raises(DomainError, match=r"got uniform left \(CON-4\)"), adapters.replay_jax(uniform=jnp.zeros(3)):
+        pass
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_denoiser_is_asked_from_compiled_jax(dtype: DType) -> None:
+    """Inside of jit and scan the denoiser is given arrays of the contract, and its answer is of the claimed dtype."""
+    asked: list[Any] = []
+
+    def denoiser(x: Any, t: Any) -> Any:
+        asked.extend([x, t])
+        return 2 * x
+
+    ask = adapters.asking_jax(denoiser, dtype)
+
+    @jax.jit
+    def thrice(x: Any) -> Any:
+        return jax.lax.scan(lambda y, t: (ask(y, t[None]), None), x, jnp.zeros(3, dtype=dtype))[0]
+
+    found = thrice(jnp.ones((1, 2), dtype=dtype))
+    assert (str(found.dtype), found.tolist()) == (dtype, [[8.0, 8.0]])
+    assert all(type(one) is np.ndarray and one.dtype == FORMATS[dtype].storage for one in asked)
+    assert [one.shape for one in asked] == [(1, 2), (1,)] * 3

@@ -145,6 +145,23 @@ def test_a_refused_count_is_shown() -> None:
     assert "grid(7): n does not divide 1000" in found.results[0].refusals
 
 
+@pytest.mark.parametrize("steps", [1, 1000])
+def test_a_chain_with_one_grid_breaks_no_rule(steps: int) -> None:
+    """CON-1, CON-5: a library may refuse every number of steps but that of the chain, which is asked for no more."""
+
+    def whole(n: int, process: Process) -> Any:
+        if n > steps:
+            raise ValueError(f"{n} steps of {steps}")
+        if n < steps:
+            raise Unsupported("as many steps as the chain has")
+        return even(n, process)
+
+    chain = Chain(betas=tuple(np.linspace(0.01, 0.02, steps).tolist()))
+    target = Runner(grid_of=whole, processes=(chain,))
+    assert failing(target, "CON-1", "CON-4", "CON-5", "SMP-10") == {}
+    assert passing(target, "CON-4", "CON-5", "SMP-10") == {"CON-4", "CON-5", "SMP-10"}
+
+
 def _leading(n: int, process: Process) -> Any:
     """Count 0, N//n, 2 N//n, ... from 0, which diffusers calls leading: never near N."""
     return np.append(np.arange(n)[::-1] * (1000 // n) + 1, 0)

@@ -7,7 +7,7 @@
 | `chain` | `DDPM`, `DDIMVP` | their tables for 1000 times, `update`, `posterior`, `get_estimate_x_0` |
 
 The loss predicts eps (`score_scaling`) or -score; its draws are replayed by patching `jax.random`, outside `jit`.
-A run asks the denoiser by `jax.pure_callback`. `DDPM.posterior` is given a score: that of data of the one point x_0.
+A run asks the denoiser from within `scan`. `DDPM.posterior` is given a score: that of data of the one point x_0.
 
 Not claimed: weights of half sums; correctors; EDM2's loss; the cosine schedule, whose alpha is not 1 at t = 0;
 `perturb` of the chain, which has no such call; its runs, which go over every k, so that no number of steps is doubled.
@@ -15,12 +15,9 @@ Not claimed: weights of half sums; correctors; EDM2's loss; the cosine schedule,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, final
-from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +34,7 @@ from diffusionjax.utils import (
     get_timestep,
 )
 
-from refdiff.conformance.adapters import Library, from_jax, to_jax
+from refdiff.conformance.adapters import Library, asking_jax, from_jax, replay_jax, to_jax
 from refdiff.conformance.interface import (
     Array,
     Capability,
@@ -118,16 +115,6 @@ def _array(array: Any) -> Array:
     return from_jax(array, "float32")
 
 
-@contextmanager
-def _replay(**draws: Any) -> Iterator[None]:
-    """Let jax.random return these arrays, once each."""
-    left = dict(draws)
-    fakes: dict[str, Any] = {name: lambda *_, name=name, **__: left.pop(name) for name in draws}
-    with patch.multiple(jax.random, **fakes):
-        yield
-    assert not left
-
-
 class _Sde:
     """One linear schedule, and the loss."""
 
@@ -195,7 +182,7 @@ class _Sde:
     def _loss(self, apply: Any, scaled: bool, likelihood: bool, x_0: Array, eps: Array, t: Times) -> Any:
         solver = SimpleNamespace(ts=jnp.zeros(1), t1=1.0)
         loss = get_loss(self._sde, solver, SimpleNamespace(apply=apply), scaled, likelihood, reduce_mean=True)
-        with _replay(normal=_tensor(eps), uniform=_tensor(t)):
+        with replay_jax(normal=_tensor(eps), uniform=_tensor(t)):
             return loss(None, _KEY, _tensor(x_0))
 
 
@@ -222,7 +209,7 @@ class _Vp(_Sde):
         del rule
 
         def one(x: Any, e: Any, t: Any, s: Any, z: Any) -> Any:
-            with _replay(normal=z[None]):
+            with replay_jax(normal=z[None]):
                 return self._solver(lambda *_: e[None], jnp.stack([s, t])).update(_KEY, x[None], t[None])[0][0]
 
         return _array(jax.vmap(one)(*(_tensor(array) for array in (x_t, value, t, s, noise))))
@@ -237,10 +224,8 @@ class _Vp(_Sde):
         if len(times) < 3 or np.ptp(np.diff(times)) > 1e-6:
             raise Unsupported("EulerMaruyama takes even steps, and the first from two times")
 
-        def apply(_: Any, x: Any, t: Any) -> Any:
-            return jax.pure_callback(lambda *given: denoiser(*map(_array, given)), jax.typeof(x), x, t)
-
-        solver = self._solver(apply, _tensor(times[-2::-1])[:, None])
+        ask = asking_jax(denoiser, "float32")
+        solver = self._solver(lambda _, x, t: ask(x, t), _tensor(times[-2::-1])[:, None])
         return _array(get_sampler(x.shape, solver, denoise=False)(jax.random.key(seed), _tensor(x))[0])
 
     def _solver(self, apply: Any, ts: Any) -> EulerMaruyama:
@@ -282,7 +267,7 @@ class _Chain:
         _adjacent(t, s)
         x, y = _tensor(_rows(x_t)), _tensor(_rows(value))
         solver = DDPM(lambda *_: y) if rule.kind == "ddpm" else DDIMVP(lambda *_: y, eta=rule.eta)
-        with _replay(normal=_tensor(_rows(noise))):
+        with replay_jax(normal=_tensor(_rows(noise))):
             return _array(solver.update(_KEY, x, _TIMES.flatten()[t - 1])[0]).reshape(x_t.shape)
 
     def grid(self, n: int) -> Times:

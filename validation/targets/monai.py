@@ -14,7 +14,7 @@ Not claimed: learned variances; losses, which are left to the user; the Runge-Ku
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, NoiseSchedules, PNDMScheduler
 from torch import Tensor
 
-from refdiff.conformance.adapters import Library, one_by_one, replay
+from refdiff.conformance.adapters import Library, replay
 from refdiff.conformance.interface import (
     Array,
     Chain,
@@ -139,7 +139,7 @@ class _Monai:
         if source not in _PREDICTION_TYPES or (to != "x_0" and (source, to) != ("eps", "v")):
             raise Unsupported(f"DDPMScheduler has no call that gives {to} from {source}")
         given, noised, scheduler = _rows(value), _rows(x_t), self._ddpm[Step(kind="ddpm", prediction=source)]
-        x_0 = one_by_one(lambda y, k, x: scheduler.step(y, k, x)[1], given, _index(t), noised)
+        x_0 = _each_timestep(lambda k, y, x: scheduler.step(y, k, x)[1], t, given, noised)
         result = x_0 if to == "x_0" else self._plain.get_velocity(x_0, given, _index(t))
         return _array(result.reshape(x_t.shape))
 
@@ -163,11 +163,11 @@ class _Monai:
         scheduler = self._made(DDIMScheduler, rule)
         scheduler.set_timesteps(self._steps // stride)
 
-        def one(y: Tensor, k: int, x: Tensor, z: Tensor) -> Any:
+        def one(k: int, y: Tensor, x: Tensor, z: Tensor) -> Any:
             with replay(normal=[z]) if rule.eta > 0.0 else nullcontext():
                 return scheduler.step(y, k, x, eta=rule.eta)[0]
 
-        return _array(one_by_one(one, y, _index(t), x, z).reshape(x_t.shape))
+        return _array(_each_timestep(one, t, y, x, z).reshape(x_t.shape))
 
     def grid(self, n: int) -> Times:
         """Call `set_timesteps`."""
@@ -178,12 +178,11 @@ class _Monai:
         return _guided(_tensor(conditional), _tensor(unconditional), scale)
 
     def _drawn(self, step: Step, value: Tensor, t: Times, x_t: Tensor, noise: Tensor) -> Tensor:
-        def one(y: Tensor, k: int, x: Tensor, z: Tensor) -> Any:
+        def one(k: int, y: Tensor, x: Tensor, z: Tensor) -> Any:
             with replay(normal=[z] if k > 0 else []):
                 return self._ddpm[step].step(y, k, x)[0]
 
-        result: Tensor = one_by_one(one, value, _index(t), x_t, noise)
-        return result
+        return _each_timestep(one, t, value, x_t, noise)
 
 
 @final
@@ -225,6 +224,15 @@ def _guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Array:
     scheduler: Any = SimpleNamespace(timesteps=torch.zeros(1), step=lambda y, t, x: (y, x))
     inferer, network = DiffusionInferer(scheduler), lambda *_, **__: both
     return _array(inferer.sample(torch.zeros_like(conditional), network, cfg=scale, verbose=False))
+
+
+def _each_timestep(call: Callable[..., Tensor], t: Times, *batches: Tensor) -> Tensor:
+    """Return the results of `call` for the examples of each timestep, which `step` takes for all of a batch."""
+    result = torch.empty_like(batches[0])
+    for k in np.unique(t).tolist():
+        rows = np.flatnonzero(t == k)
+        result[rows] = call(k - 1, *(batch[rows] for batch in batches))
+    return result
 
 
 def _rows(array: Array) -> Tensor:

@@ -1,7 +1,7 @@
 """Helpers for adapters: what the author of a target would write again for every library.
 
 Names are loaded on first use: those of `target`, `shapes` and `notation` need NumPy alone, those of `draws`, `clipping`
-and `network` need torch, and the converters of `tensors` need the framework of the tensors that they convert.
+and `network` need torch, those of `jax_calls` JAX, and the converters of `tensors` the framework of what they convert.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from refdiff.conformance.adapters.clipping import unclipped as unclipped
     from refdiff.conformance.adapters.draws import replay as replay
+    from refdiff.conformance.adapters.jax_calls import asking_jax as asking_jax
+    from refdiff.conformance.adapters.jax_calls import replay_jax as replay_jax
     from refdiff.conformance.adapters.network import Network as Network
     from refdiff.conformance.adapters.network import averages as averages
     from refdiff.conformance.adapters.shapes import from_images as from_images
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Library": "adapters.target",
     "Network": "adapters.network",
+    "asking_jax": "adapters.jax_calls",
     "averages": "adapters.network",
     "from_edm_sigma": "notation",
     "from_images": "adapters.shapes",
@@ -40,6 +43,7 @@ _HOMES = {
     "one_by_one": "adapters.shapes",
     "per_example": "adapters.shapes",
     "replay": "adapters.draws",
+    "replay_jax": "adapters.jax_calls",
     "time_reversed": "notation",
     "time_scaled": "notation",
     "to_edm_sigma": "notation",
