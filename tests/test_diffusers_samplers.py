@@ -42,5 +42,5 @@ def test_right_samplers_pass(name: str, clause: str) -> None:
 
 
 def test_third_order_of_the_sde_is_told_by_its_variance() -> None:
-    """SMP-13: sde-dpmsolver++ of order 3 has a wrong sign, and samples of too large a variance (finding 33)."""
+    """SMP-13: sde-dpmsolver++ of order 3 has a wrong sign, and samples of too large a variance (finding 30)."""
     assert "mean square of x after a run of SDE-DPM-Solver++ 3" in judged(samplers.dpm_solver(), "SMP-13")["fail"]
