@@ -237,8 +237,7 @@ class _Vp(_Sde):
 class _Chain:
     """The library's own chain of 1000 steps; a time is k/1000."""
 
-    def __init__(self, process: Process) -> None:
-        del process
+    def __init__(self, _: Process) -> None:
         self._table = DDPM(None)
 
     def coefficients(self, t: Times) -> dict[str, Array]:
@@ -251,8 +250,7 @@ class _Chain:
         if source not in ("eps", "score") or to != "x_0":
             raise Unsupported(f"DDPM and DDIMVP have no call that gives {to} from {source}")
         kind, y = (DDIMVP if source == "eps" else DDPM), _tensor(value)
-        estimate = kind(lambda *_: y).get_estimate_x_0(lambda x_0: x_0)
-        return _array(estimate(_tensor(x_t), None, t - 1)[0])
+        return _array(kind(lambda *_: y).get_estimate_x_0(lambda x_0: x_0)(_tensor(x_t), None, t - 1)[0])
 
     def posterior(self, x_t: Array, x_0: Array, t: Times, s: Times) -> tuple[Array, Array]:
         """Call `posterior` of DDPM with the score (alpha x_0 - x_t)/sigma^2, by its own tables."""
