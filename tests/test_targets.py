@@ -98,7 +98,7 @@ def test_each_difference_from_the_record_is_said() -> None:
 
 def test_the_record_is_of_the_page() -> None:
     """Both are of one run: the same targets, and of each the same clauses that fail."""
-    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8").split("\n## ")[0]
     kept = record.read()
     rows = dict(re.findall(r"^\| (\S+:\S+) \| [^|]+ \| \w+ \| [^|]+ \| [^|]+ \| ([^|]+) \|", page, re.M))
     assert {target.removeprefix("validation.targets.") for target in kept} == set(rows)
