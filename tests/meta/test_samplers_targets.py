@@ -317,21 +317,23 @@ def test_signal_in_pure_noise_fails() -> None:
     assert "SMP-12" in failing(Runner(_floored, OF_V, dtype="float32", processes=(ENDED,)), "SMP-12")
 
 
+def _by_whole_stride(walk: Walk, x: Any) -> Any:
+    """Take steps of DDIM over N//n, whatever the times of the grid."""
+    stride = 1000 // (len(walk.times) - 1)
+    for t in walk.times[:-1]:
+        s, eps = walk.at(np.maximum(t.t - stride, 0)), walk.predict(x, t)
+        x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
+    return x
+
+
 def test_step_of_another_length_than_the_grid_fails() -> None:
     """SMP-12: DDIM that goes on by N//n, along N round(i/n) of other distances, is seen on its own grid."""
 
     def grid(n: int, process: Process) -> Any:
         return np.append(np.round(np.linspace(1000, 1, n)), 0)
 
-    def by_stride(walk: Walk, x: Any) -> Any:
-        stride = 1000 // (len(walk.times) - 1)
-        for t in walk.times[:-1]:
-            s, eps = walk.at(np.maximum(t.t - stride, 0)), walk.predict(x, t)
-            x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
-        return x
-
     sampler = Sampler(name="ddim", exact=True, times="grid")
-    target = Runner(by_stride, sampler, grid_of=grid, processes=(DDPM,))
+    target = Runner(_by_whole_stride, sampler, grid_of=grid, processes=(DDPM,))
     assert set(failing(target)) == {"SMP-12"}
     right = Runner(ddim, sampler, grid_of=grid, processes=(DDPM,))
     assert failing(right) == {}
@@ -343,15 +345,8 @@ def test_step_of_a_whole_length_along_rounded_times_fails() -> None:
     def rounded(n: int, process: Process) -> Any:
         return np.round(np.linspace(1000, 0, n + 1))
 
-    def by_whole_stride(walk: Walk, x: Any) -> Any:
-        stride = 1000 // (len(walk.times) - 1)
-        for t in walk.times[:-1]:
-            s, eps = walk.at(np.maximum(t.t - stride, 0)), walk.predict(x, t)
-            x = s.a * ((x - t.s * eps) / t.a) + s.s * eps
-        return x
-
     sampler = Sampler(name="ddim", exact=True, times="grid")
-    target = Runner(by_whole_stride, sampler, grid_of=rounded, dtype="float32", processes=(DDPM,))
+    target = Runner(_by_whole_stride, sampler, grid_of=rounded, dtype="float32", processes=(DDPM,))
     assert set(failing(target)) == {"SMP-12"}
 
 
