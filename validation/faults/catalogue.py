@@ -1,0 +1,14 @@
+"""All faults."""
+
+from __future__ import annotations
+
+from . import schedules
+from .fault import Chapter, Fault
+
+CHAPTERS: tuple[Chapter, ...] = (schedules.FAULTS,)
+FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
+
+
+def named(name: str) -> Fault:
+    """Return the fault of a name. Raises KeyError if there is none."""
+    return {fault.name: fault for fault in FAULTS}[name]
