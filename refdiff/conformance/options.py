@@ -98,6 +98,12 @@ def add(parser: pytest.Parser) -> None:
         help="clauses or chapters (MAR,LOS) that fail unless they are judged, and wholly",
     )
     option("known-failures", metavar="FILE", type=_text, help="TOML file of clauses known to fail, each with a reason")
+    option(
+        "write-known-failures",
+        metavar="FILE",
+        type=_text,
+        help="write the failures of this run to a new file of known failures, by clause and process",
+    )
     option("report", metavar="DIR", type=_text, default="validation-report", help="report directory")
     option("seed", metavar="N", type=_seed, default=0, help="random seed (default 0)")
     option("timeout", metavar="S", type=_seconds, default=20.0, help="timeout per call of the target, in seconds")
@@ -142,6 +148,8 @@ class Choice:
     """Most memory of the target's process, in bytes."""
     in_process: bool
     """Whether the target runs in pytest's own process."""
+    first_known: str | None = None
+    """A new file of known failures, to be written."""
 
     @property
     def is_default(self) -> bool:
@@ -208,4 +216,5 @@ def chosen(config: pytest.Config) -> Choice:
         python=config.getoption("refdiff_target_python"),
         memory=config.getoption("refdiff_memory"),
         in_process=config.getoption("refdiff_in_process"),
+        first_known=config.getoption("refdiff_write_known_failures"),
     )

@@ -25,6 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
     choice = options.chosen(config)
     if choice.named or choice.chapters or choice.required:
         choice.refuse()
+    if (first := choice.first_known) and (config.invocation_params.dir / first).exists():
+        raise pytest.UsageError(
+            f"expected --refdiff-write-known-failures to name a new file, got {first}, which is there"
+        )
     known = {}
     if path := config.getoption("refdiff_known_failures"):
         from refdiff.conformance.clauses import clauses

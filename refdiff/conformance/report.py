@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final, get_args
 from refdiff import __version__
 from refdiff.conformance.clauses import Clause
 from refdiff.conformance.interface import METHODS, Claim, kind_of
-from refdiff.conformance.known import KnownFailure
+from refdiff.conformance.known import KnownFailure, applied
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.roots import Cause, find_causes
@@ -218,11 +218,9 @@ def assemble(
         # Sorted: xdist's workers finish in any order, and the report says the same.
         own = tuple(sorted((o for o in found if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
         row = _row(clause, own, tuple(sorted(set(evidence.get(clause.id, ())))), chapters)
-        if clause.id in known and row.status == "fail":
-            entry = known[clause.id]
-            row = replace(row, status="known_failure", reason=f"{entry.reason} ({entry.link}): {row.reason}")
-        elif clause.id in known and row.status == "pass":
-            errors.append(f"{clause.id} is listed as a known failure, and passes: take it off the list")
+        if clause.id in known:
+            row, passing = applied(row, known[clause.id])
+            errors += passing
         # After the known failures: a list of them does not excuse a claim that shrinks.
         rows.append(_required(row) if _matches(clause.id, required) else row)
     if not target["dtype"] and outcomes:

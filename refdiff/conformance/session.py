@@ -175,8 +175,9 @@ class Session:
         line = plain(f"{name}: {own.clause}: {own.reason}")
         is_warning = clauses()[own.clause].level == "SHOULD" and not self.choice.strict
         # Under --runxfail an xfail returns, and the report, not the item, says what is known or a warning.
-        if own.status == "fail" and own.clause in self.known:
-            pytest.xfail(f"known: {self.known[own.clause].reason}")
+        entry = self.known.get(own.clause) if own.status == "fail" else None
+        if entry and entry.covers(result.process for result in own.results if result.status == "fail"):
+            pytest.xfail(f"known: {entry.reason}")
         elif own.status == "fail" and is_warning:
             pytest.xfail(f"warning: {line}")
         elif own.status == "suite_error":
@@ -259,6 +260,14 @@ class Session:
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._write(self.report, markdown(self.report), last=True)
+        if path := self.choice.first_known:
+            from refdiff.conformance.known import write
+            from refdiff.errors import ConfigError
+
+            try:
+                write(self.report, Path(self.config.invocation_params.dir) / path)
+            except ConfigError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def _sent(self) -> dict[str, Any]:
         return {

@@ -199,6 +199,22 @@ def test_known_failures_are_strict(tmp_path: Path) -> None:
     assert "CON-1 is listed as a known failure, and passes: take it off the list" in done.stdout
 
 
+def test_first_run_writes_its_known_failures(tmp_path: Path) -> None:
+    """The file that a failing run writes excuses the next run, and is never overwritten."""
+    failing = run(
+        tmp_path, "--refdiff-write-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK
+    )
+    assert failing.returncode == 1, failing.stdout
+    excused = run(tmp_path, "--refdiff-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK)
+    assert excused.returncode == 0, excused.stdout
+    assert report(tmp_path)["verdict"] == "conforming-with-known-failures"
+    again = run(
+        tmp_path, "--refdiff-write-known-failures", "known.toml", "--refdiff-target", f"{BAD}:gives_nan", *QUICK
+    )
+    assert again.returncode == 4
+    assert "expected --refdiff-write-known-failures to name a new file, got known.toml" in again.stderr
+
+
 def test_xdist_says_the_same(tmp_path: Path) -> None:
     """Two workers, one report."""
     alone, together = tmp_path / "alone", tmp_path / "together"

@@ -208,9 +208,11 @@ def test_schema_refuses() -> None:
     ("text", "says"),
     [
         ("[ABC-9]\nreason='r'\nlink='l'", "expected ids of clauses in"),
-        ("[ABC-1]\nreason='r'", "exactly a reason and a link under [ABC-1]"),
+        ("[ABC-1]\nreason='r'", "a reason, a link and perhaps processes, nothing else, under [ABC-1]"),
         ("[ABC-1]\nreason='r'\nlink=1", "with text under [ABC-1]"),
         ("ABC-1 = 3", "got 3"),
+        ("[ABC-1]\nreason='r'\nlink='l'\nprocesses='Linear'", "processes as a list of names"),
+        ("[ABC-1]\nreason='r'\nlink='l'\nprocesses=[]", "processes as a list of names"),
         ("[", "to name a TOML file"),
     ],
 )
