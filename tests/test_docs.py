@@ -27,6 +27,7 @@ PATHS = (
     "README.md",
     "CONTRIBUTING.md",
     "refdiff/conformance/README.md",
+    "refdiff/conformance/gate.md",
     "refdiff/training/README.md",
     "validation/README.md",
     "validation/targets/FINDINGS.md",
@@ -35,7 +36,7 @@ PATHS = (
     "spec/vectors/README.md",
 )
 PAGES = {path: (ROOT / path).read_text(encoding="utf-8") for path in PATHS}
-README, CONTRIBUTING, ADAPTERS, TRAINER = (PAGES[path] for path in PATHS[:4])
+README, CONTRIBUTING, ADAPTERS, GATE, TRAINER = (PAGES[path] for path in PATHS[:5])
 SPECIFICATION = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted((ROOT / "spec").glob("*.md"))
 }
