@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from . import schedules
+from . import objectives, schedules, weights
 from .fault import Chapter, Fault
 
-CHAPTERS: tuple[Chapter, ...] = (schedules.FAULTS,)
+CHAPTERS: tuple[Chapter, ...] = (
+    schedules.FAULTS,
+    objectives.FAULTS,
+    weights.FAULTS,
+)
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
 
