@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -67,7 +68,7 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
-        return asdict(self)
+        return _listed(asdict(self))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Findings:
@@ -79,6 +80,12 @@ class Findings:
             compared=data["compared"],
             notes=tuple(data["notes"]),
         )
+
+
+def _listed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with lists for tuples, as JSON has it."""
+    found: dict[str, Any] = json.loads(json.dumps(data))
+    return found
 
 
 def _places(pairs: Iterable[Sequence[str]]) -> tuple[Place, ...]:
@@ -139,7 +146,7 @@ class Diagnosis:
 
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
-        return asdict(self)
+        return _listed(asdict(self))
 
     def lines(self) -> list[str]:
         """Say it in at most five lines."""

@@ -79,7 +79,7 @@ def tally(told: Floats, right: Floats, fault: Floats, noise: Floats, *, is_train
     chosen = is_wrong & agrees & np.isfinite(off)
     if chosen.any():
         size = np.maximum(np.abs(fault[chosen]), np.where(np.isfinite(gap[chosen]), gap[chosen], 0.0))
-        found.error = float((off[chosen] / np.maximum(size, np.finfo(float).tiny)).max())
+        found.error = min(float((off[chosen] / np.maximum(size, np.finfo(float).tiny)).max()), 1.0)
         found.exact = bool((off[chosen] <= STRONG * np.maximum(noise[chosen], 1e-15 * size)).all())
     return found
 
