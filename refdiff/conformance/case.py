@@ -117,6 +117,7 @@ class Case:
         if self.worst is not None and ratio <= self.worst.ratio and not (self._raising and ratio > 1.0):
             return
         worst = self._worst(quantity, comparison, at)
+        self.built.recorder.blame()
         if self._raising and worst.ratio > 1.0:
             raise Counterexample(worst)
         if self.worst is None or worst.ratio > self.worst.ratio:

@@ -24,6 +24,7 @@ from refdiff.conformance.interface import (
     Unsupported,
     Weight,
 )
+from refdiff.conformance.recorder import LARGEST, Answer, Recorded, Recorder, Watched
 from refdiff.conformance.step import Step
 from refdiff.errors import RefdiffError
 
@@ -62,6 +63,8 @@ class Built:
     last: Call = field(default_factory=Call)
     calls: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By method, and of `step` by the name of each step too: how many calls were served, and how many refused."""
+    recorder: Recorder = field(default_factory=Recorder)
+    """Some of the calls, for a diagnosis."""
     _hung: dict[str, str] = field(default_factory=dict)
     """Calls that hung or ended the process, and how."""
     _names: frozenset[str] = frozenset()
@@ -194,7 +197,10 @@ class Built:
 
         def denoiser(x_t: Array, t: Times) -> Array:
             what = "the denoiser of fit"
-            return self._array(what, self._ask(trained, what, "denoiser", (x_t, t), self.seconds), x_t.shape)
+            found = self._array(what, self._ask(trained, what, "denoiser", (x_t, t), self.seconds), x_t.shape)
+            answers = (Answer(x_t, t, found),)
+            self.recorder.note(Recorded(method="fit", arguments=(data, seed, seconds), answers=answers))
+            return found
 
         return denoiser
 
@@ -221,16 +227,35 @@ class Built:
         """
         if method not in self._hung and self.has(method):
             self.last = Call(method, arguments)
+        given = tuple(Watched(x) if method in ("loss", "sample") and callable(x) else x for x in arguments)
+        result, refused = None, "CON-5"
         try:
-            result = self._ask(self._callee, method, method, arguments, self.seconds + more)
+            result, refused = self._ask(self._callee, method, method, given, self.seconds + more), ""
         except Unsupported:
             self._count(method, kind, refused=1)
+            refused = "Unsupported"
             raise
-        except ContractViolation:
+        except ContractViolation as error:
             self._count(method, kind, served=1)  # It answered, though not as the contract has it.
+            refused = error.clause
             raise
+        finally:
+            if method != "fit":
+                self._note(method, arguments, given, result, refused)
         self._count(method, kind, served=1)
         return result
+
+    def _note(
+        self, method: str, arguments: tuple[object, ...], given: tuple[object, ...], result: Any, refused: str
+    ) -> None:
+        """Record a call, unless its denoiser was called too often to keep all."""
+        watched = [x for x in given if isinstance(x, Watched)]
+        answers = tuple(answer for x in watched for answer in x.answers)
+        plain = tuple(None if callable(x) else x for x in arguments)
+        if sum(x.numbers for x in watched) <= LARGEST:
+            self.recorder.note(
+                Recorded(method=method, arguments=plain, result=result, refused=refused, answers=answers)
+            )
 
     def _count(self, *names: str, served: int = 0, refused: int = 0) -> None:
         for name in filter(None, names):

@@ -14,6 +14,8 @@ from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
 from refdiff.conformance.interface import Claim, Process, Target, Unsupported, kind_of
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status
+from refdiff.conformance.recorder import Recorded
+from refdiff.conformance.records import Records
 from refdiff.conformance.remote import Launch, Remote
 
 Body: TypeAlias = Callable[[Case], None]
@@ -45,6 +47,8 @@ class Judge:
     load_failure: ContractViolation | None = None
     in_process: bool = True
     """Whether the target runs in this process, and not in one of its own."""
+    records: Records = field(default_factory=Records)
+    """Calls from which failures are diagnosed."""
     _built: dict[Member, Built | ContractViolation | Unsupported] = field(default_factory=dict)
 
     @staticmethod
@@ -94,6 +98,7 @@ class Judge:
         for case in self.cases(check, name):
             if isinstance(case, Case):
                 findings.append(find(check, case, body))
+                self.records.take(check.clause, findings[-1].result.status, self._recorded())
             else:
                 findings.append(unbuilt(check, *case))
         return fold(check, name, findings)
@@ -129,6 +134,11 @@ class Judge:
                 full=self.settings.full,
                 first=first,
             )
+
+    def _recorded(self) -> list[tuple[Process, list[Recorded]]]:
+        """Return the calls since the last check, by process."""
+        drained = [(m.process, b.recorder.drain()) for m, b in self._built.items() if isinstance(b, Built)]
+        return [(process, calls) for process, calls in drained if calls]
 
     def _other(self, process: Process) -> Built:
         assert self.claim is not None

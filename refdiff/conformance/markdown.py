@@ -34,6 +34,8 @@ def markdown(report: Report) -> str:
         parts.append(_sentence(changed))
     if report.errors:
         parts += ["## Errors", _items([plain(error) for error in report.errors])]
+    if lines := report.diagnosis.lines():
+        parts += ["## Diagnosis", _items([plain(line) for line in lines])]
     failed = in_order(report)
     if failed:
         parts.append("## Failures and warnings")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
+from refdiff.conformance import files
 from refdiff.conformance.clauses import Clause
+from refdiff.conformance.diagnosis import Diagnosis
 from refdiff.conformance.interface import METHODS, Claim, kind_of
 from refdiff.conformance.known import KnownFailure, applied
 from refdiff.conformance.loading import Member
@@ -115,6 +116,8 @@ class Report:
     """Tracebacks of the suite's own failures."""
     chapters: tuple[str, ...] = ()
     """Requested chapters; empty means all."""
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    """Which known faults the failures look like."""
 
     @property
     def complete(self) -> bool:
@@ -164,6 +167,7 @@ class Report:
             "missing": list(self.missing),
             "errors": list(self.errors),
             "suite_errors": list(self.suite_errors),
+            "diagnosis": self.diagnosis.as_json(),
             "clauses": [_row_as_json(row) for row in self.rows],
         }
 
@@ -202,6 +206,7 @@ def assemble(
     missing: Sequence[str] = (),
     suite_errors: Sequence[str] = (),
     chapters: Sequence[str] = (),
+    diagnosis: Diagnosis | None = None,
 ) -> Report:
     """Aggregate outcomes into one row for each clause.
 
@@ -209,7 +214,8 @@ def assemble(
     evidence: kinds of evidence by clause id; broken_evidence: sentences about evidence that failed;
     required: ids, or prefixes of ids, that must be judged wholly;
     missing: checks that did not run to their end; suite_errors: failures of the suite outside of its checks;
-    chapters: prefixes of the requested clauses; empty means all.
+    chapters: prefixes of the requested clauses; empty means all;
+    diagnosis: which known faults the failures look like.
     """
     known, evidence = known or {}, evidence or {}
     found = [*outcomes, *_never_served(target, outcomes)]
@@ -241,6 +247,7 @@ def assemble(
         missing=tuple(missing),
         suite_errors=tuple(dict.fromkeys((*suite_errors, *traces))),
         chapters=tuple(chapters),
+        diagnosis=diagnosis or Diagnosis(),
     )
 
 
@@ -370,8 +377,10 @@ def environment(**more: Any) -> dict[str, Any]:
 def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> None:
     """Write report.md and report.json into a folder, each atomically; append to GitHub's step summary at the `last`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "report.md", markdown)
-    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n")
+    files.write(folder / "report.md", markdown)
+    files.write(
+        folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+    )
     if last and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
         try:
             with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
@@ -379,18 +388,3 @@ def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> 
         except OSError as error:
             need = "expected GITHUB_STEP_SUMMARY to name a file to append to"
             raise ConfigError(f"{need}, got {summary!r} ({error})") from None
-
-
-def _replace(path: Path, content: str) -> None:
-    # A message of a target's may hold what UTF-8 cannot: half of a surrogate pair.
-    data = content.encode("utf-8", errors="backslashreplace")
-    # A name that nobody else has, never opened through a link.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -15,6 +15,7 @@ from refdiff.conformance.options import Choice
 
 if TYPE_CHECKING:
     from refdiff.conformance.check import Check, Evidence
+    from refdiff.conformance.diagnosis import Diagnosis, Findings
     from refdiff.conformance.judge import Judge
     from refdiff.conformance.known import KnownFailure
     from refdiff.conformance.outcome import Outcome
@@ -65,6 +66,8 @@ class Session:
     workers: list[Mapping[str, Any]] = field(default_factory=list)
     """Outcomes received from xdist's workers."""
     report: Report | None = None
+    suite: str = ""
+    """Package of the checks: `validation` in a checkout, and `refdiff_validation` as installed."""
     unwritten: str = ""
     """Why the report could not be written."""
 
@@ -160,6 +163,7 @@ class Session:
         body = pyfuncitem.obj
         if not _is_of_the_suite(pyfuncitem):
             pytest.fail(f"{check.clause}: the check was replaced by a function that is not of the suite", pytrace=False)
+        self.suite = body.__module__.partition(".checks.")[0]
         own, *others = self._judge().run(check, body)
         found = json.dumps([outcome.as_json() for outcome in (own, *others)])
         pyfuncitem.user_properties.append(("refdiff", found))
@@ -252,7 +256,7 @@ class Session:
         stopped = str(session.shouldfail or session.shouldstop or "")
         if session.exitstatus == pytest.ExitCode.INTERRUPTED and not stopped:
             stopped = "the run was interrupted before it"
-        self.report = self._assembled(stopped or "did not run")
+        self.report = self._assembled(stopped or "did not run", is_last=True)
         if changed := advice(self.report.target):
             warn(self.config, changed)
         is_strict = self.choice.strict and self.report.verdict == "conforming-with-warnings"
@@ -275,7 +279,17 @@ class Session:
             "active": self.active,
             "evidence_only": self.evidence_only,
             "why": [[*key, why] for key, why in self.why.items()],
+            "diagnosis": self._searched().as_json(),
         }
+
+    def _searched(self) -> Findings:
+        """Return which known faults give what the target gave to the checks of this process of pytest's."""
+        from refdiff.conformance.diagnosis import SECONDS, Findings, searched
+
+        if self.judge is None or self.judge.claim is None:
+            return Findings()
+        units = [unit for unit in self.judge.records.units if unit.clause not in self.known]
+        return searched(self.suite, self.judge.claim, units, SECONDS)
 
     def _merge(self) -> None:
         """Take over what the workers know."""
@@ -296,8 +310,13 @@ class Session:
 
         return [row for row in plan() if not self.choice.chapters or row.chapter in self.choice.chapters]
 
-    def _assembled(self, stopped: str) -> Report:
-        """Return the report on what has run so far; stopped: why the rest has not."""
+    def _diagnosis(self) -> Diagnosis:
+        from refdiff.conformance.diagnosis import Findings, concluded
+
+        return concluded([self._searched(), *(Findings.from_json(sent["diagnosis"]) for sent in self.workers)])
+
+    def _assembled(self, stopped: str, *, is_last: bool = False) -> Report:
+        """Return the report on what has run so far; stopped: why the rest has not; is_last: whether nothing follows."""
         from refdiff.conformance.clauses import clauses
         from refdiff.conformance.plan import evidence, missing
         from refdiff.conformance.report import assemble, environment
@@ -322,6 +341,7 @@ class Session:
             required=self.choice.required,
             missing=[one.sentence() for one in absent],
             chapters=self.choice.chapters,
+            diagnosis=self._diagnosis() if is_last else None,
         )
 
     def _write(self, found: Report, markdown: str, *, last: bool) -> None:

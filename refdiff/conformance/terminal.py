@@ -141,6 +141,8 @@ def write(report: Report, reporter: Any, folder: str) -> None:
         is_note = line.startswith("    ")
         is_warning = " warning:" in line
         reporter.write_line(line, red=not (is_note or is_warning), yellow=is_warning and not is_note)
+    for line in report.diagnosis.lines():
+        reporter.write_line(plain(f"diagnosis: {line}"))
     reporter.write_line("")
     reporter.write_line(verdict(report), bold=True)
     if first := start(report):

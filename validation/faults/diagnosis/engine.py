@@ -1,0 +1,220 @@
+"""The search: which faults of the catalogue give the wrong outputs of a target, and none of its right ones wrong."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from refdiff.conformance.clauses import clauses
+from refdiff.conformance.diagnosis import Agreement, Findings, Match, Place
+from refdiff.conformance.interface import Claim, Own, Process
+from refdiff.conformance.recorder import Recorded
+from refdiff.conformance.records import Unit
+
+from ..catalogue import FAULTS
+from ..fault import Fault
+from .outputs import Inapplicable, Outputs, replayed, told
+from .right import Right
+from .tally import Tally, tally, wrong
+
+SECONDS = 60.0
+Key: TypeAlias = tuple[Process, str]
+"""A process, and the name of an output."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A call that can be compared."""
+
+    call: Recorded
+    process: Process
+    told: Outputs
+    right: Outputs
+    noise: Outputs
+    failed: bool
+    wrong: tuple[str, ...]
+    """Names of the outputs that are wrong."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a network made it."""
+        return self.call.method == "fit"
+
+    def tallies(self, fault: Outputs) -> dict[str, Tally]:
+        """Return how a fault fares on each output."""
+        found = {}
+        for name in self.told.keys() & self.right.keys():
+            if name not in fault:
+                found[name] = Tally(missed=name in self.wrong, contradicted=name not in self.wrong)
+                continue
+            found[name] = tally(
+                self.told[name], self.right[name], fault[name], self.noise[name], is_trained=self.is_trained
+            )
+        for name in self.told.keys() ^ self.right.keys():
+            found[name] = _of_presence(name, self.told, fault)
+        for name in fault.keys() - self.told.keys() - self.right.keys():
+            found[name] = Tally(contradicted=1)
+        return found
+
+
+def _of_presence(name: str, told: Outputs, fault: Outputs) -> Tally:
+    """Compare an output that the target has and that is not to be there, or the other way round."""
+    if (name in told) != (name in fault):
+        return Tally(missed=1)
+    if name in told and not np.array_equal(told[name], fault[name], equal_nan=True):
+        return Tally(missed=1)
+    return Tally(matched=1)
+
+
+@final
+@dataclass(slots=True)
+class Engine:
+    """One search."""
+
+    claim: Claim
+    faults: Sequence[Fault]
+    ends: float
+    tight: bool = False
+    notes: dict[str, None] = field(default_factory=dict)
+    _rights: dict[Process, Right] = field(default_factory=dict)
+    _built: dict[tuple[str, Process], Any] = field(default_factory=dict)
+
+    def see(self, unit: Unit) -> list[Seen]:
+        """Return the calls of a check that can be compared."""
+        if isinstance(unit.process, Own) or self._late():
+            return []
+        if unit.process not in self._rights:
+            self._rights[unit.process] = Right(self.claim, unit.process, self.tight)
+        right = self._rights[unit.process]
+        found = []
+        for call in unit.calls:
+            try:
+                expected, noise = right.outputs(call)
+            except Inapplicable:
+                continue
+            given = told(call)
+            found.append(
+                Seen(call, unit.process, given, expected, noise, unit.failed, _wrong(call, given, expected, noise))
+            )
+        return found
+
+    def search(self, seen: Sequence[Seen]) -> list[Match]:
+        """Return the faults that give some of the wrong outputs."""
+        first: dict[Key, Seen] = {}
+        for one in seen:
+            for name in one.wrong if one.failed else ():
+                first.setdefault((one.process, name), one)
+        found = []
+        for fault in self.faults:
+            if self._late():
+                break
+            if self._may(fault, first) and (match := self._match(fault, seen, first)):
+                found.append(match)
+        return found
+
+    def _may(self, fault: Fault, first: Mapping[Key, Seen]) -> bool:
+        """Say whether a fault gives at least one of the wrong outputs, where it is met first."""
+        done: dict[int, dict[str, Tally]] = {}
+        for (_, name), one in first.items():
+            if id(one) not in done:
+                done[id(one)] = self._tallies(fault, one)
+            found = done[id(one)].get(name, Tally())
+            if found.matched and not found.missed:
+                return True
+        return False
+
+    def _match(self, fault: Fault, seen: Iterable[Seen], first: Mapping[Key, Seen]) -> Match | None:
+        total: dict[Key, Tally] = {}
+        for one in seen:
+            for name, found in self._tallies(fault, one).items():
+                if not one.failed:
+                    found = Tally(contradicted=found.contradicted)
+                total.setdefault((one.process, name), Tally()).add(found)
+        given = {key for key in first if total[key].matched and not total[key].missed}
+        touched = {process for process, _ in given}
+        agreements = tuple(_agreement(key, total[key]) for key in first if key in given)
+        if not agreements:
+            return None
+        return Match(
+            fault=fault.name,
+            wrong=fault.wrong,
+            meant=fault.meant,
+            agreements=agreements,
+            missed=tuple(_place(key) for key in first if key not in given),
+            contradicted=tuple(_place(key) for key, t in total.items() if t.contradicted and key[0] in touched),
+        )
+
+    def _tallies(self, fault: Fault, one: Seen) -> dict[str, Tally]:
+        key = fault.name, one.process
+        if key not in self._built:
+            self._built[key] = self._rights[one.process].fault(fault.formula, fault.by)
+        try:
+            return one.tallies(replayed(self._built[key], one.call, self._rights[one.process].format))
+        except Inapplicable:
+            return {name: Tally(missed=1) for name in one.wrong}
+
+    def _late(self) -> bool:
+        if time.monotonic() < self.ends:
+            return False
+        self.notes["the time for a diagnosis ran out before all was compared"] = None
+        return True
+
+
+def _wrong(call: Recorded, given: Outputs, right: Outputs, noise: Outputs) -> tuple[str, ...]:
+    both = given.keys() & right.keys()
+    trained = call.method == "fit"
+    off = [name for name in both if wrong(given[name], right[name], noise[name], is_trained=trained).any()]
+    return (*off, *(given.keys() ^ right.keys()))
+
+
+def _place(key: Key) -> Place:
+    return key[1], repr(key[0])
+
+
+def _agreement(key: Key, found: Tally) -> Agreement:
+    output, process = _place(key)
+    return Agreement(output=output, process=process, places=found.matched, error=found.error, exact=found.exact)
+
+
+def diagnose(
+    claim: Claim, units: Sequence[Unit], seconds: float = SECONDS, faults: Sequence[Fault] = FAULTS
+) -> Findings:
+    """Return which faults give the wrong outputs of a target.
+
+    claim: of the target; units: recorded calls of its checks; seconds: after which the search ends.
+    """
+    ends = time.monotonic() + seconds
+    for tight in (False, True):
+        # A fault may do arithmetic on anything, and warns nobody.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = _searched(Engine(claim, faults, ends, tight), units)
+        if found.matches or (found.wrong and not tight) or found.notes:
+            return found
+    # What rounding alone makes wrong is a fault of the catalogue to the last digit, or it is none.
+    return Findings(unseen=found.unseen, compared=found.compared if found.unseen else 0)
+
+
+def _searched(engine: Engine, units: Sequence[Unit]) -> Findings:
+    level = {clause: stated.level for clause, stated in clauses().items()}
+    seen: list[Seen] = []
+    unseen: dict[str, None] = {}
+    for unit in sorted(units, key=lambda unit: not unit.failed):
+        ours = engine.see(unit)
+        seen += ours
+        if unit.failed and level[unit.clause] == "MUST" and not any(one.wrong for one in ours):
+            unseen[unit.clause] = None
+    wrongs = dict.fromkeys(_place((one.process, name)) for one in seen if one.failed for name in one.wrong)
+    return Findings(
+        wrong=tuple(wrongs),
+        unseen=tuple(unseen),
+        matches=tuple(engine.search(seen)),
+        compared=sum(one.failed for one in seen),
+        notes=tuple(engine.notes),
+    )

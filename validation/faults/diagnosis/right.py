@@ -1,0 +1,128 @@
+"""What the right target gives, and how far rounding may move it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import numpy as np
+
+from refdiff.conformance.formats import FORMATS, Format
+from refdiff.conformance.interface import Claim, Process
+from refdiff.conformance.recorder import Recorded
+
+from ..clean.target import Clean, CleanTarget
+from .outputs import Floats, Outputs, replayed
+
+SHAKES = ((2.0, 2.0), (-2.0, -2.0), (2.0, -2.0))
+"""Relative changes of times, and absolute ones of log alpha_bar, in units of u: 1 - alpha_bar has an error of u."""
+
+
+class Shaken(Clean):
+    """The right target with the scales moved as rounding may move them."""
+
+    u: float
+    shake: tuple[float, float]
+
+    def log_alpha_bar(self, t: Any) -> Any:
+        """Return log alpha_bar of a time that is rounded, with an absolute error besides."""
+        moved = t if self.is_chain else np.asarray(t, dtype=np.float64) * (1.0 + self.shake[0] * self.u)
+        found = super().log_alpha_bar(moved)
+        steps = np.asarray(t) if self.is_chain else 0.0
+        error = self.shake[1] * self.u * (1.0 + np.abs(found) + 0.5 * steps)
+        return np.minimum(np.where(np.isfinite(found), found + error, found), 0.0)
+
+    def log_snr(self, t: Any) -> Any:
+        """Return the log-SNR from log alpha_bar."""
+        log = self.log_alpha_bar(t)
+        return log - np.log(-np.expm1(log))
+
+    def rate(self, t: Any) -> Any:
+        """Return the rate of a time that is rounded."""
+        factor = 1.0 + self.shake[0] * self.u
+        return super().rate(np.asarray(t, dtype=np.float64) * factor) * factor
+
+
+@final
+@dataclass(slots=True)
+class Right:
+    """The right target for one process of a claim."""
+
+    claim: Claim
+    process: Process
+    tight: bool = False
+    """Whether only the last rounding is allowed for, as if the target computed in more digits."""
+    _clean: Any = field(init=False)
+    _shaken: list[Any] = field(init=False)
+    _known: dict[int, tuple[Outputs, Outputs]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Build it, and those that rounding has moved."""
+        wide = replace(self.claim, dtype="float64")
+        self._clean = CleanTarget(wide, {}).build(self.process)
+        self._shaken = [] if self.tight else [_moved(self.process, wide, self.format.u, shake) for shake in SHAKES]
+
+    @property
+    def format(self) -> Format:
+        """The target's format."""
+        return FORMATS[self.claim.dtype]
+
+    def fault(self, formula: str, by: Callable[..., Any]) -> Any:
+        """Return the built object with one formula replaced."""
+        return CleanTarget(replace(self.claim, dtype="float64"), {formula: by}).build(self.process)
+
+    def outputs(self, call: Recorded) -> tuple[Outputs, Outputs]:
+        """Return what is right, and by how much rounding may move it."""
+        if id(call) not in self._known:
+            right = replayed(self._clean, call, self.format)
+            moved = [
+                replayed(built, _nudged(call, self.format.u, i), self.format) for i, built in enumerate(self._shaken)
+            ]
+            self._known[id(call)] = right, {name: self._noise(name, value, moved) for name, value in right.items()}
+        return self._known[id(call)]
+
+    def _noise(self, name: str, value: Floats, moved: list[Outputs]) -> Floats:
+        size = np.where(np.isfinite(value), np.abs(value), 0.0)
+        noise = (1.0 if self.tight else 2.0) * self.format.u * size + self.format.smallest
+        for other in moved:
+            if name in other and other[name].shape == value.shape:
+                off = np.abs(other[name] - value)
+                noise = np.maximum(noise, np.where(np.isnan(off), 0.0, off))
+        return np.asarray(noise)
+
+
+def _moved(process: Process, claim: Claim, u: float, shake: tuple[float, float]) -> Shaken:
+    built = Shaken(process, claim)
+    built.u, built.shake = u, shake
+    return built
+
+
+def _nudged(call: Recorded, u: float, key: int) -> Recorded:
+    """Return a call whose data is rounded differently; times stay as they are."""
+    rng = np.random.default_rng(key)
+
+    def nudge(x: Any) -> Any:
+        if not (isinstance(x, np.ndarray) and x.dtype.kind == "f"):
+            return x
+        return x.astype(np.float64) * (1.0 + 2.0 * u * rng.choice([-1.0, 1.0], size=x.shape))
+
+    times = TIMES.get(call.method, ())
+    arguments = tuple(x if i in times else nudge(x) for i, x in enumerate(call.arguments))
+    answers = tuple(replace(a, value=nudge(a.value)) for a in call.answers)
+    return replace(call, arguments=arguments, answers=answers)
+
+
+TIMES: Mapping[str, tuple[int, ...]] = {
+    "coefficients": (0,),
+    "perturb": (2,),
+    "drift": (1,),
+    "diffusion": (0,),
+    "convert": (2,),
+    "loss": (4,),
+    "step": (2, 3),
+    "posterior": (2, 3),
+    "sample": (2,),
+    "fit": (0,),
+}
+"""By method: the places of the arguments that are not nudged."""
