@@ -24,7 +24,7 @@ def main() -> int:
             parts = read(options.out)
             before = {verdict.key: verdict for verdict in parts[name].judged} if name in parts else {}
             folder = folders.get(subject.library)
-            work = Work(subject, Path(folder).resolve() if folder else None)
+            work = Work(subject, Path(folder).resolve() if folder else None, options.measured)
             started = time.monotonic()
             for part in work.part(options.mutants, options.seed, before, again=options.again):
                 write({**read(options.out), name: part}, options.out)
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", nargs="+", choices=tuple(SUBJECTS), help="modules to change, by default all")
     parser.add_argument("--tests", nargs="+", default=(), metavar="LIBRARY=FOLDER", help="folders of the own tests")
+    parser.add_argument("--measured", type=Path, help="folder where it is kept which lines the checks reach")
     parser.add_argument("--mutants", type=int, default=60, help="mutants judged in each module")
     parser.add_argument("--seed", type=int, default=0, help="of their choice")
     parser.add_argument("--out", type=Path, default=RECORD, help="the record that is written")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import torch
@@ -19,24 +20,26 @@ Run: TypeAlias = tuple[str, int]
 _SECONDS = 60.0
 
 
-def measured(target: str, hits: set[int], clock: Callable[[], float] = time.process_time) -> list[dict[str, Any]]:
-    """Run every check of the suite on a target whose library is watched; each builds the target's processes anew."""
-    _forget()
+def measured(target: str, hits: Mapping[str, set[int]]) -> list[dict[str, Any]]:
+    """Run every check of the suite on a target; each builds the target's processes anew.
+
+    hits: by module of the library, the lines that were reached since it was last cleared.
+    """
+    prepare(target)
     found = []
     for position, (check, body) in enumerate(checks()):
-        hits.clear()
-        started = clock()
+        for lines in hits.values():
+            lines.clear()
+        started = time.process_time()
         outcomes = _judge(target).run(check, body)
         if outcomes[0].status == "not_claimed":
             continue
-        passed = outcomes[0].status == "pass" and not _failures(outcomes)
         found.append(
             {
-                "target": target,
                 "check": position,
-                "passed": passed,
-                "seconds": round(clock() - started, 4),
-                "lines": sorted(hits),
+                "passed": outcomes[0].status == "pass" and not _failures(outcomes),
+                "seconds": round(time.process_time() - started, 4),
+                "lines": {module: sorted(lines) for module, lines in hits.items()},
             }
         )
     return found
@@ -44,7 +47,7 @@ def measured(target: str, hits: set[int], clock: Callable[[], float] = time.proc
 
 def killing(runs: Iterable[Run]) -> dict[str, Any]:
     """Run checks that pass on the library as it is, and return the first failure, or none, and how many were run."""
-    _forget()
+    prepare()
     judges: dict[str, Judge] = {}
     count = 0
     for target, position in runs:
@@ -73,9 +76,11 @@ def _failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.status == "fail"]
 
 
-def _forget() -> None:
-    """Import the adapters again, as some of them make objects of the library when they are imported."""
+def prepare(*targets: str) -> None:
+    """Import the adapters of these targets anew, as some make objects of the library when they are imported."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     for name in [name for name in sys.modules if name.startswith("validation.targets.")]:
         del sys.modules[name]
+    for target in targets:
+        import_module(f"validation.targets.{target.partition(':')[0]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 
 @final
@@ -21,11 +21,6 @@ class Measured:
     seconds: float
     lines: frozenset[int]
     """Lines of the module whose statements it reached."""
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Measured:
-        """Return what `judging.measured` found."""
-        return Measured(**{**data, "lines": frozenset(data["lines"])})
 
 
 @final

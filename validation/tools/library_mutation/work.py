@@ -16,15 +16,16 @@ from types import ModuleType
 from typing import Any, final
 
 from validation.tools.library_mutation import judging, own
-from validation.tools.library_mutation.code import replace, watch
+from validation.tools.library_mutation.baseline import measured
+from validation.tools.library_mutation.code import replace
 from validation.tools.library_mutation.forked import Lost, forked
 from validation.tools.library_mutation.operators import Mutant, mutants, mutated
-from validation.tools.library_mutation.order import Measured, Order
+from validation.tools.library_mutation.order import Order
 from validation.tools.library_mutation.record import Part, Verdict
 from validation.tools.library_mutation.subjects import Subject
 
-BASELINE, LIMIT = 1800.0, 600.0
-"""Seconds for all checks of a target, and for one mutant."""
+LIMIT = 1800.0
+"""Seconds for one mutant."""
 
 
 @final
@@ -35,14 +36,17 @@ class Work:
     subject: Subject
     tests: Path | None
     """Folder of the library's own tests."""
+    kept: Path | None = None
+    """Folder of what the checks were measured to reach."""
     module: ModuleType = field(init=False)
     source: str = field(init=False)
     _broken: list[str] = field(default_factory=list)
     """Own tests that fail without any change."""
 
     def __post_init__(self) -> None:
-        """Import the module."""
+        """Import the module, and all that the forks would import."""
         self.module = import_module(self.subject.module)
+        judging.prepare(*self.subject.targets)
         self.source = inspect.getsource(self.module)
 
     def part(
@@ -54,7 +58,7 @@ class Work:
         again: whether refdiff judges those again that it did not kill.
         """
         started = _cpu()
-        order = self._order()
+        order = Order(measured(self.subject, self.kept))
         found = mutants(self.source)
         reached = [mutant for mutant in found if mutant.line in order.lines]
         chosen = reached[:]
@@ -79,15 +83,6 @@ class Work:
                 seconds=round(_cpu() - started, 1),
                 judged=tuple(sorted(judged, key=lambda verdict: (verdict.line, verdict.operator, verdict.after))),
             )
-
-    def _order(self) -> Order:
-        """Return the checks of the targets, each with the lines that it reaches."""
-
-        def measure(target: str) -> Any:
-            return judging.measured(target, watch(self.module, self.source))
-
-        rows = [row for target in self.subject.targets for row in forked(lambda: measure(target), BASELINE)]  # noqa: B023  # called at once
-        return Order([Measured.from_json(row) for row in rows])
 
     def _verdict(self, mutant: Mutant, order: Order, before: Verdict | None) -> Verdict:
         runs = order.of(mutant.line)
