@@ -126,12 +126,14 @@ FLOORS = {"azula": (azula, 1e-3), "vdm": (vdm, sqrt(1 / (1 + exp(13.3)))), "ddpm
 @BOTH
 @pytest.mark.parametrize("name", FLOORS)
 def test_least_sigma_must_be_declared(name: str, dtype: DType) -> None:
-    """A process with sigma(0) > 0 passes if it declares `sigma_min`, and fails SCH-1 otherwise (F7)."""
+    """A process with sigma(0) > 0 passes if it declares that `sigma_min`, and fails SCH-1 otherwise (F7)."""
     scales, floor = FLOORS[name]
     declared = Forms(Own(label=name, sigma_min=floor), scales, dtype)
     clauses = ("SCH-1", "SCH-6", "SCH-8", "MAR-3", "MAR-4", "PAR-4", "PAR-5", "PAR-6", "NUM", "LOS-1", "LOS-3")
     assert musts(outcomes(declared, clauses)) == {}
     assert "SCH-1" in musts(outcomes(replace(declared, process=Own(label=name)), ("SCH-1",)))
+    twice = replace(declared, process=Own(label=name, sigma_min=2 * floor))
+    assert "SCH-1" in musts(outcomes(twice, ("SCH-1",)))
 
 
 def test_calls_stay_within_the_claimed_times_and_events() -> None:

@@ -13,7 +13,7 @@ from refdiff.conformance.guard import NotClaimed
 from refdiff.conformance.interface import Cosine, Linear, Own, Quantity, Times
 
 from ..expected.integral import CUTS, romberg
-from ..expected.tiers import KNOWN, C, delta, exact, must, should
+from ..expected.tiers import KNOWN, C, delta, exact, must, of_variance, should
 from ..oracles.certified import Floats
 from .grids import drawn_times, dyadic_nodes, edges, serves, times
 from .inferred import inferred, rise, starts
@@ -33,6 +33,10 @@ def test_no_noise_at_the_start(case: Case) -> None:
     bound = C * case.format.u + floor**2
     for one in inferred(case, zero, ALL):
         case.expect(f"alpha_bar by {one.name}", one.alpha_bar, Expected(1.0, bound), at={"t": zero})
+    if floor and (sigma := case.built.coefficients(zero).get("sigma")) is not None:
+        # The variance at t = 0 is floor^2, or within floor^4 of it where alpha^2 + sigma^2 = 1.
+        tolerance = of_variance(np.full(1, floor), np.full(1, C * case.format.u)) + floor**3
+        case.expect("sigma", sigma, Expected(floor, tolerance), at={"t": zero})
 
 
 def _rate(case: Case) -> None:
