@@ -264,14 +264,6 @@ class Session:
         if bad and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._write(self.report, markdown(self.report), last=True)
-        if path := self.choice.first_known:
-            from refdiff.conformance.known import write
-            from refdiff.errors import ConfigError
-
-            try:
-                write(self.report, Path(self.config.invocation_params.dir) / path)
-            except ConfigError as error:
-                raise pytest.UsageError(str(error)) from None
 
     def _sent(self) -> dict[str, Any]:
         return {
@@ -345,11 +337,14 @@ class Session:
         )
 
     def _write(self, found: Report, markdown: str, *, last: bool) -> None:
+        from refdiff.conformance import known
         from refdiff.conformance.report import write
         from refdiff.errors import ConfigError
 
         try:
             write(found, self.folder, markdown, last=last)
+            if last and self.choice.first_known:
+                known.write(found, Path(self.config.invocation_params.dir) / self.choice.first_known)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from None
         except OSError as error:
