@@ -1,0 +1,1 @@
+"""The gallery: ten classic bugs, and what the suite says of each."""
