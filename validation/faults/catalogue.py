@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from . import schedules
+from . import batches, chains, cosines, marginals, predictions, ratios, schedules, scores
 from .fault import Chapter, Fault
 
-CHAPTERS: tuple[Chapter, ...] = (schedules.FAULTS,)
+CHAPTERS: tuple[Chapter, ...] = (
+    schedules.FAULTS,
+    cosines.FAULTS,
+    ratios.FAULTS,
+    chains.FAULTS,
+    marginals.FAULTS,
+    batches.FAULTS,
+    predictions.FAULTS,
+    scores.FAULTS,
+)
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
 
