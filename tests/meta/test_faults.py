@@ -19,7 +19,9 @@ SUITE_ITSELF = "the suite itself failed"
 @pytest.mark.parametrize(("fault", "dtype"), CASES)
 def test_fault_fails_the_clauses_that_it_names(fault: Fault, dtype: DType) -> None:
     """The clauses that a fault breaks are among those that fail in each of its formats, with no suite error."""
-    outcomes = judged(fault.target(dtype), only=fault.breaks)
+    # Whatever check a call is made in, it may break a rule of the contract.
+    only = frozenset[str]() if any(clause.startswith("CON") for clause in fault.breaks) else fault.breaks
+    outcomes = judged(fault.target(dtype), only)
     assert fault.breaks <= set(failing(outcomes))
     assert not [outcome.reason for outcome in outcomes if SUITE_ITSELF in outcome.reason]
 

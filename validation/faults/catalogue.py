@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import batches, chains, cosines, marginals, predictions, ratios, schedules, scores
+from . import (
+    batches,
+    chains,
+    cosines,
+    diffusions,
+    marginals,
+    numbers,
+    posteriors,
+    predictions,
+    ratios,
+    schedules,
+    scores,
+    shapes,
+)
 from .fault import Chapter, Fault
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -14,6 +27,10 @@ CHAPTERS: tuple[Chapter, ...] = (
     batches.FAULTS,
     predictions.FAULTS,
     scores.FAULTS,
+    diffusions.FAULTS,
+    posteriors.FAULTS,
+    numbers.FAULTS,
+    shapes.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 

@@ -151,7 +151,7 @@ def sign_of_v(self: Clean, value: Any, x: Any, t: Times, source: Parameterizatio
 
 @FAULTS.plant("converted", breaks="PAR-2 PAR-3 PAR-4")
 def names_swapped(self: Clean, value: Any, x: Any, t: Times, source: Parameterization, to: Parameterization) -> Any:
-    """The conversion from `to` to `source`.
+    """`to` converted to `source`.
 
     Meant: the conversion from `source` to `to`.
 
@@ -164,7 +164,7 @@ def names_swapped(self: Clean, value: Any, x: Any, t: Times, source: Parameteriz
 def value_returned_as_it_is(
     self: Clean, value: Any, x: Any, t: Times, source: Parameterization, to: Parameterization
 ) -> Any:
-    """The value itself, whatever is asked for.
+    """value, whatever is asked for.
 
     Meant: the conversion from `source` to `to`.
 
@@ -188,7 +188,7 @@ def scales_of_the_first_time(
 
 @FAULTS.plant("converted", breaks="PAR-1 PAR-2 PAR-3 PAR-4")
 def time_from_the_end(self: Clean, value: Any, x: Any, t: Times, source: Parameterization, to: Parameterization) -> Any:
-    """The conversion with alpha and sigma at 1 - t.
+    """`source` converted to `to` with alpha and sigma at 1 - t.
 
     Meant: the conversion with alpha and sigma at t.
 
