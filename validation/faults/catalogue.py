@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from . import objectives, schedules, weights
+from . import (
+    batches,
+    chains,
+    cosines,
+    diffusions,
+    marginals,
+    numbers,
+    objectives,
+    posteriors,
+    predictions,
+    ratios,
+    schedules,
+    scores,
+    shapes,
+    times,
+    weights,
+)
 from .fault import Chapter, Fault
 
 CHAPTERS: tuple[Chapter, ...] = (
     schedules.FAULTS,
+    cosines.FAULTS,
+    ratios.FAULTS,
+    chains.FAULTS,
+    marginals.FAULTS,
+    batches.FAULTS,
+    predictions.FAULTS,
+    scores.FAULTS,
+    diffusions.FAULTS,
+    posteriors.FAULTS,
+    numbers.FAULTS,
+    shapes.FAULTS,
     objectives.FAULTS,
     weights.FAULTS,
+    times.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
