@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from . import schedules
+from . import averages, draws, guidance, inputs, objectives, schedules, times, warm_ups, weights
 from .fault import Chapter, Fault
 
-CHAPTERS: tuple[Chapter, ...] = (schedules.FAULTS,)
+CHAPTERS: tuple[Chapter, ...] = (
+    schedules.FAULTS,
+    objectives.FAULTS,
+    inputs.FAULTS,
+    weights.FAULTS,
+    times.FAULTS,
+    draws.FAULTS,
+    averages.FAULTS,
+    warm_ups.FAULTS,
+    guidance.FAULTS,
+)
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
 
