@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from . import (
+    averages,
     batches,
     chains,
     cosines,
     diffusions,
+    draws,
+    guidance,
+    inputs,
     marginals,
     numbers,
     objectives,
@@ -17,6 +21,7 @@ from . import (
     scores,
     shapes,
     times,
+    warm_ups,
     weights,
 )
 from .fault import Chapter, Fault
@@ -35,8 +40,13 @@ CHAPTERS: tuple[Chapter, ...] = (
     numbers.FAULTS,
     shapes.FAULTS,
     objectives.FAULTS,
+    inputs.FAULTS,
     weights.FAULTS,
     times.FAULTS,
+    draws.FAULTS,
+    averages.FAULTS,
+    warm_ups.FAULTS,
+    guidance.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 

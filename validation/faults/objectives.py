@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from refdiff.conformance.formats import FORMATS
+<<<<<<< HEAD
 from refdiff.conformance.interface import Denoiser, Parameterization, Times
 
 from .clean.scales import column, wide
 from .clean.target import Clean
 from .fault import COSINE, LINEAR, SHORT, Chapter
+=======
+from refdiff.conformance.interface import Parameterization
+
+from .clean.scales import column
+from .clean.target import Clean
+from .fault import LINEAR, SHORT, Chapter
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
 
 FAULTS = Chapter("loss", "loss")
 PLAIN: dict[str, Any] = {"weights": ("uniform",)}
@@ -108,6 +116,7 @@ def noise_scaled(self: Clean, prediction: Parameterization, x_0: Any, eps: Any, 
     return s * eps if prediction == "eps" else Clean.target(self, prediction, x_0, eps, a, s)
 
 
+<<<<<<< HEAD
 # What the denoiser is given.
 
 
@@ -254,6 +263,8 @@ def clean_time(self: Clean, x_t: Any, t: Times) -> Any:
     return x_t, np.ones_like(t)
 
 
+=======
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
 # Squares and means.
 
 
@@ -445,6 +456,7 @@ def mean_of_the_batch_for_each(self: Clean, squares: Any) -> Any:
     Seen: plausible, as a mean that is expanded again.
     """
     return np.full(len(squares), squares.mean())
+<<<<<<< HEAD
 
 
 @FAULTS.plant("asked", breaks="CON-2", **PLAIN)
@@ -468,3 +480,5 @@ def denoiser_never_asked(self: Clean, denoiser: Denoiser, x_t: Any, t: Times) ->
     Seen: plausible.
     """
     return x_t
+=======
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921

@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Array, Chain, Draws, NoProcess, Times
 
 from .clean.scales import wide
 from .clean.target import Clean
 from .fault import DDPM, LINEAR, SHORT, Chapter
+=======
+from refdiff.conformance.interface import Array, Chain, Draws, NoProcess, Times
+
+from .clean.target import Clean
+from .fault import SHORT, Chapter
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
 
 FAULTS = Chapter("times", "times")
 FREE = Draws(density="declared", weights="free")
@@ -54,7 +61,11 @@ def even_in_log(self: Clean, share: Any) -> Any:
 
 @FAULTS.plant("spread", breaks="TIM-2")
 def slightly_bent(self: Clean, share: Any) -> Any:
+<<<<<<< HEAD
     """t = u^1.02756, whose distribution function is 0.01 off at worst: exactly what the design times-law detects.
+=======
+    """t = u^1.02756, whose distribution function is 0.01 off at worst, as the design times-law detects.
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
 
     Meant: t = u.
 
@@ -224,7 +235,11 @@ def weights_of_nan(self: Clean, share: Any) -> Any:
 
     Meant: weights that are finite and above 0.
 
+<<<<<<< HEAD
     Seen: plausible, as 0/0 of counts before the first update; `not isnan(w).all()` never guards, latent-diffusion PR 404.
+=======
+    Seen: plausible; a guard that never fires is in https://github.com/CompVis/latent-diffusion/pull/404.
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
     """
     return np.full(np.shape(share), np.nan)
 
@@ -271,6 +286,7 @@ def weights_of_another_density(self: Clean, share: Any) -> Any:
     Seen: plausible.
     """
     return 1.0 / (0.5 + np.asarray(share))
+<<<<<<< HEAD
 
 
 # Batches, places and seeds.
@@ -491,3 +507,5 @@ def last_index_preferred(self: Clean, share: Any) -> Any:
     Seen: plausible, as a rounding that is clamped at the end.
     """
     return Clean.index(self, np.asarray(share) * (1.0 + 0.06 / len(self.betas())))
+=======
+>>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
