@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -18,7 +19,7 @@ from refdiff.conformance.records import Unit
 
 from ..catalogue import FAULTS
 from ..fault import Fault
-from .outputs import Inapplicable, Outputs, replayed, told
+from .outputs import Inapplicable, Outputs, equal, replayed, same, steadiness, told
 from .right import Right
 from .tally import Tally, tally, wrong
 
@@ -40,6 +41,8 @@ class Seen:
     failed: bool
     wrong: tuple[str, ...]
     """Names of the outputs that are wrong."""
+    repeats: bool = False
+    """Whether it stands for two equal calls with different results."""
 
     @property
     def is_trained(self) -> bool:
@@ -81,17 +84,33 @@ class Engine:
     faults: Sequence[Fault]
     ends: float
     tight: bool = False
+    moving: dict[Key, Seen] = field(default_factory=dict)
+    """Outputs that differ from call to call."""
     notes: dict[str, None] = field(default_factory=dict)
     _rights: dict[Process, Right] = field(default_factory=dict)
     _built: dict[tuple[str, Process], Any] = field(default_factory=dict)
+
+    def unsteady(self, units: Iterable[Unit]) -> dict[Key, Seen]:
+        """Return the outputs that differ from one call to an equal one (CON-4)."""
+        found: dict[Key, Seen] = {}
+        for unit in units:
+            pairs = pairwise(unit.calls) if unit.failed and unit.clause == "CON-4" else ()
+            for one, other in pairs:
+                if equal(one, other) and not same(told(one), told(other)):
+                    steady, moving = {steadiness(one): np.zeros(1)}, {steadiness(one): np.ones(1)}
+                    found |= {
+                        (unit.process, name): Seen(
+                            one, unit.process, moving, steady, steady, failed=True, wrong=tuple(steady), repeats=True
+                        )
+                        for name in told(one)
+                    }
+        return found
 
     def see(self, unit: Unit) -> list[Seen]:
         """Return the calls of a check that can be compared."""
         if isinstance(unit.process, Own) or self._late():
             return []
-        if unit.process not in self._rights:
-            self._rights[unit.process] = Right(self.claim, unit.process, self.tight)
-        right = self._rights[unit.process]
+        right = self.right(unit.process)
         found = []
         for call in unit.calls:
             try:
@@ -99,10 +118,18 @@ class Engine:
             except Inapplicable:
                 continue
             given = told(call)
+            if any((unit.process, name) in self.moving for name in given):
+                continue
             found.append(
                 Seen(call, unit.process, given, expected, noise, unit.failed, _wrong(call, given, expected, noise))
             )
         return found
+
+    def right(self, process: Process) -> Right:
+        """Return the right target for a process."""
+        if process not in self._rights:
+            self._rights[process] = Right(self.claim, process, self.tight)
+        return self._rights[process]
 
     def search(self, seen: Sequence[Seen]) -> list[Match]:
         """Return the faults that give some of the wrong outputs."""
@@ -153,9 +180,15 @@ class Engine:
     def _tallies(self, fault: Fault, one: Seen) -> dict[str, Tally]:
         key = fault.name, one.process
         if key not in self._built:
-            self._built[key] = self._rights[one.process].fault(fault.formula, fault.by)
+            self._built[key] = self.right(one.process).fault(fault.formula, fault.by)
+        form = self.right(one.process).format
         try:
-            return one.tallies(replayed(self._built[key], one.call, self._rights[one.process].format))
+            if one.repeats:
+                # On an object of its own, as it may remember its calls.
+                fresh = self.right(one.process).fault(fault.formula, fault.by)
+                first, second = (replayed(fresh, one.call, form) for _ in range(2))
+                return one.tallies({steadiness(one.call): np.array([float(not same(first, second))])})
+            return one.tallies(replayed(self._built[key], one.call, form))
         except Inapplicable:
             return {name: Tally(missed=1) for name in one.wrong}
 
@@ -171,6 +204,10 @@ def _wrong(call: Recorded, given: Outputs, right: Outputs, noise: Outputs) -> tu
     trained = call.method == "fit"
     off = [name for name in both if wrong(given[name], right[name], noise[name], is_trained=trained).any()]
     return (*off, *(given.keys() ^ right.keys()))
+
+
+def _moves(engine: Engine, unit: Unit, call: Recorded) -> bool:
+    return any((unit.process, name) in engine.moving for name in told(call))
 
 
 def _place(key: Key) -> Place:
@@ -203,12 +240,16 @@ def diagnose(
 
 def _searched(engine: Engine, units: Sequence[Unit]) -> Findings:
     level = {clause: stated.level for clause, stated in clauses().items()}
-    seen: list[Seen] = []
+    engine.moving = engine.unsteady(units)
+    seen: list[Seen] = list({id(one): one for one in engine.moving.values()}.values())
+    clear = {(one.process, "CON-4") for one in seen}
     unseen: dict[str, None] = {}
     for unit in sorted(units, key=lambda unit: not unit.failed):
         ours = engine.see(unit)
         seen += ours
         if unit.failed and level[unit.clause] == "MUST" and not any(one.wrong for one in ours):
+            if (unit.process, unit.clause) in clear or any(_moves(engine, unit, call) for call in unit.calls):
+                continue
             unseen[unit.clause] = None
     wrongs = dict.fromkeys(_place((one.process, name)) for one in seen if one.failed for name in one.wrong)
     return Findings(

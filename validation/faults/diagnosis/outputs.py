@@ -57,6 +57,24 @@ def told(call: Recorded) -> Outputs:
     return _split(call, call.result, call.answers)
 
 
+def steadiness(call: Recorded) -> str:
+    """Return the name of what is wrong if a call gives another result when it is made again."""
+    return f"{named(call)} of the same call, made twice"
+
+
+def equal(one: Recorded, other: Recorded) -> bool:
+    """Say whether two calls have the same method and arguments."""
+    return one.method == other.method and all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b
+        for a, b in zip(one.arguments, other.arguments, strict=True)
+    )
+
+
+def same(one: Outputs, other: Outputs) -> bool:
+    """Say whether two results are equal to the bit."""
+    return one.keys() == other.keys() and all(np.array_equal(x, other[k], equal_nan=True) for k, x in one.items())
+
+
 def replayed(built: Any, call: Recorded, form: Format) -> Outputs:
     """Return what another object gives, in float64, rounded once to the format. Raises Inapplicable."""
     echo = Echo(call.answers)
@@ -86,6 +104,8 @@ def _made(built: Any, call: Recorded, echo: Echo) -> Outputs:
             result = built.step(*arguments[:5], *(step for step in STEPS if step.kind == arguments[5]))
         case _:
             result = getattr(built, call.method)(*arguments)
+    if any(isinstance(x, np.ndarray) and x.flags.writeable for x in arguments):
+        return _refusal(call, "CON-3")
     return _split(call, result, tuple(echo.asked))
 
 
