@@ -205,11 +205,7 @@ def weight_clipped(self: Clean, prediction: Parameterization, a: Any, s: Any, t:
 
     Meant: 1/SNR; a clip is the caller's.
 
-<<<<<<< HEAD
-    Seen: azula, whose documented and clipped weights differ.
-=======
     Seen: https://github.com/probabilists/azula, whose documented and clipped weights differ.
->>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
     """
     return np.minimum(Clean.of_inverse_snr(self, prediction, a, s, t), 100.0)
 
@@ -348,11 +344,7 @@ def likelihood_clipped(self: Clean, prediction: Parameterization, a: Any, s: Any
 
     Meant: beta/sigma^2 on eps; a clip is the caller's.
 
-<<<<<<< HEAD
-    Seen: azula, whose documented and clipped weights differ.
-=======
     Seen: https://github.com/probabilists/azula, whose documented and clipped weights differ.
->>>>>>> 928575ca663a595c6813fbf9c255c2150e309921
     """
     return np.minimum(Clean.of_likelihood(self, prediction, a, s, t), 100.0)
 
