@@ -87,8 +87,8 @@ EXHIBITS: tuple[Exhibit, ...] = (
         title="The variance of one step in a step of many",
         wrong="variance = betas[k] * (1 - alpha_bar[s]) / (1 - alpha_bar[k])",
         right="variance = (1 - alpha_bar[k] / alpha_bar[s]) * (1 - alpha_bar[s]) / (1 - alpha_bar[k])",
-        measure=curves.posterior_variance(20),
-        looks="MAR-7 fails for strides only: every adjacent step is right, and a run of 50 steps has too little noise.",
+        measure=curves.posterior_variance(3),
+        looks="MAR-7 fails for strides only: every adjacent step is right, and a run in strides has too little noise.",
     ),
     Exhibit(
         fault="times-importance-without-weights",

@@ -14,10 +14,10 @@ from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.report import assemble, described
 from refdiff.conformance.terminal import problems
 
+from ...checks.suite import checks
 from ...faults.catalogue import named
 from ...faults.clean.target import CleanTarget
 from ...faults.fault import Fault
-from ...faults.matrix import wanted
 from .curves import Curve
 from .exhibits import EXHIBITS, Exhibit
 
@@ -30,7 +30,7 @@ def said(fault: Fault) -> list[str]:
     """Return the first lines of the report on a fault in float32, and its diagnosis."""
     target = fault.target("float32")
     judge = Judge.of(target, Settings(seconds=60.0))
-    outcomes = judge.judge(wanted(target.claim))
+    outcomes = judge.judge(checks())
     report = assemble(clauses().values(), outcomes, target=described(judge.claim, "", judge.members))
     lines = [line for line in problems(report) if not line.endswith(":") and not line.startswith("    clause")]
     found = concluded([searched("validation", target.claim, judge.records.units, 60.0)])
@@ -56,7 +56,7 @@ def plot(curve: Curve) -> str:
         figure = Figure(figsize=(5.0, 2.4), layout="constrained")
         axes = figure.subplots()
         kept = np.isfinite(curve.y) & ((curve.y > 0.0) | (not curve.is_log))
-        axes.plot(curve.x[kept], curve.y[kept], color="#b2182b")
+        axes.plot(curve.x[kept], curve.y[kept], color="#b2182b", marker="o" if kept.sum() < 20 else "")
         if curve.is_log:
             axes.set(xscale="log", yscale="log")
         else:
