@@ -30,6 +30,8 @@ PATHS = (
     "refdiff/conformance/gate.md",
     "refdiff/training/README.md",
     "validation/README.md",
+    "validation/faults/MATRIX.md",
+    "validation/gallery.md",
     "validation/targets/FINDINGS.md",
     "validation/targets/RESULTS.md",
     "spec/README.md",

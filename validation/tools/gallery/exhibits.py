@@ -64,7 +64,7 @@ EXHIBITS: tuple[Exhibit, ...] = (
         wrong="sigma = (1 - alpha_bar).sqrt()",
         right="sigma = (-torch.expm1(log_alpha_bar)).sqrt()",
         measure=curves.quantity("sigma"),
-        looks="Only SHOULD clauses fail, at small times: the formula is right, and its digits are gone below t = 1e-3.",
+        looks="Only SHOULD clauses fail, at small times: the formula is right, and two digits are left at t = 1e-5.",
     ),
     Exhibit(
         fault="convert-score-sign",

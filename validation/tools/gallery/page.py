@@ -81,10 +81,11 @@ def _lines() -> Iterator[str]:
     yield "The library that has it is called mylib here, computes in float32, and claims what the bug touches."
     yield "The [kill matrix](faults/MATRIX.md) has all faults, and the clauses that find them."
     for number, exhibit in enumerate(EXHIBITS, start=1):
-        yield from _exhibit(number, exhibit)
+        yield from section(number, exhibit)
 
 
-def _exhibit(number: int, exhibit: Exhibit) -> Iterator[str]:
+def section(number: int, exhibit: Exhibit) -> Iterator[str]:
+    """Yield the lines of one bug."""
     fault = named(exhibit.fault)
     yield from ("", f"## {number}. {exhibit.title}", "")
     yield from ("```diff", f"- {exhibit.wrong}", f"+ {exhibit.right}", "```", "")
