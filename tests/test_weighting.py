@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.marginal import marginal
-from refdiff.parameterization import Parameterization
+from refdiff.parameterization import Parameterization, convert
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.weighting import (
     CustomWeight,
@@ -57,6 +57,19 @@ def test_snr_weights_are_one_on_their_prediction(weight: Weight, prediction: Par
     t = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
     assert weight.of(LinearSchedule(), t, prediction).tolist() == [1.0] * 11
     assert (weight.of(LinearSchedule(), t[1:], "x_0") != 1.0).all()
+
+
+@given(t=INSIDE, on=st.sampled_from(PREDICTIONS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
+def test_custom_weight_gives_one_loss_for_one_error(
+    t: float, on: Parameterization, schedule: LinearSchedule | CosineSchedule
+) -> None:
+    """LOS-5: the error of a prediction, converted, has the same weighted square in all four, and on its own 1 + t."""
+    at, zero = torch.tensor([t], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    weight = CustomWeight(function=lambda t: 1.0 + t, on=on)
+    for prediction in PREDICTIONS:
+        # At x_t = 0 a conversion is linear: it maps an error to the error of another prediction.
+        error = convert(schedule, zero + 1.0, zero, at, source=on, to=prediction)[0]
+        torch.testing.assert_close(weight.of(schedule, at, prediction) * error**2, 1.0 + at, rtol=2.0**-47, atol=0.0)
 
 
 @given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
