@@ -20,11 +20,14 @@ SOURCE = '''\
 """Text of 1 module."""
 Name: TypeAlias = Literal[2] | None
 
+class Protocolled(Protocol):
+    def method(self, *, n: int = 0) -> int: ...
+
 @dataclass(frozen=True)
 class Holder:
     value: Array[3] = 4
 
-    def twice(self, x: Array[5]) -> Array[6]:
+    def twice(self, *, x: Array[5]) -> Array[6]:
         if x < 7:
             raise ValueError(f"expected another x, got {x + 8}")
         return x * 9
@@ -32,20 +35,22 @@ class Holder:
 
 
 def test_what_says_nothing_of_the_mathematics_is_left_out() -> None:
-    """Docstrings, aliases, decorators, annotations and errors are silent; values, conditions and formulas are not."""
+    """Texts, protocols, aliases, decorators, types, stars and errors are silent; formulas and conditions are not."""
     spans = silent_spans(SOURCE)
     found: dict[str, bool] = {}
     for number, line in enumerate(SOURCE.splitlines(), start=1):
-        found |= {char: is_silent((number, i), spans) for i, char in enumerate(line) if char in "123456789"}
+        found |= {char: is_silent((number, i), spans) for i, char in enumerate(line) if char in "0123456789"}
         found |= {"True": is_silent((number, line.index("True")), spans)} if "True" in line else {}
     assert [mark for mark, silent in found.items() if not silent] == ["4", "7", "9"]
+    _, star, product = ((number, line.index("*")) for number, line in enumerate(SOURCE.splitlines(), 1) if "*" in line)
+    assert (is_silent(star, spans), is_silent(product, spans)) == (True, False)
 
 
 def test_a_mutant_is_described_by_what_differs() -> None:
     """Line, operator without its prefix, and the changed line before and after."""
     mutated = SOURCE.replace("x * 9", "x / 9")
     found = described(SOURCE, mutated, "core/ReplaceBinaryOperator_Mul_Div", "twice")
-    assert found == Mutant(11, "Mul_Div", "twice", "return x * 9", "return x / 9")
+    assert found == Mutant(14, "Mul_Div", "twice", "return x * 9", "return x / 9")
 
 
 @pytest.fixture(scope="module")

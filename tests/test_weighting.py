@@ -83,6 +83,16 @@ def test_custom_weight_converts_to_other_predictions(t: float, on: Parameterizat
         torch.testing.assert_close(got, want, rtol=2.0**-48, atol=0.0)
 
 
+@given(t=INSIDE, limit=st.floats(2.0**-10, 2.0**10))
+def test_clipped_weights_are_the_smaller_of_two(t: float, limit: float) -> None:
+    """LOS-7: min(1/SNR, clip) on eps; LOS-8: min(SNR, gamma) on x_0, for any clip and gamma, below 1 too."""
+    at = torch.tensor([t], dtype=torch.float64)
+    snr = LinearSchedule().log_snr(at).exp().item()
+    clipped = InverseSNR(clip=limit).of(LinearSchedule(), at, "eps").item()
+    assert clipped == pytest.approx(min(1.0 / snr, limit), rel=2.0**-40)
+    assert MinSNR(gamma=limit).of(LinearSchedule(), at, "x_0").item() == pytest.approx(min(snr, limit), rel=2.0**-40)
+
+
 NAMED: dict[str, Weight] = {
     "inverse": InverseSNR(),
     "clipped": InverseSNR(clip=7.0),
@@ -122,9 +132,10 @@ def test_limits_at_the_ends(name: str, prediction: Parameterization) -> None:
 
 
 def test_likelihood_where_the_rate_starts_at_zero() -> None:
-    """LOS-10: beta(0) = 0 = sigma(0): the limit on eps is infinite, not NaN; on score it is 0."""
+    """LOS-10: beta(0) = 0 = sigma(0): the limit on eps, x_0 and v is infinite, not NaN; on score it is 0."""
     schedule, zero = LinearSchedule(beta_min=0.0, beta_max=12.0), torch.zeros(1)
-    assert LikelihoodWeight().of(schedule, zero, "eps").tolist() == [inf]
+    for prediction in PREDICTIONS[:3]:
+        assert LikelihoodWeight().of(schedule, zero, prediction).tolist() == [inf]
     assert LikelihoodWeight().of(schedule, zero, "score").tolist() == [0.0]
 
 

@@ -45,6 +45,9 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--sample", type=int, metavar="N", help="number of mutants of a module; default: all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument("--survivors", action="store_true", help="test again only what survived in this session")
+    parser.add_argument(
+        "--quick", action="store_true", help="unit tests with few examples only, to be followed by a run"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument("--sessions", type=Path, default=SESSIONS, help="folder of the work lists")
     parser.add_argument("--report", action="store_true", help="write the page from the record, and run nothing")

@@ -20,6 +20,8 @@ WARM = (
     *("torch.optim.swa_utils", "torch.func", "torch._dynamo", "torchsde", "hypothesis.strategies", "beartype"),
 )
 """What tests import from elsewhere."""
+EXAMPLES = 100
+"""Of each test of Hypothesis that does not say itself how many."""
 CONTENT = ("refdiff", "validation", "tests", "spec", ".ci", "README.md", "CONTRIBUTING.md", "pyproject.toml")
 
 
@@ -44,9 +46,9 @@ class Checkout:
         )
         self._said()
 
-    def failure(self, plan: Plan, seconds: float) -> tuple[str | None, float]:
+    def failure(self, plan: Plan, seconds: float, examples: int = EXAMPLES) -> tuple[str | None, float]:
         """Return the first test or check of a plan that fails on the copy as it is, or None, and the CPU time."""
-        request = {"tests": plan.tests, "clauses": plan.clauses, "seconds": seconds}
+        request = {"tests": plan.tests, "clauses": plan.clauses, "seconds": seconds, "examples": examples}
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()

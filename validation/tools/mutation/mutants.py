@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -13,9 +14,12 @@ from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import WorkItem, WorkResult
 
 from . import record, session
-from .checkout import ROOT, Checkout
+from .checkout import EXAMPLES, ROOT, Checkout
+from .killers import Killers
 from .plan import PLANS
 
+FEW = 10
+"""Examples of Hypothesis at first: most mutants fail one of them."""
 LEAST = 10.0
 """CPU seconds that a mutant may take at least, before it is stopped."""
 MANY = 3.0
@@ -27,7 +31,7 @@ def run(module: str, folder: Path, options: Namespace) -> None:
     source = ROOT / module
     name = f"{Path(module).parent.name}-{Path(module).stem}-{record.digest(source)}.sqlite"
     with session.opened(options.sessions / name, source) as work:
-        items = session.asked(work)
+        items = session.asked(work, source.read_text("utf-8"))
         chosen = session.sampled(items, options.sample, options.seed)
         done = session.outcomes(work)
         left = [item for item in chosen if item.job_id not in done]
@@ -37,7 +41,7 @@ def run(module: str, folder: Path, options: Namespace) -> None:
         if left:
             copies = [_copy(folder / f"{Path(module).stem}-{i}") for i in range(options.jobs)]
             try:
-                _test(module, left, copies, work)
+                _test(module, left, copies, work, quick=options.quick)
             finally:
                 for copy in copies:
                     copy.close()
@@ -49,14 +53,15 @@ def _copy(folder: Path) -> Checkout:
     return Checkout(folder)
 
 
-def _test(module: str, items: Sequence[WorkItem], copies: Sequence[Checkout], work: WorkDB) -> None:
-    """Test mutants on the copies, and store what was found."""
+def _test(module: str, items: Sequence[WorkItem], copies: Sequence[Checkout], work: WorkDB, *, quick: bool) -> None:
+    """Test mutants on the copies, and store what was found; a quick run stores only what is killed."""
     plan, source = PLANS[module], (ROOT / module).read_text("utf-8")
+    plan = replace(plan, clauses=()) if quick else plan
     failing, seconds = copies[0].failure(plan, 600.0)
     if failing:
         raise SystemExit(f"expected the plan of {module} to pass without a mutation, got a failure of {failing}")
     print(f"  without a mutation: {seconds:.1f} s", flush=True)
-    limit, free = max(LEAST, MANY * seconds), SimpleQueue[Checkout]()
+    limit, killers, free = max(LEAST, MANY * seconds), Killers(), SimpleQueue[Checkout]()
     for copy in copies:
         free.put(copy)
 
@@ -65,14 +70,21 @@ def _test(module: str, items: Sequence[WorkItem], copies: Sequence[Checkout], wo
         copy = free.get()
         try:
             with copy.changed(module, code):
-                killed_by, took = copy.failure(plan, limit)
+                killed_by, took = copy.failure(killers.first(), limit, FEW)
+                for examples in (FEW, *(() if quick else (EXAMPLES,))):
+                    if killed_by is None:
+                        some = replace(plan, clauses=()) if examples == FEW else plan
+                        killed_by, more = copy.failure(some, limit, examples)
+                        took += more
         finally:
             free.put(copy)
+        killers.note(killed_by)
         return item, f"{mutant.line} {mutant.operator}: {mutant.removed} -> {mutant.added}", killed_by, took
 
     with ThreadPoolExecutor(len(copies)) as pool:
         for item, said, killed_by, took in pool.map(tested, items):
-            session.store(work, item, killed_by)
+            if killed_by is not None or not quick:
+                session.store(work, item, killed_by)
             print(
                 f"  {took:5.1f} s {'SURVIVED ' + said if killed_by is None else said + ' : ' + killed_by}", flush=True
             )

@@ -4,9 +4,11 @@
 
 Importing torch, SciPy, SymPy and pytest takes longer than most tests that kill a mutant. So this process imports them,
 the MODULES, once, and nothing of the repository; each child imports the repository from COPY, as it is at that time.
-It reads one request a line, `{"tests": [[file, ...], ...], "clauses": [prefix, ...], "seconds": limit}`, and answers
-each by one line, `{"killed_by": name or null, "seconds": CPU time}`. It is run as a file, because `-m` would import
-the repository.
+It reads one request a line and answers each by one line, `{"killed_by": name or null, "seconds": CPU time}`:
+
+    {"tests": [[file or test, ...], ...], "clauses": [prefix, ...], "examples": of Hypothesis, "seconds": limit}
+
+It is run as a file, because `-m` would import the repository.
 """
 
 from __future__ import annotations
@@ -56,17 +58,12 @@ def warm(modules: Sequence[str]) -> None:
     """Import modules, and take off what only slows the tests down."""
     for name in modules:
         importlib.import_module(name)
-    import hypothesis
     import jaxtyping
     import torch
 
     torch.set_num_threads(1)
     # Checks of types at run time triple the time of a test, and most faults that they find fail in torch as well.
     jaxtyping.install_import_hook = lambda *_: None
-    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-    hypothesis.settings.register_profile(
-        "mutation", deadline=None, derandomize=True, database=None, phases=phases, report_multiple_bugs=False
-    )
     os.environ.update(HYPOTHESIS_PROFILE="mutation", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     gc.collect()
     gc.freeze()
@@ -94,6 +91,16 @@ def _failed_check(clauses: tuple[str, ...]) -> str | None:
             if outcome.status in ("fail", "warning", "suite_error", "not_run"):
                 return f"{outcome.clause} {outcome.check}"
     return None
+
+
+def _hasten(examples: int) -> None:
+    """Let Hypothesis draw so many examples by default, and not shrink one that fails."""
+    from hypothesis import Phase, settings
+
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(
+        "mutation", max_examples=examples, deadline=None, derandomize=True, database=None, phases=phases
+    )
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def _serve(request: dict[str, Any], send: int) -> None:
         os.dup2(nowhere, stream)
     sys.argv = ["pytest"]
     try:
+        _hasten(request["examples"])
         name = first_failure(request["tests"], request["clauses"])
     except BaseException as error:  # noqa: BLE001 - whatever the mutant raises, SystemExit too, kills it
         name = f"{type(error).__name__} outside of a test"

@@ -15,7 +15,7 @@ from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from .mutant import Mutant, described
-from .noise import is_silent, silent_spans
+from .noise import Span, is_silent, silent_spans
 from .operators import USED
 
 KILLED, SURVIVED = TestOutcome.KILLED, TestOutcome.SURVIVED
@@ -23,22 +23,19 @@ KILLED, SURVIVED = TestOutcome.KILLED, TestOutcome.SURVIVED
 
 @contextmanager
 def opened(path: Path, source: Path) -> Iterator[WorkDB]:
-    """Open the work list of a module, and fill a new one: what is not asked for is marked as skipped."""
+    """Open the work list of a module, and fill a new one with all mutants that cosmic-ray knows."""
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with use_db(path) as work:
         if new:
             init([source], work, {})
-            spans = silent_spans(source.read_text("utf-8"))
-            skipped = [item.job_id for item in work.work_items if not _is_asked(item, spans)]
-            work.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
         yield work
 
 
-def asked(work: WorkDB) -> list[WorkItem]:
-    """Return the items that are not skipped, in the order of their places."""
-    skipped = {job for job, result in work.results if result.worker_outcome == WorkerOutcome.SKIPPED}
-    return sorted((item for item in work.work_items if item.job_id not in skipped), key=_place)
+def asked(work: WorkDB, source: str) -> list[WorkItem]:
+    """Return the items of the operators that are used, at places that are not silent, in the order of their places."""
+    spans = silent_spans(source)
+    return sorted((item for item in work.work_items if _is_asked(item, spans)), key=_place)
 
 
 def sampled(items: list[WorkItem], size: int | None, seed: int) -> list[WorkItem]:
@@ -67,7 +64,7 @@ def store(work: WorkDB, item: WorkItem, killed_by: str | None) -> None:
     work.set_result(item.job_id, result)
 
 
-def _is_asked(item: WorkItem, spans: Any) -> bool:
+def _is_asked(item: WorkItem, spans: list[Span]) -> bool:
     (change,) = item.mutations
     return change.operator_name in USED and not is_silent(change.start_pos, spans)
 
