@@ -292,8 +292,11 @@ def _rescaled(betas: tuple[float, ...]) -> list[Fraction]:
 
 @pytest.mark.parametrize(
     "chain",
-    [DiscreteChain.linear(100), DiscreteChain.cosine(100), DiscreteChain.scaled_linear(50), DiscreteChain.linear(30)],
-    ids=["linear", "cosine", "scaled", "short"],
+    [
+        *(DiscreteChain.linear(100), DiscreteChain.cosine(100), DiscreteChain.scaled_linear(50)),
+        *(DiscreteChain.linear(30), DiscreteChain(betas=(0.25, 0.5))),
+    ],
+    ids=["linear", "cosine", "scaled", "short", "shortest"],
 )
 def test_zero_terminal_snr_is_the_shifted_root(chain: DiscreteChain) -> None:
     """DIS-6: alpha_bar as by shifting and scaling the roots; the first beta stays, and the end has no signal."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -48,7 +49,7 @@ class Checkout:
 
     def failure(self, plan: Plan, seconds: float, examples: int = EXAMPLES) -> tuple[str | None, float]:
         """Return the first test or check of a plan that fails on the copy as it is, or None, and the CPU time."""
-        request = {"tests": plan.tests, "clauses": plan.clauses, "seconds": seconds, "examples": examples}
+        request = {**asdict(plan), "seconds": seconds, "examples": examples}
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()

@@ -6,7 +6,8 @@ Importing torch, SciPy, SymPy and pytest takes longer than most tests that kill 
 the MODULES, once, and nothing of the repository; each child imports the repository from COPY, as it is at that time.
 It reads one request a line and answers each by one line, `{"killed_by": name or null, "seconds": CPU time}`:
 
-    {"tests": [[file or test, ...], ...], "clauses": [prefix, ...], "examples": of Hypothesis, "seconds": limit}
+    {"tests": [[file or test, ...], ...], "clauses": [prefix, ...], "variants": [prefix, ...],
+     "examples": of Hypothesis, "seconds": limit}
 
 It is run as a file, because `-m` would import the repository.
 """
@@ -21,7 +22,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ OPTIONS = (
     *("-x", "-q", "--tb=no", "--no-header", "--no-summary", "-W", "ignore:Module already imported"),
     *("-p", "no:cacheprovider", "-p", "refdiff.conformance.plugin", "-p", "_hypothesis_pytestplugin"),
 )
+SLOW = (", torch", ", torch compiled", ", jax")
+"""Variants in these libraries repeat those in NumPy."""
 MEMORY = 6 << 30
 
 
@@ -69,17 +72,19 @@ def warm(modules: Sequence[str]) -> None:
     gc.freeze()
 
 
-def first_failure(tests: Sequence[Sequence[str]], clauses: Sequence[str]) -> str | None:
-    """Run groups of test files, then the checks of some clauses on refdiff; return the first that fails."""
-    for files in tests:
+def first_failure(request: Mapping[str, Any]) -> str | None:
+    """Run groups of tests, then checks on refdiff, then checks on variants; return the first that fails."""
+    for files in request["tests"]:
         found = FirstFailure()
         code = pytest.main([*OPTIONS, *files], plugins=[found])
         if code != pytest.ExitCode.OK:
             return found.name or f"pytest ended with {code}"
-    return _failed_check(tuple(clauses)) if clauses else None
+    clauses, variants = tuple(request["clauses"]), tuple(request["variants"])
+    return (clauses and _failed_check(clauses)) or (variants and _misjudged_variant(variants)) or None
 
 
 def _failed_check(clauses: tuple[str, ...]) -> str | None:
+    """Return a check of these clauses that refdiff fails."""
     from refdiff.conformance.judge import Judge
     from validation.checks.suite import checks
 
@@ -90,6 +95,29 @@ def _failed_check(clauses: tuple[str, ...]) -> str | None:
         for outcome in judge.run(check, body):
             if outcome.status in ("fail", "warning", "suite_error", "not_run"):
                 return f"{outcome.clause} {outcome.check}"
+    return None
+
+
+def _misjudged_variant(clauses: tuple[str, ...]) -> str | None:
+    """Return a wrong variant that passes a clause that it breaks, or a right one that fails one of these clauses."""
+    from refdiff.conformance.judge import Judge, Settings
+    from tests.meta.variants.family import RIGHT, WRONG
+    from tests.meta.variants.judging import failing, wanted
+
+    for variant in (*WRONG, *RIGHT):
+        asked = {clause for clause in variant.breaks if clause.startswith(clauses)}
+        chosen = [
+            (check, body)
+            for check, body in wanted(variant)
+            if (check.clause in asked if variant.breaks else check.clause.startswith(clauses))
+        ]
+        if not chosen or variant.name.endswith(SLOW):
+            continue
+        outcomes = Judge.of(variant, Settings(seconds=60.0)).judge(chosen)
+        if variant.breaks and (passed := asked - {one.clause for one in outcomes if one.status == "fail"}):
+            return f"the wrong variant {variant.name} passes {min(passed)}"
+        if not variant.breaks and (failed := failing(outcomes)):
+            return f"the right variant {variant.name} fails {min(failed)}"
     return None
 
 
@@ -137,7 +165,7 @@ def _serve(request: dict[str, Any], send: int) -> None:
     sys.argv = ["pytest"]
     try:
         _hasten(request["examples"])
-        name = first_failure(request["tests"], request["clauses"])
+        name = first_failure(request)
     except BaseException as error:  # noqa: BLE001 - whatever the mutant raises, SystemExit too, kills it
         name = f"{type(error).__name__} outside of a test"
     os.write(send, json.dumps(name).encode())
