@@ -292,8 +292,11 @@ def _rescaled(betas: tuple[float, ...]) -> list[Fraction]:
 
 @pytest.mark.parametrize(
     "chain",
-    [DiscreteChain.linear(100), DiscreteChain.cosine(100), DiscreteChain.scaled_linear(50), DiscreteChain.linear(30)],
-    ids=["linear", "cosine", "scaled", "short"],
+    [
+        *(DiscreteChain.linear(100), DiscreteChain.cosine(100), DiscreteChain.scaled_linear(50)),
+        *(DiscreteChain.linear(30), DiscreteChain(betas=(0.25, 0.5))),
+    ],
+    ids=["linear", "cosine", "scaled", "short", "shortest"],
 )
 def test_zero_terminal_snr_is_the_shifted_root(chain: DiscreteChain) -> None:
     """DIS-6: alpha_bar as by shifting and scaling the roots; the first beta stays, and the end has no signal."""
@@ -336,3 +339,16 @@ def test_a_last_beta_of_one_is_asked_for(betas: tuple[float, ...]) -> None:
     assert (chain.alpha_bar(last).item(), chain.sigma(last).item(), chain.log_snr(last).item()) == (0.0, 1.0, -inf)
     with pytest.raises(DomainError, match=r"got beta_1 = 1\.0"):
         DiscreteChain(betas=(1.0, *betas), ends_in_noise=True)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+@pytest.mark.parametrize("bad", [0.0, 1.0, 2.0])
+def test_only_the_last_beta_may_be_one(at: int, bad: float) -> None:
+    """DIS-6: a chain that ends in noise has betas in (0, 1) before its end, each of them, and a last one in (0, 1]."""
+    betas = [0.5] * 4 + [1.0]
+    betas[at - 1] = bad
+    with pytest.raises(DomainError, match=rf"got beta_{at} = {bad}"):
+        DiscreteChain(betas=tuple(betas), ends_in_noise=True)
+    if bad != 1.0:
+        with pytest.raises(DomainError, match=rf"got beta_5 = {bad}"):
+            DiscreteChain(betas=(0.5,) * 4 + (bad,), ends_in_noise=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import permutations
@@ -173,7 +174,7 @@ def test_a_divisor_that_vanishes_in_the_dtype_of_the_data_is_refused() -> None:
 def test_a_name_that_is_none_of_the_four_is_refused(name: str) -> None:
     """The message lists the four; on either side."""
     x, t, bad = torch.ones(1, 2), torch.full((1,), 0.5), cast("Any", name)
-    convert_unhooked = cast("Any", convert).__wrapped__  # the hook knows the four names, too
+    convert_unhooked = cast("Any", inspect.unwrap(convert))  # the hook knows the four names, too
     for source, to in ((bad, "eps"), ("eps", bad), (bad, bad)):
         with pytest.raises(DomainError, match=rf"expected one of eps, x_0, v, score, got '{name}'.* \(PAR-1\)$"):
             convert_unhooked(LinearSchedule(), x, x, t, source=source, to=to)

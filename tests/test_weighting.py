@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.marginal import marginal
-from refdiff.parameterization import Parameterization
+from refdiff.parameterization import Parameterization, convert
 from refdiff.schedule import CosineSchedule, LinearSchedule
 from refdiff.weighting import (
     CustomWeight,
@@ -59,6 +59,19 @@ def test_snr_weights_are_one_on_their_prediction(weight: Weight, prediction: Par
     assert (weight.of(LinearSchedule(), t[1:], "x_0") != 1.0).all()
 
 
+@given(t=INSIDE, on=st.sampled_from(PREDICTIONS), schedule=st.sampled_from([LinearSchedule(), CosineSchedule()]))
+def test_custom_weight_gives_one_loss_for_one_error(
+    t: float, on: Parameterization, schedule: LinearSchedule | CosineSchedule
+) -> None:
+    """LOS-5: the error of a prediction, converted, has the same weighted square in all four, and on its own 1 + t."""
+    at, zero = torch.tensor([t], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    weight = CustomWeight(function=lambda t: 1.0 + t, on=on)
+    for prediction in PREDICTIONS:
+        # At x_t = 0 a conversion is linear: it maps an error to the error of another prediction.
+        error = convert(schedule, zero + 1.0, zero, at, source=on, to=prediction)[0]
+        torch.testing.assert_close(weight.of(schedule, at, prediction) * error**2, 1.0 + at, rtol=2.0**-47, atol=0.0)
+
+
 @given(t=INSIDE, on=st.sampled_from(PREDICTIONS), to=st.sampled_from(PREDICTIONS))
 def test_custom_weight_converts_to_other_predictions(t: float, on: Parameterization, to: Parameterization) -> None:
     """LOS-5: a weight of one's own on one prediction, seen from another and stated there, is itself."""
@@ -68,6 +81,16 @@ def test_custom_weight_converts_to_other_predictions(t: float, on: Parameterizat
     for prediction in PREDICTIONS:
         got, want = second.of(schedule, at, prediction), first.of(schedule, at, prediction)
         torch.testing.assert_close(got, want, rtol=2.0**-48, atol=0.0)
+
+
+@given(t=INSIDE, limit=st.floats(2.0**-10, 2.0**10))
+def test_clipped_weights_are_the_smaller_of_two(t: float, limit: float) -> None:
+    """LOS-7: min(1/SNR, clip) on eps; LOS-8: min(SNR, gamma) on x_0, for any clip and gamma, below 1 too."""
+    at = torch.tensor([t], dtype=torch.float64)
+    snr = LinearSchedule().log_snr(at).exp().item()
+    clipped = InverseSNR(clip=limit).of(LinearSchedule(), at, "eps").item()
+    assert clipped == pytest.approx(min(1.0 / snr, limit), rel=2.0**-40)
+    assert MinSNR(gamma=limit).of(LinearSchedule(), at, "x_0").item() == pytest.approx(min(snr, limit), rel=2.0**-40)
 
 
 NAMED: dict[str, Weight] = {
@@ -109,9 +132,10 @@ def test_limits_at_the_ends(name: str, prediction: Parameterization) -> None:
 
 
 def test_likelihood_where_the_rate_starts_at_zero() -> None:
-    """LOS-10: beta(0) = 0 = sigma(0): the limit on eps is infinite, not NaN; on score it is 0."""
+    """LOS-10: beta(0) = 0 = sigma(0): the limit on eps, x_0 and v is infinite, not NaN; on score it is 0."""
     schedule, zero = LinearSchedule(beta_min=0.0, beta_max=12.0), torch.zeros(1)
-    assert LikelihoodWeight().of(schedule, zero, "eps").tolist() == [inf]
+    for prediction in PREDICTIONS[:3]:
+        assert LikelihoodWeight().of(schedule, zero, prediction).tolist() == [inf]
     assert LikelihoodWeight().of(schedule, zero, "score").tolist() == [0.0]
 
 

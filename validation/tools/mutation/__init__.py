@@ -1,0 +1,1 @@
+"""Mutation testing of the mathematics: which small changes of the code no test sees."""
