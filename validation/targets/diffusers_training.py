@@ -1,6 +1,11 @@
-"""What Hugging Face diffusers has for training, as a target, `validation.targets.diffusers_training:ddpm`.
+"""What Hugging Face diffusers has for training, as targets, `validation.targets.diffusers_training:FACTORY`.
 
-Calls: `DDPMScheduler.add_noise`, `get_velocity`, which is the target of a network that predicts v, and `compute_snr`.
+| factory | library class |
+|---|---|
+| `ddpm` | `DDPMScheduler` |
+| `ddim` | `DDIMScheduler`, which has copies of the same calls |
+
+Calls: `add_noise`, `get_velocity`, which is the target of a network that predicts v, and `compute_snr`.
 
 The library has no loss: its training scripts, which are no part of the package, take torch's mean of squares, and for
 min-SNR multiply it by min(SNR, gamma) over the SNR for eps and over SNR + 1 for v. The adapter does the same with what
@@ -10,9 +15,10 @@ the calls return, so the losses judge these calls.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import final
+from typing import Any, final
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
@@ -38,8 +44,17 @@ from validation.targets.diffusers import SCHEDULES
 
 def ddpm() -> Target:
     """Return a training step with DDPMScheduler, on the library's own schedules."""
+    return _target("diffusers training", DDPMScheduler)
+
+
+def ddim() -> Target:
+    """Return the same with DDIMScheduler."""
+    return _target("diffusers training, DDIMScheduler", DDIMScheduler)
+
+
+def _target(name: str, scheduler: Any) -> Target:
     claim = Claim(
-        name="diffusers training",
+        name=name,
         version=version("diffusers"),
         dtype="float32",
         processes=tuple(SCHEDULES),
@@ -48,16 +63,16 @@ def ddpm() -> Target:
         weights=("uniform", MinSNR),
         contract=2,
     )
-    return Library(claim, _Training)
+    return Library(claim, lambda process: _Training(process, scheduler))
 
 
 @final
 class _Training:
     """A training step on one chain."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, scheduler: Any) -> None:
         assert isinstance(process, Chain)
-        self._scheduler = DDPMScheduler(**SCHEDULES[process])
+        self._scheduler = scheduler(**SCHEDULES[process])
 
     def coefficients(self, t: Times) -> dict[str, Array]:
         """Read `alphas_cumprod`, and call `compute_snr`."""

@@ -14,19 +14,18 @@ HITS = "_refdiff_hits"
 
 
 def replace(module: ModuleType, tree: ast.Module, only: str | None = None) -> None:
-    """Give the functions of a module the code and the literal defaults that they have in a tree; or one by its name.
+    """Give the functions of a module the code that they have in a tree; or one of them, by its name.
 
     Wrappers, such as those of decorators, keep their code, and call the function that they wrap. Raises ValueError if
     no function of that name is found.
     """
     codes = dict(_codes(compile(tree, str(module.__file__), "exec", dont_inherit=True)))
-    nodes = dict(functions(tree))
+    names = {name for name, _ in functions(tree)}
     changed = 0
     for function in _living(module):
         name = function.__code__.co_qualname
-        if name in nodes and (only is None or name == only):
+        if name in names and (only is None or name == only):
             function.__code__ = codes[name]
-            _redefault(function, nodes[name])
             changed += 1
     if not changed:
         raise ValueError(f"expected functions of {module.__name__} named {only or 'anything'}, got none")
@@ -64,20 +63,3 @@ def _living(module: ModuleType) -> Iterator[FunctionType]:
         # By `type`: to ask some objects for their class has effects, such as a warning.
         if type(thing) is FunctionType and thing.__code__.co_filename == module.__file__:
             yield thing
-
-
-def _redefault(function: FunctionType, node: ast.FunctionDef) -> None:
-    """Give a function the defaults of a tree where they are numbers or flags."""
-    if function.__defaults__:
-        old = function.__defaults__
-        function.__defaults__ = tuple(_literal(given, was) for given, was in zip(node.args.defaults, old, strict=True))
-    if named := function.__kwdefaults__:
-        given = {argument.arg: node for argument, node in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)}
-        function.__kwdefaults__ = {name: _literal(given[name], was) for name, was in named.items()}
-
-
-def _literal(node: ast.expr | None, was: object) -> object:
-    try:
-        return was if node is None else ast.literal_eval(node)
-    except ValueError:
-        return was

@@ -1,7 +1,7 @@
 """Mutation operators: the places of a module's formulas, and the small faults that each of them can have.
 
-A place is in the body of a function, or is the default of an argument. No places: annotations, messages, checks that
-only raise, devices, dtypes and generators, and the defaults of constructors, which are options.
+A place is in the body of a function. No places: defaults of arguments, which are options, annotations, messages, checks
+that only raise, devices, dtypes and generators.
 """
 
 from __future__ import annotations
@@ -96,12 +96,8 @@ def _changes(tree: ast.Module) -> Iterator[tuple[_Place, str, _Put, ast.AST, ast
 
 def _places(tree: ast.Module) -> Iterator[_Place]:
     for name, function in functions(tree):
-        if function.name in SKIPPED:
-            continue
-        if function.name != "__init__":
-            for field in ("defaults", "kw_defaults"):
-                yield from _listed(name, function, function.args, field)
-        yield from _block(name, function.body)
+        if function.name not in SKIPPED:
+            yield from _block(name, function.body)
 
 
 def _block(name: str, statements: Iterable[ast.stmt]) -> Iterator[_Place]:
@@ -176,8 +172,6 @@ def _only_raises(statements: Iterable[ast.stmt]) -> bool:
 
 def _head(statement: ast.stmt) -> str:
     """Return a statement as source, without the statements that it holds."""
-    if isinstance(statement, ast.FunctionDef):
-        return f"def {statement.name}({ast.unparse(statement.args)})"
     if isinstance(statement, ast.If):
         return f"if {ast.unparse(statement.test)}:"
     if isinstance(statement, ast.While):

@@ -18,8 +18,7 @@ It is judged through the adapters of this folder, and by the library's own tests
 refdiff *kills* a mutant if a check fails that passes on the library as it is; an own test kills it if it fails.
 *Not reached* are the mutants in statements that no such check executes, found before any mutant was judged.
 Of the others a seeded sample is judged.
-No mutants are made of annotations, messages, checks that only raise, devices and dtypes.
-Nor are any made of the defaults of constructors, which are options.
+No mutants are made of defaults of arguments, annotations, messages, checks that only raise, devices and dtypes.
 
 *Golden sums* are own tests that compare the sum of a whole run with a number that the library gave once.
 They see that something changed, and cannot say which of the two is right.

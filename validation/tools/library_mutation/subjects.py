@@ -38,7 +38,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "ddim": Subject(
         library="diffusers",
         module="diffusers.schedulers.scheduling_ddim",
-        targets=(*_NUMBERS[:2], *_RUNS),
+        targets=(*_NUMBERS[:2], "diffusers_training:ddim", *_RUNS),
         tests=("schedulers/test_scheduler_ddim.py",),
         golden="full_loop",
     ),
