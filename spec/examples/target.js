@@ -99,8 +99,8 @@ function stepped(rule, x_t, value, z, t, s) {
 }
 
 // What the suite calls, by name; arguments come in the order of the protocol.
-function build(process) {
-  const { log, rest, beta } = schedules[process.kind](process);
+function build(wanted) {
+  const { log, rest, beta } = schedules[wanted.kind](wanted);
   const at = (time) => {
     const q = { time, log: log(time), rest: rest(time), beta: beta && beta(time) };
     return { ...q, bar: Math.exp(q.log), alpha: Math.exp(q.log / 2), sigma: Math.sqrt(q.rest) };

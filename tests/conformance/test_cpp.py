@@ -52,7 +52,7 @@ def test_right_target_conforms(program: Path) -> None:
 
 def test_wrong_target_fails(tmp_path: Path) -> None:
     """One wrong formula, one clause."""
-    source = plant(tmp_path, "target.cpp", "return std::sqrt(rest);", "return rest;")
+    source = plant(tmp_path, "target.cpp", ("return std::sqrt(rest);", "return rest;"))
     outcomes = judged(build(source, tmp_path), "MAR-2")
     assert [o.status for o in outcomes if o.check == "test_sigma"] == ["fail"]
 

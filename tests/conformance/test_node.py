@@ -50,7 +50,7 @@ def test_right_target_conforms() -> None:
 
 def test_right_loss_and_steps_conform(tmp_path: Path) -> None:
     """So do those of loss and steps, on one schedule and one chain."""
-    outcomes = judged(plant(tmp_path, "target.js", *NARROW), "LOS", "SMP")
+    outcomes = judged(plant(tmp_path, "target.js", NARROW), "LOS", "SMP")
     assert {o.clause: o.reason for o in outcomes if o.status not in ("pass", "not_claimed")} == {}
     found = {o.clause for o in outcomes if o.status == "pass"}
     assert found >= {*(f"LOS-{n}" for n in (*range(1, 11), 16, 17)), *(f"SMP-{n}" for n in range(1, 7))}
@@ -59,7 +59,7 @@ def test_right_loss_and_steps_conform(tmp_path: Path) -> None:
 @pytest.mark.parametrize("clause", FAULTS)
 def test_wrong_target_fails(clause: str, tmp_path: Path) -> None:
     """One wrong formula, one clause; the reproducer starts the program and gives the number got."""
-    failed = [o for o in judged(plant(tmp_path, "target.js", *FAULTS[clause]), clause) if o.status == "fail"]
+    failed = [o for o in judged(plant(tmp_path, "target.js", FAULTS[clause]), clause) if o.status == "fail"]
     assert failed
     worst = failed[0].worst
     assert worst is not None

@@ -73,8 +73,7 @@ def test_session_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_answer_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that rounds one number otherwise writes another line."""
-    script = plant(
-        tmp_path, "target.js", "alpha: each(t, (q) => q.alpha)", "alpha: each(t, (q) => q.alpha * (1 + 1e-7))"
-    )
+    change = ("alpha: each(t, (q) => q.alpha)", "alpha: each(t, (q) => q.alpha * (1 + 1e-7))")
+    script = plant(tmp_path, "target.js", change)
     lines = recorded(script, monkeypatch)
     assert [i for i, (a, b) in enumerate(zip(lines, shown(), strict=True)) if a != b] == [4]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is n
 
 def run(script: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of Node on the vectors."""
-    command = [str(shutil.which("node")), script, VECTORS]
+    command = [str(shutil.which("node")), str(script), str(VECTORS)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -41,6 +41,6 @@ def test_right_functions_obey() -> None:
 @pytest.mark.parametrize("clause", FAULTS)
 def test_wrong_function_fails(clause: str, tmp_path: Path) -> None:
     """One wrong formula: exit status 1, and lines that name vectors of its clause."""
-    done = run(plant(tmp_path, "vectors.js", *FAULTS[clause]))
+    done = run(plant(tmp_path, "vectors.js", FAULTS[clause]))
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith(clause)], done.stdout
