@@ -108,7 +108,7 @@ def add(parser: pytest.Parser) -> None:
     option("seed", metavar="N", type=_seed, default=0, help="random seed (default 0)")
     option("timeout", metavar="S", type=_seconds, default=20.0, help="timeout per call of the target, in seconds")
     option(
-        "target-exec", metavar="COMMAND", type=_text, help="judge a program that speaks the protocol (spec chapter 12)"
+        "target-exec", metavar="COMMAND", type=_text, help="judge a program that speaks the protocol (spec/protocol.md)"
     )
     option(
         "target-python",

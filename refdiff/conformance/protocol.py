@@ -1,4 +1,4 @@
-"""Messages between the suite and a target in a process of its own (spec chapter 12, section "Protocol").
+"""Messages between the suite and a target in a process of its own (spec/protocol.md).
 
 A message is one line, a JSON object in UTF-8. Nothing that arrives is trusted: what is no message raises Malformed.
 """

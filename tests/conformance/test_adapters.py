@@ -266,3 +266,15 @@ def test_denoiser_is_asked_from_compiled_jax(dtype: DType) -> None:
     assert (str(found.dtype), found.tolist()) == (dtype, [[8.0, 8.0]])
     assert all(type(one) is np.ndarray and one.dtype == FORMATS[dtype].storage for one in asked)
     assert [one.shape for one in asked] == [(1, 2), (1,)] * 3
+
+
+def test_denoiser_is_given_indices_of_a_chain() -> None:
+    """As int64, as the contract has them, though JAX keeps them in 32 bits."""
+    asked: list[Any] = []
+
+    def denoiser(x: Any, k: Any) -> Any:
+        asked.append(k)
+        return x
+
+    jax.jit(adapters.asking_jax(denoiser, "float32"))(jnp.ones((2, 1)), jnp.array([1, 1000])).block_until_ready()
+    assert [(k.dtype, k.tolist()) for k in asked] == [(np.int64, [1, 1000])]

@@ -1,7 +1,8 @@
-"""A target that is no Python: JavaScript on Node, through the protocol of spec chapter 12."""
+"""A target that is no Python: JavaScript on Node, through the protocol."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -14,38 +15,57 @@ from refdiff.conformance.interface import Chain, Cosine, Linear
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.remote import Launch, Remote
+from tests.conformance.programs import EXAMPLES, plant
 from validation.checks.suite import checks
 
-SCRIPT = Path(__file__).parents[1] / "meta" / "targets" / "node" / "target.js"
+SCRIPT = EXAMPLES / "target.js"
+NARROW = (
+    'processes: ["Linear", "Cosine", "Chain"],',
+    'processes: [{ kind: "Linear", beta_min: 0.1, beta_max: 20 }, { kind: "Chain", betas: [0.02, 0.1, 0.4, 0.7] }],',
+)
+FAULTS = {
+    "MAR-2": ("sigma: Math.sqrt(q.rest) }", "sigma: q.rest }"),
+    "PAR-4": ("score: -eps / sigma }", "score: eps / sigma }"),
+    "LOS-8": ("Math.min(bar / rest, gamma)", "Math.max(bar / rest, gamma)"),
+    "SMP-2": ('rule.variance === "beta" &&', 'rule.variance === "posterior" &&'),
+}
 CLAUSES = ("SCH", "MAR", "PAR", "DIS", "CON", "NOT", "NUM")
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on the path")
 
 
-def judged(fault: str, *clauses: str) -> list[Outcome]:
-    """Return what the checks of these clauses find of the target, or of one with a fault."""
-    judge = Judge.of("", launch=Launch(command=f"node '{SCRIPT}' {fault}"))
+def judged(script: Path, *clauses: str) -> list[Outcome]:
+    """Return what the checks of these clauses find of a target in JavaScript."""
+    judge = Judge.of("", launch=Launch(command=f"node '{script}'"))
     assert judge.load_failure is None
     return judge.judge((check, body) for check, body in checks() if check.clause.startswith(clauses))
 
 
 def test_right_target_conforms() -> None:
     """Every clause that the claim calls for passes, those of accuracy too."""
-    outcomes = judged("", *CLAUSES)
+    outcomes = judged(SCRIPT, *CLAUSES)
     assert {o.clause: o.reason for o in outcomes if o.status not in ("pass", "not_claimed")} == {}
     assert {o.clause for o in outcomes if o.status == "pass"} >= {"SCH-3", "SCH-4", "DIS-1", "MAR-2", "MAR-4", "PAR-4"}
 
 
-@pytest.mark.parametrize(("fault", "clause"), [("variance", "MAR-2"), ("sign", "PAR-4")])
-def test_wrong_target_fails(fault: str, clause: str) -> None:
-    """One flag, one wrong formula, one clause; the reproducer starts the program and gives the number got."""
-    failed = [o for o in judged(fault, clause) if o.status == "fail"]
+def test_right_loss_and_steps_conform(tmp_path: Path) -> None:
+    """So do those of loss and steps, on one schedule and one chain."""
+    outcomes = judged(plant(tmp_path, "target.js", NARROW), "LOS", "SMP")
+    assert {o.clause: o.reason for o in outcomes if o.status not in ("pass", "not_claimed")} == {}
+    found = {o.clause for o in outcomes if o.status == "pass"}
+    assert found >= {*(f"LOS-{n}" for n in (*range(1, 11), 16, 17)), *(f"SMP-{n}" for n in range(1, 7))}
+
+
+@pytest.mark.parametrize("clause", FAULTS)
+def test_wrong_target_fails(clause: str, tmp_path: Path) -> None:
+    """One wrong formula, one clause; the reproducer starts the program and gives the number got."""
+    failed = [o for o in judged(plant(tmp_path, "target.js", FAULTS[clause]), clause) if o.status == "fail"]
     assert failed
     worst = failed[0].worst
     assert worst is not None
     assert "Remote(Launch(command=" in worst.reproducer
     result: dict[str, object] = {}
-    exec(worst.reproducer.replace("print(", "result = ("), result)  # noqa: S102  # the text under test
+    exec(re.sub(r"^print\(", "result = (", worst.reproducer, flags=re.M), result)  # noqa: S102  # the text under test
     values = result["result"]
     numbers = values[worst.quantity] if isinstance(values, dict) else np.asarray(values).ravel()
     assert worst.got in np.asarray(numbers, dtype=np.float64)

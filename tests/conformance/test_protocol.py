@@ -1,4 +1,4 @@
-"""The protocol of spec chapter 12: values come back as they were, messages keep to the schema, nonsense is refused."""
+"""The protocol (spec/protocol.md): values come back as they were, messages keep to the schema, nonsense is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from refdiff.conformance.interface import (
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.protocol import Handle, Malformed
 from refdiff.conformance.remote import Launch, Remote
+from refdiff.conformance.step import Step
 from refdiff.errors import ConfigError, RefdiffError
 from tests.conformance.test_remote import FAST, LINEAR, T, X
 from validation.checks.suite import checks
@@ -234,9 +235,9 @@ def test_every_message_keeps_to_the_schema(spec: str, messages: list[dict[str, A
     assert kinds >= {"protocol", "build", "call", "result"}
 
 
-def test_examples_of_the_chapter_keep_to_the_schema() -> None:
-    """The examples of the page are valid messages."""
-    text = (ROOT / "spec" / "12-conformance.md").read_text()
+def test_examples_of_the_page_keep_to_the_schema() -> None:
+    """The examples of the page, the lines of its session among them, are valid messages."""
+    text = (ROOT / "spec" / "protocol.md").read_text()
     validator = Draft202012Validator(SCHEMA)
     blocks = re.findall(r"```json\n(.*?)```", text, re.S)
     decoder, found = json.JSONDecoder(), []
@@ -249,9 +250,19 @@ def test_examples_of_the_chapter_keep_to_the_schema() -> None:
     found += [
         json.loads(code) for code in re.findall(r"\| `(\{.*?\})` \|", text) if "..." not in code and '"id"' in code
     ]
-    assert len(found) >= 5
+    found += [json.loads(line) for line in re.findall(r"^[<>] (.*)$", text, re.M)]
+    assert len(found) >= 20
     for message in found:
         validator.validate(message)
+
+
+@pytest.mark.parametrize("kind", [Claim, Step, Chain, Linear, Cosine, Own, Draws, Grid, Sampler])
+def test_page_names_every_field(kind: type[Any]) -> None:
+    """Whatever a claim, a process or a step may hold, but refusals, is on the page, and so is every method."""
+    text = (ROOT / "spec" / "protocol.md").read_text()
+    missing = [one.name for one in fields(kind) if f"`{one.name}`" not in text and f'"{one.name}"' not in text]
+    assert missing == (["refusals"] if kind is Claim else [])
+    assert [name for name in protocol.NAMES if f"`{name}(" not in text] == []
 
 
 ANSWERS = {

@@ -51,6 +51,8 @@ def replay_jax(**draws: Any) -> Iterator[None]:
 def asking_jax(denoiser: Denoiser, dtype: DType) -> Callable[[Any, Any], Any]:
     """Return the denoiser as a function of JAX arrays that `jit`, `scan` and their like can trace.
 
+    The times are floats of the claimed dtype, or indices of a chain, which the denoiser is given as int64.
+
     Example:
         >>> import jax
         >>> ask = asking_jax(lambda x, t: 2 * x, "float32")
@@ -61,6 +63,8 @@ def asking_jax(denoiser: Denoiser, dtype: DType) -> Callable[[Any, Any], Any]:
 
     def answer(x: Any, t: Any) -> Any:
         # As NumPy's, since JAX may wait for itself if it is called while it runs.
-        return np.asarray(denoiser(from_jax(x, dtype), from_jax(t, dtype))).astype(x.dtype)
+        whole = np.issubdtype(t.dtype, np.integer)  # indices of a chain, which JAX may keep in 32 bits
+        given = np.array(t, dtype=np.int64) if whole else from_jax(t, dtype)
+        return np.asarray(denoiser(from_jax(x, dtype), given)).astype(x.dtype)
 
     return lambda x, t: jax.pure_callback(answer, x, x, t)
