@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,10 +12,12 @@ from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
 from refdiff.conformance.clauses import Clause
+from refdiff.conformance.files import replace_file
 from refdiff.conformance.interface import METHODS, Claim, kind_of
 from refdiff.conformance.known import KnownFailure
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
+from refdiff.conformance.portable import dumped
 from refdiff.conformance.roots import Cause, find_causes
 from refdiff.errors import ConfigError
 
@@ -372,8 +372,8 @@ def environment(**more: Any) -> dict[str, Any]:
 def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> None:
     """Write report.md and report.json into a folder, each atomically; append to GitHub's step summary at the `last`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "report.md", markdown)
-    _replace(folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n")
+    replace_file(folder / "report.md", markdown)
+    replace_file(folder / "report.json", dumped(report.as_json()))
     if last and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
         try:
             with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:
@@ -381,18 +381,3 @@ def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> 
         except OSError as error:
             need = "expected GITHUB_STEP_SUMMARY to name a file to append to"
             raise ConfigError(f"{need}, got {summary!r} ({error})") from None
-
-
-def _replace(path: Path, content: str) -> None:
-    # A message of a target's may hold what UTF-8 cannot: half of a surrogate pair.
-    data = content.encode("utf-8", errors="backslashreplace")
-    # A name that nobody else has, never opened through a link.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -65,8 +65,8 @@ class Session:
     workers: list[Mapping[str, Any]] = field(default_factory=list)
     """Outcomes received from xdist's workers."""
     report: Report | None = None
-    unwritten: str = ""
-    """Why the report could not be written."""
+    unpaged: str = ""
+    """Why there is no report.html."""
 
     @property
     def is_worker(self) -> bool:
@@ -207,6 +207,7 @@ class Session:
             report.user_properties.append(("refdiff_evidence", json.dumps(shown)))
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what checks and evidence tests found; under xdist this runs where the report is written."""
         found = [name for name, _ in report.user_properties]
@@ -220,6 +221,10 @@ class Session:
                 self.outcomes += map(Outcome.from_json, json.loads(str(value)))
             elif name == "refdiff_evidence" and (report.when == "call" or report.failed):
                 self._record_evidence(json.loads(str(value)))
+        if "refdiff" in found and not self.is_worker:
+            from refdiff.conformance.junit import shorten
+
+            shorten(report)
 
     def _record_evidence(self, shown: Mapping[str, Any]) -> None:
         for clause in shown["clauses"]:
@@ -316,11 +321,13 @@ class Session:
         )
 
     def _write(self, found: Report, markdown: str, *, last: bool) -> None:
+        from refdiff.conformance.pages import write_pages
         from refdiff.conformance.report import write
         from refdiff.errors import ConfigError
 
         try:
             write(found, self.folder, markdown, last=last)
+            self.unpaged = write_pages(found, self.folder)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from None
         except OSError as error:
@@ -334,8 +341,14 @@ class Session:
                 terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
             return
         from refdiff.conformance import terminal
+        from refdiff.conformance.github import annotations, is_on_github
 
-        terminal.write(self.report, terminalreporter, self.config.getoption("refdiff_report"))
+        folder = self.config.getoption("refdiff_report")
+        terminal.write(self.report, terminalreporter, folder)
+        terminalreporter.write_line(self.unpaged or f"to read in a browser: {folder}/report.html")
+        if is_on_github():
+            for line in annotations(self.report, Path(self.config.invocation_params.dir)):
+                terminalreporter.write_line(line)
 
 
 def _share_threads(workers: int) -> None:
