@@ -22,8 +22,8 @@ def is_on_github() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def annotations(report: Report, folder: Path) -> list[str]:
-    """Return the lines to print: errors, warnings, the verdict. folder: where the run was started."""
+def commands(report: Report, folder: Path) -> list[str]:
+    """Return the annotations, as lines to print: errors, warnings, the verdict. folder: where the run was started."""
     file = _adapter(report, folder)
     rows = in_order(report)
     errors = [_row("error", row, file) for row in rows if row.word in ("fail", "suite error")]

@@ -159,14 +159,22 @@ def _rounded(point: Sequence[float]) -> Point:
 
 
 def _thinned(rows: Floats) -> Floats:
-    """Return rows in the order of x, at most POINTS: the one closest to its bound of each interval."""
+    """Return rows in the order of x, at most POINTS: the one closest to its bound of each interval.
+
+    Intervals are as long in the rank of x and in its logarithm: a figure has a logarithmic axis, and most times are
+    near its end.
+    """
     rows = rows[:, np.argsort(rows[0], kind="stable")]
     n = rows.shape[1]
     if n <= POINTS:
         return rows
     with np.errstate(all="ignore"):
         ratio = np.nan_to_num(rows[1] / rows[2], nan=0.0, posinf=np.inf)
-    edges = np.linspace(0, n, POINTS + 1).astype(int)
+        logs = np.log(rows[0])
+    low, high = logs[np.isfinite(logs)][[0, -1]] if np.isfinite(logs).any() else (0.0, 0.0)
+    length = max(float(high - low), 1e-9)
+    place = np.arange(n) / n + np.nan_to_num(np.clip((logs - low) / length, 0.0, 1.0))
+    edges = np.unique([0, *np.searchsorted(place, np.linspace(0.0, place[-1], POINTS + 1)[1:-1]), n])
     return rows[:, [a + int(ratio[a:b].argmax()) for a, b in itertools.pairwise(edges)]]
 
 

@@ -341,13 +341,13 @@ class Session:
                 terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
             return
         from refdiff.conformance import terminal
-        from refdiff.conformance.github import annotations, is_on_github
+        from refdiff.conformance.github import commands, is_on_github
 
         folder = self.config.getoption("refdiff_report")
         terminal.write(self.report, terminalreporter, folder)
         terminalreporter.write_line(self.unpaged or f"to read in a browser: {folder}/report.html")
         if is_on_github():
-            for line in annotations(self.report, Path(self.config.invocation_params.dir)):
+            for line in commands(self.report, Path(self.config.invocation_params.dir)):
                 terminalreporter.write_line(line)
 
 

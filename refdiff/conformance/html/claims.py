@@ -55,7 +55,7 @@ def advice(report: Report) -> list[Advice]:
 
 def _lacks(reason: str) -> list[str]:
     """Return the capabilities that a reason names, or the reason itself."""
-    found = []
+    found: list[str] = []
     for part in reason.split("; "):
         match = _LACKS.fullmatch(part)
         names = match[1].split(" and no ") if match else []

@@ -96,7 +96,7 @@ def _law(series: Series) -> Figure:
 
 def _figure(marks: Iterable[str], axes: str, caption: str, legend: str) -> Figure:
     caption = plain(caption)
-    head = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(caption)}">'
+    head = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'  # the caption says what it shows
     return Figure(f"{head}{axes}{''.join(marks)}</svg>", caption, legend)
 
 

@@ -24,8 +24,8 @@ from refdiff.conformance.render import (
 from refdiff.conformance.report import JUDGED, Report, Row
 from refdiff.conformance.stored import Stored
 
-FIGURES = 6
-"""Most figures of one clause; report.json has the points of all."""
+FIGURES, TOTAL = 6, 320
+"""Most figures of one clause, and of the page, which stays below 2 MB; report.json has the points of all."""
 MARKS: Mapping[str, str] = {
     "pass": "✓",
     "fail": "✗",
@@ -53,6 +53,7 @@ def page(found: Stored) -> str:
     report = found.report
     failed = in_order(report)
     passed = [row for row in report.rows if row.status == "pass"]
+    most = min(FIGURES, TOTAL // max(1, len(failed) + len(passed)))
     return filled(
         "report.html.j2",
         title=title(report),
@@ -63,8 +64,8 @@ def page(found: Stored) -> str:
         start=start(report),
         errors=report.errors,
         missing=absent(report),
-        failed=[_row(found, row) for row in failed],
-        passed=[_row(found, row) for row in passed],
+        failed=[_row(found, row, most) for row in failed],
+        passed=[_row(found, row, most) for row in passed],
         unjudged=unjudged(report),
         refused=refused(report),
         advice=advice(report),
@@ -86,9 +87,9 @@ def _cover(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _row(found: Stored, row: Row) -> dict[str, Any]:
+def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
     """Return what the template shows of a clause that was judged."""
-    figures = chosen(row.outcomes, FIGURES)
+    figures = chosen(row.outcomes, most)
     total = sum(len(outcome.series) for outcome in row.outcomes)
     return {
         "id": row.clause.id,
