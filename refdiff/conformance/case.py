@@ -21,6 +21,7 @@ from refdiff.conformance.interface import Capability, Claim, Process, steps_of
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.series import Recorder
 
 _LAW = settings(
     max_examples=25,
@@ -69,6 +70,8 @@ class Case:
     """Calls that the target did not serve, while it served others."""
     worst: Worst | None = None
     """The worst comparison so far."""
+    recorder: Recorder = field(default_factory=Recorder)
+    """What the figures of the report show."""
     _raising: bool = field(default=False)
 
     @property
@@ -112,6 +115,8 @@ class Case:
         comparison = compare(got, expected)
         if comparison.got.size == 0:
             return
+        axis, where = next(iter(at.items()))
+        self.recorder.compared(quantity, comparison, self._axis(axis), where, self.format)
         # Most comparisons are not the worst, and a Worst with its reproducer takes as long as the comparison.
         ratio = float(comparison.ratio[comparison.worst])
         if self.worst is not None and ratio <= self.worst.ratio and not (self._raising and ratio > 1.0):
@@ -123,13 +128,16 @@ class Case:
         if self.worst is None or worst.ratio > self.worst.ratio:
             self.worst = worst
 
+    def _axis(self, name: str) -> str:
+        """Return the name of a place as a reader sees it: the time of a chain is an index k."""
+        return "k" if name == "t" and self.built.is_chain else name
+
     def _worst(self, quantity: str, comparison: Comparison, at: Mapping[str, npt.ArrayLike]) -> Worst:
         """Return the worst element of a comparison with its place, and Python that repeats the call."""
         index, shape = comparison.worst, comparison.got.shape
         # One number stands for the whole batch: no example of it repeats the call.
         example = index[0] if index else None
-        # The time of a chain is an index, and a reader should see which.
-        at = {"k" if name == "t" and self.built.is_chain else name: where for name, where in at.items()}
+        at = {self._axis(name): where for name, where in at.items()}
         places = {name: np.broadcast_to(x, shape[:1] or np.shape(x) or (1,)) for name, x in at.items()}
         times = next(iter(places.values()))[np.flatnonzero(comparison.failing)]
         error, value = float(comparison.error[index]), float(comparison.value[index])

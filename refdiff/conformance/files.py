@@ -1,4 +1,4 @@
-"""Files of a report: written whole, or not at all."""
+"""Files of a report, each replaced as a whole."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def write(path: Path, content: str) -> None:
-    """Put a text into a file in one step, whatever was there."""
+def replace_file(path: Path, content: str) -> None:
+    """Write a file atomically: a reader sees the old one or the new one, and nothing is written through a link."""
     # A message of a target's may hold what UTF-8 cannot: half of a surrogate pair.
     data = content.encode("utf-8", errors="backslashreplace")
     # A name that nobody else has, never opened through a link.

@@ -16,6 +16,7 @@ from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.reproducer import expecting, reproducer, saying
+from refdiff.conformance.series import Recorder, Series, bounded
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
 """By method: calls served, calls refused."""
@@ -34,6 +35,7 @@ class Finding:
     """Rules of the contract that were broken: clause, sentence, and the call that did it."""
     calls: Counts = field(default_factory=dict)
     built: bool = True
+    series: tuple[Series, ...] = ()
 
 
 def find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
@@ -62,7 +64,7 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
     except Unsupported as refusal:
         if not (case.inner or case.built.is_chain or _violated(case)):
             # It may serve all but the ends: the rest is judged, and the refusal is shown.
-            inner = _find(check, replace(case, inner=True, worst=None, refusals=[]), body)
+            inner = _find(check, replace(case, inner=True, worst=None, refusals=[], recorder=Recorder()), body)
             refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
             return replace(inner, result=replace(inner.result, refusals=refusals))
         status, why = "unsupported", str(refusal)
@@ -91,7 +93,8 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
         broken=tuple(clause for clause, _, _ in broken),
     )
     worst = case.worst and replace(case.worst, reproducer=expecting(case.worst.reproducer, case.worst))
-    return Finding(result=result, worst=worst, why=why, broken=broken)
+    series = case.recorder.series(repr(case.process))
+    return Finding(result=result, worst=worst, why=why, broken=broken, series=series)
 
 
 def _shown(case: Case, failure: ContractViolation) -> str:
@@ -138,6 +141,7 @@ def fold(check: Check, name: str, findings: Sequence[Finding]) -> list[Outcome]:
         reproducer=next((call for _, call in broken.values()), ""),
         results=tuple(finding.result for finding in findings),
         calls=_summed(finding.calls for finding in findings),
+        series=bounded([series for finding in findings for series in finding.series]),
     )
     others = (
         Outcome(

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf, isfinite, isinf, isnan
 from typing import Any, Literal, TypeAlias, final
 
+from refdiff.conformance.portable import number
+from refdiff.conformance.series import Series
+
 Status: TypeAlias = Literal["pass", "fail", "suite_error", "unsupported", "not_claimed", "not_run"]
 """suite_error: the suite itself failed, which says nothing of the target."""
-Number: TypeAlias = float | str
-"""JSON has no infinity and no NaN: these three travel as "inf", "-inf" and "nan"."""
-
-
-def number(value: float) -> Number:
-    """Return what stands for a float in JSON."""
-    return value if isfinite(value) else str(value)
 
 
 @final
@@ -159,6 +155,8 @@ class Outcome:
     """By method: how many calls the target served, and how many it refused."""
     by_way: bool = False
     """Whether it is a rule of the contract, broken on the way of a check of another clause."""
+    series: tuple[Series, ...] = ()
+    """Points that report.html draws."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -174,10 +172,11 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """Return a mapping that JSON can carry."""
         return {
-            **asdict(self),
+            **asdict(replace(self, series=())),
             "worst": self.worst.as_json() if self.worst else None,
             "results": [asdict(result) for result in self.results],
             "calls": {method: list(counts) for method, counts in self.calls.items()},
+            "series": [series.as_json() for series in self.series],
         }
 
     @staticmethod
@@ -187,5 +186,6 @@ class Outcome:
             "worst": Worst.from_json(data["worst"]) if data["worst"] else None,
             "results": tuple(map(Result.from_json, data["results"])),
             "calls": {method: (served, refused) for method, (served, refused) in data["calls"].items()},
+            "series": tuple(map(Series.from_json, data.get("series", ()))),
         }
         return Outcome(**{**data, **more})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
-from refdiff.conformance import files
 from refdiff.conformance.clauses import Clause
 from refdiff.conformance.diagnosis import Diagnosis
+from refdiff.conformance.files import replace_file
 from refdiff.conformance.interface import METHODS, Claim, kind_of
 from refdiff.conformance.known import KnownFailure, applied
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
+from refdiff.conformance.portable import dumped
 from refdiff.conformance.roots import Cause, find_causes
 from refdiff.errors import ConfigError
 
@@ -377,10 +377,8 @@ def environment(**more: Any) -> dict[str, Any]:
 def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> None:
     """Write report.md and report.json into a folder, each atomically; append to GitHub's step summary at the `last`."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(folder / "report.md", markdown)
-    files.write(
-        folder / "report.json", json.dumps(report.as_json(), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
-    )
+    replace_file(folder / "report.md", markdown)
+    replace_file(folder / "report.json", dumped(report.as_json()))
     if last and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
         try:
             with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as stream:

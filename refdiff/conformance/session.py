@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import pytest
 
+from refdiff.conformance import collection
 from refdiff.conformance.options import Choice
 
 if TYPE_CHECKING:
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
 
 _FAILS = {"incomplete", "non-conforming", "suite-error"}
 """Verdicts that fail a run; under --refdiff-strict one with warnings does too."""
-
-
-def is_suite(folder: Path) -> bool:
-    """Say whether a folder is the suite: in a checkout, or as installed."""
-    return folder.name in ("validation", "refdiff_validation") and (folder / "checks" / "suite.py").is_file()
-
-
-def _around(path: Path) -> tuple[Path, ...]:
-    """Return the folders that would be the suite if a path named it, its checks, or a file of them."""
-    within = path.parent if path.suffix == ".py" else path
-    return (path, within.parent) if within.name == "checks" else (path,)
-
-
-def _is_in_checks(file: Path) -> bool:
-    """Say whether a file is one of those that hold the suite's checks."""
-    return file.parent.name == "checks" and is_suite(file.parent.parent)
 
 
 @final
@@ -68,8 +52,8 @@ class Session:
     report: Report | None = None
     suite: str = ""
     """Package of the checks: `validation` in a checkout, and `refdiff_validation` as installed."""
-    unwritten: str = ""
-    """Why the report could not be written."""
+    unpaged: str = ""
+    """Why there is no report.html."""
 
     @property
     def is_worker(self) -> bool:
@@ -88,7 +72,7 @@ class Session:
             path = self.config.invocation_params.dir / name
             if name.partition(".")[0] == "refdiff_validation" and "evidence" not in name:
                 return True
-            if any(is_suite(folder) for folder in _around(path)):
+            if any(collection.is_suite(folder) for folder in collection.around(path)):
                 return True
         return False
 
@@ -100,7 +84,7 @@ class Session:
         self.begun = True
         self.choice.refuse()
         if self.is_worker:
-            _share_threads(self.config.workerinput["workercount"])  # type: ignore[attr-defined]  # set by xdist
+            collection.share_threads(self.config.workerinput["workercount"])  # type: ignore[attr-defined]  # set by xdist
             return
         from refdiff.conformance.markdown import markdown
 
@@ -115,7 +99,7 @@ class Session:
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Leave out the evidence, which needs torch, when somebody else's code is judged; nothing of it is imported."""
         suite = collection_path.parent
-        if suite.name != "evidence" or not is_suite(suite.parent):
+        if suite.name != "evidence" or not collection.is_suite(suite.parent):
             return None
         if self.choice.is_default or collection_path.suffix != ".py":
             return None
@@ -150,7 +134,7 @@ class Session:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Note which checks an option or a conftest left out."""
         for item in items:
-            for key in _keys(item.user_properties):
+            for key in collection.keys(item.user_properties):
                 self.why[key] = "was deselected, by an option or a conftest"
 
     @pytest.hookimpl(tryfirst=True)
@@ -161,7 +145,7 @@ class Session:
             return None
         check: Check = mark.args[0]
         body = pyfuncitem.obj
-        if not _is_of_the_suite(pyfuncitem):
+        if not collection.is_of_the_suite(pyfuncitem):
             pytest.fail(f"{check.clause}: the check was replaced by a function that is not of the suite", pytrace=False)
         self.suite = body.__module__.partition(".checks.")[0]
         own, *others = self._judge().run(check, body)
@@ -212,12 +196,13 @@ class Session:
             report.user_properties.append(("refdiff_evidence", json.dumps(shown)))
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what checks and evidence tests found; under xdist this runs where the report is written."""
         found = [name for name, _ in report.user_properties]
         if "refdiff" not in found and (report.when == "call" or not report.passed):
-            for key in _keys(report.user_properties):
-                self.why.setdefault(key, _end(report))
+            for key in collection.keys(report.user_properties):
+                self.why.setdefault(key, collection.end(report))
         for name, value in report.user_properties:
             if name == "refdiff" and report.when == "call":
                 from refdiff.conformance.outcome import Outcome
@@ -225,6 +210,10 @@ class Session:
                 self.outcomes += map(Outcome.from_json, json.loads(str(value)))
             elif name == "refdiff_evidence" and (report.when == "call" or report.failed):
                 self._record_evidence(json.loads(str(value)))
+        if "refdiff" in found and not self.is_worker:
+            from refdiff.conformance.junit import shorten
+
+            shorten(report)
 
     def _record_evidence(self, shown: Mapping[str, Any]) -> None:
         for clause in shown["clauses"]:
@@ -338,6 +327,7 @@ class Session:
 
     def _write(self, found: Report, markdown: str, *, last: bool) -> None:
         from refdiff.conformance import known
+        from refdiff.conformance.pages import write_pages
         from refdiff.conformance.report import write
         from refdiff.errors import ConfigError
 
@@ -345,6 +335,7 @@ class Session:
             write(found, self.folder, markdown, last=last)
             if last and self.choice.first_known:
                 known.write(found, Path(self.config.invocation_params.dir) / self.choice.first_known)
+            self.unpaged = write_pages(found, self.folder)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from None
         except OSError as error:
@@ -358,43 +349,11 @@ class Session:
                 terminalreporter.write_line("refdiff: no check was run and no target was named: this is no judgement")
             return
         from refdiff.conformance import terminal
+        from refdiff.conformance.github import commands, is_on_github
 
-        terminal.write(self.report, terminalreporter, self.config.getoption("refdiff_report"))
-
-
-def _share_threads(workers: int) -> None:
-    """Share the cores out among xdist's workers: each would start a thread on every core, and all would wait.
-
-    By environment variables, before NumPy or torch is imported, here and in the processes of targets.
-    """
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
-
-
-def _keys(properties: list[tuple[str, object]]) -> list[tuple[str, str]]:
-    """Return clause and name of the check that a test is, if it is one."""
-    return [
-        (clause, check)
-        for name, value in properties
-        if name == "refdiff_check"
-        for clause, check in [json.loads(str(value))]
-    ]
-
-
-def _end(report: pytest.TestReport) -> str:
-    """Say how a test ended that has no outcome."""
-    if report.passed:
-        return "ran, but another plugin took the call and judged nothing"
-    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
-    line = next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
-    return f"{'was skipped' if report.skipped else 'failed'} before it judged: {line}"[:300]
-
-
-def _is_of_the_suite(item: pytest.Function) -> bool:
-    """Say whether a conftest or a plugin left the function of a check as it is."""
-    body = item.obj
-    code = getattr(body, "__code__", None)
-    return (
-        code is not None and vars(item.module).get(item.originalname) is body and _is_in_checks(Path(code.co_filename))
-    )
+        folder = self.config.getoption("refdiff_report")
+        terminal.write(self.report, terminalreporter, folder)
+        terminalreporter.write_line(self.unpaged or f"to read in a browser: {folder}/report.html")
+        if is_on_github():
+            for line in commands(self.report, Path(self.config.invocation_params.dir)):
+                terminalreporter.write_line(line)

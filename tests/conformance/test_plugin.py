@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET  # only reads what pytest wrote a moment ago
@@ -246,10 +247,23 @@ def test_sessions_of_others_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_junit_counts_what_the_terminal_counts(tmp_path: Path) -> None:
-    """JUnit comes from pytest's own option, and agrees."""
-    done = run(tmp_path, "--refdiff-target", f"{BAD}:wrong_dtype", *QUICK, "--junitxml", "junit.xml")
+    """JUnit comes from pytest's own option, and agrees; each check has its clause and its status, in a few words."""
+    wanted = ["--refdiff-target", f"{BAD}:wrong_dtype", *QUICK, "--junitxml", "junit.xml"]
+    done = run(tmp_path, *wanted, GITHUB_ACTIONS="true")
     suite = ET.parse(tmp_path / "junit.xml").getroot()[0]  # noqa: S314  # written by the line above
     assert f"{suite.get('failures')} failed" in done.stdout
+    cases = [
+        {one.get("name"): one.get("value", "") for one in case.iter("property")} for case in suite.iter("testcase")
+    ]
+    found = {one["refdiff_clause"]: one for one in cases if "refdiff_clause" in one}
+    assert {one["refdiff"] for one in found.values()} == {"fail", "pass", "not_claimed"}
+    assert found["MAR-1"]["refdiff_level"] == "MUST"
+    assert found["MAR-1"]["refdiff_title"]
+    assert max(len(value) for one in cases for value in one.values()) < 2000
+    # The same run, for those who read it on GitHub, or as a page.
+    assert re.search(r"^::error title=CON-2%3A .*::.*expected .*float32", done.stdout, re.M)
+    assert "does NOT conform" in (tmp_path / "validation-report" / "report.html").read_text(encoding="utf-8")
+    assert "to read in a browser: validation-report/report.html" in done.stdout
 
 
 def test_report_folder_that_cannot_be_written(tmp_path: Path) -> None:

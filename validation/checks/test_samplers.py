@@ -181,7 +181,17 @@ def _converges(case: Case, sampler: Sampler, runs: Sequence[Times], levels: Leve
     found = [_error(case, sampler, times, levels) for times in runs]
     most, last = largest_order([error for error, _ in found], [floor for _, floor in found])
     at = {"n": [len(runs[last]) - 1], "from t": runs[last][:1], "to t": runs[last][-1:]}
+    _record(case, f"{what} of {sampler.name}", runs, found, order)
     case.expect(f"{what} of {sampler.name}", [np.minimum(most, order)], Expected(order, SLACK), at=at)
+
+
+def _record(case: Case, what: str, runs: Sequence[Times], found: Sequence[tuple[float, float]], order: int) -> None:
+    """Record errors by number of steps; of steps of one length each, by how often it goes into the longest."""
+    sizes = [len(times) - 1 for times in runs]
+    if len(set(sizes)) == 1:
+        sizes = [round(1.0 / length) for length in HALVED]
+    points = [(float(n), error, floor) for n, (error, floor) in zip(sizes, found, strict=True)]
+    case.recorder.run(what, repr(case.process), points, float(order))
 
 
 def _error(case: Case, sampler: Sampler, times: Times, levels: Levels) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from ..oracles.certified import Floats
 from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
 from ..statistics.wagers import even_levels
+from .laws import record_draws, record_law
 from .timelaw import Drawn, Law, chances, draw, inside, law_of, mass_limits, range_of, weighted
 
 SIZES = (1, 2, 3, 7, 49, 64, 98, 103, 1000)
@@ -107,8 +108,10 @@ def test_weights_undo_the_density(case: Case) -> None:
     if case.claim.draws.weights == "undo":
         _undone(case, drawn, law)
     levels = even_levels()
-    outcome = LAW.judge_shares(_shares(law.cdf(drawn.times), levels), levels, _coarseness(case))
+    shares = _shares(law.cdf(drawn.times), levels)
+    outcome = LAW.judge_shares(shares, levels, _coarseness(case))
     what = f"Kolmogorov distance of the law of times ({outcome.n} calls of {MANY})"
+    record_law(case, what, levels, shares.mean(axis=0) - levels, outcome.high)
     case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 
@@ -172,8 +175,10 @@ def _counted(case: Case, what: str, at: Case | None = None) -> None:
     reported.expect(name, [outcome.statistic * largest], Expected(0.0, outcome.high * largest), at={"t": k})
     if whole:
         below = np.cumsum(expected)[:-1]
-        law = LAW.judge_shares(np.cumsum(grouped, axis=1)[:, :-1], below)
+        drawn_below = np.cumsum(grouped, axis=1)[:, :-1]
+        law = LAW.judge_shares(drawn_below, below)
         name = f"Kolmogorov distance of the law of {what} ({law.n} calls of {MANY})"
+        record_law(reported, name, below, drawn_below.mean(axis=0) - below, law.high)
         reported.expect(name, [law.statistic], Expected(0.0, law.high), at=_first(drawn))
 
 
@@ -253,6 +258,7 @@ def test_place_says_nothing(case: Case) -> None:
         places = law_of(case, drawn).cdf(drawn.times[:, 0])
     outcome = ORDER.judge(places)
     what = f"Kolmogorov distance of F(t) at the first place from uniform ({outcome.n} calls)"
+    record_draws(case, what, places, outcome.high)
     case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at=_first(drawn))
 
 

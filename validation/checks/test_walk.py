@@ -24,6 +24,7 @@ from ..statistics.design import Design
 from ..statistics.experiments import PROCESSES, by_design
 from .grids import event_of
 from .inferred import rounding, scales
+from .laws import record_draws
 from .posteriors import tolerances
 from .probes import first_served, last_served
 from .serving import first_step
@@ -102,8 +103,10 @@ def test_walk(case: Case) -> None:
         later, earlier = t[rows], s[rows]
         value = _predicted(asked, x.astype(np.float64), eps_hat, float(alpha), float(sigma))
         x = case.built.step(x, case.format.rounded(value), later, earlier, noise, asked)
-    outcome = LAW.judge(want.cdf(x.astype(np.float64).ravel()))
+    places = want.cdf(x.astype(np.float64).ravel())
+    outcome = LAW.judge(places)
     what = f"Kolmogorov distance after {len(times) - 1} ddpm steps ({outcome.n} draws)"
+    record_draws(case, what, places, outcome.high)
     case.expect(what, [outcome.statistic], Expected(0.0, outcome.high), at={"t": times[-1]})
 
 
