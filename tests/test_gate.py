@@ -45,6 +45,48 @@ def test_guide_ends_as_it_says(beside: Path) -> None:
     assert tomllib.loads((beside / "known.toml").read_text(encoding="utf-8")) == {}
 
 
+ACTION = (ROOT / ".github" / "actions" / "gate" / "action.yml").read_text(encoding="utf-8")
+WORKFLOW = (ROOT / ".github" / "workflows" / "gate.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("given", [{}, {"KNOWN": "known.toml", "REQUIRE": "MAR-2", "OPTIONS": "--refdiff-chapter MAR"}])
+def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
+    """The command of the action judges the target that it is given, with and without its other inputs."""
+    assert len(_written(beside)) == 2
+    (beside / "known.toml").write_text("", encoding="utf-8")
+    (command,) = re.findall(r"run: \|\n((?: {8}.*\n)+)", ACTION)
+    inputs = {"TARGET": "noiselib_refdiff:Target", "REQUIRE": "", "KNOWN": "", "OPTIONS": "", **given}
+    command = command.replace("--pyargs refdiff_validation", str(ROOT / "validation" / "checks"))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  # the shell that the runner has
+        cwd=beside,
+        env={**os.environ, **inputs},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "noiselib conforms" in done.stdout
+    assert ("MAR only" in done.stdout) == bool(given)
+
+
+def _written(folder: Path) -> list[str]:
+    """Write the right library of the guide, and its adapter."""
+    text = GUIDE.read_text(encoding="utf-8")
+    found = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.S))
+    for name, code in found.items():
+        (folder / name).write_text(code, encoding="utf-8")
+    return list(found.values())
+
+
+def test_action_and_workflow_use_options_that_exist() -> None:
+    """Every option in the action and the workflow is one of the plugin."""
+    known = (ROOT / "refdiff" / "conformance" / "options.py").read_text(encoding="utf-8")
+    for option in re.findall(r"--refdiff-([a-z-]+)", ACTION + WORKFLOW):
+        assert f'"{option}"' in known or f"--refdiff-{option}" in known
+
+
 @pytest.mark.parametrize("framework", new.FRAMEWORKS)
 @pytest.mark.parametrize("process", new.PROCESSES)
 def test_template_runs_and_says_what_is_missing(
