@@ -8,12 +8,14 @@ import pytest
 
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.interface import DType
+from validation.checks.suite import checks
 from validation.faults.catalogue import FAULTS
 from validation.faults.fault import DTYPES, Fault
 from validation.faults.matrix import failing, judged
 
 CASES = [pytest.param(fault, dtype, id=f"{fault.name}-{dtype}") for fault in FAULTS for dtype in fault.dtypes]
 SUITE_ITSELF = "the suite itself failed"
+CHAPTERS = ("NOT", "SCH", "MAR", "SDE", "PAR", "DIS", "NUM", "CON")
 
 
 @pytest.mark.parametrize(("fault", "dtype"), CASES)
@@ -29,6 +31,12 @@ def test_fault_fails_the_clauses_that_it_names(fault: Fault, dtype: DType) -> No
 def test_names_are_unique() -> None:
     """No two faults have the same name."""
     assert [name for name, count in Counter(fault.name for fault in FAULTS).items() if count > 1] == []
+
+
+def test_every_clause_is_tripped() -> None:
+    """Every clause of these chapters that has a check is broken by a fault that names it."""
+    checked = {check.clause for check, _ in checks() if check.clause[:3] in CHAPTERS}
+    assert checked - set().union(*(fault.breaks for fault in FAULTS)) == set()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

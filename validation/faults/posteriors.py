@@ -15,7 +15,7 @@ from .fault import DDPM, LINEAR, OWN, SHORT, Chapter
 FAULTS = Chapter("posterior", "posterior", on=SHORT)
 
 
-@FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4")
+@FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4", on=(SHORT, DDPM))
 def deviation_for_variance(self: Clean, t: Any, s: Any) -> Any:
     """V = sqrt((1 - alpha_bar_t/alpha_bar_s) sigma_s^2/sigma_t^2).
 
@@ -37,7 +37,7 @@ def logarithm_for_variance(self: Clean, t: Any, s: Any) -> Any:
     return np.log(np.maximum(Clean.posterior_variance(self, t, s), 1e-20))
 
 
-@FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4")
+@FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4", on=(SHORT, DDPM))
 def variance_of_the_transition(self: Clean, t: Any, s: Any) -> Any:
     """V = 1 - alpha_bar_t/alpha_bar_s, which is beta_k of a single step.
 
@@ -69,6 +69,17 @@ def first_variance_of_the_second(self: Clean, t: Any, s: Any) -> Any:
     """
     second = Clean.posterior_variance(self, np.full_like(t, 2), np.full_like(s, 1))
     return np.where(s == 0, second, Clean.posterior_variance(self, t, s))
+
+
+@FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4", on=DDPM)
+def beta_of_a_single_step(self: Clean, t: Any, s: Any) -> Any:
+    """V = beta_k for s = k - 1, and right for longer steps.
+
+    Meant: V = beta_k sigma_(k-1)^2/sigma_k^2.
+
+    Seen: `fixed_large` for `fixed_small`, https://github.com/huggingface/diffusers.
+    """
+    return np.where(s == t - 1, self.betas()[t - 1], Clean.posterior_variance(self, t, s))
 
 
 @FAULTS.plant("posterior_variance", breaks="MAR-7 DIS-4")
