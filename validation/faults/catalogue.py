@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from . import averages, draws, guidance, inputs, objectives, schedules, times, warm_ups, weights
+from . import (
+    ancestral,
+    averages,
+    draws,
+    grids,
+    guidance,
+    implicit,
+    inputs,
+    noisy_runs,
+    objectives,
+    runs,
+    schedules,
+    steps,
+    times,
+    training,
+    warm_ups,
+    weights,
+)
 from .fault import Chapter, Fault
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -15,6 +32,13 @@ CHAPTERS: tuple[Chapter, ...] = (
     averages.FAULTS,
     warm_ups.FAULTS,
     guidance.FAULTS,
+    steps.FAULTS,
+    ancestral.FAULTS,
+    implicit.FAULTS,
+    grids.FAULTS,
+    runs.FAULTS,
+    noisy_runs.FAULTS,
+    training.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
