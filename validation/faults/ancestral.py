@@ -64,6 +64,17 @@ def noise_in_the_last_step(self: Clean, t: Any, s: Any, variance: str) -> Any:
     return self.transition_variance(t, s)
 
 
+@FAULTS.plant("noise_variance", breaks="SMP-6", on=OWN, also=("perturb",), **LARGE)
+def noise_in_the_last_step_of_its_own(self: Clean, t: Any, s: Any, variance: str) -> Any:
+    """V = 1 - alpha_bar_t/alpha_bar_s in the step to s = 0 too, on a process of the library's own.
+
+    Meant: V = 0 in the step to s = 0.
+
+    Seen: plausible.
+    """
+    return self.transition_variance(t, s)
+
+
 @FAULTS.plant("noise_variance", breaks="SMP-2", **LARGE)
 def beta_of_one_step(self: Clean, t: Any, s: Any, variance: str) -> Any:
     """V = beta_k, however long the step is.
