@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from . import (
+    ancestral,
     averages,
     batches,
+    calls,
     chains,
     cosines,
     diffusions,
     draws,
+    grids,
     guidance,
+    implicit,
     inputs,
     marginals,
+    noisy_runs,
     numbers,
     objectives,
     posteriors,
     predictions,
     ratios,
+    runs,
     schedules,
     scores,
     shapes,
+    steps,
     times,
+    training,
     warm_ups,
     weights,
 )
@@ -47,6 +55,14 @@ CHAPTERS: tuple[Chapter, ...] = (
     averages.FAULTS,
     warm_ups.FAULTS,
     guidance.FAULTS,
+    steps.FAULTS,
+    grids.FAULTS,
+    runs.FAULTS,
+    training.FAULTS,
+    calls.FAULTS,
+    ancestral.FAULTS,
+    implicit.FAULTS,
+    noisy_runs.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 

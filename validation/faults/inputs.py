@@ -160,7 +160,7 @@ def clean_time(self: Clean, x_t: Any, t: Times) -> Any:
     return x_t, np.ones_like(t)
 
 
-@FAULTS.plant("asked", breaks="CON-2", **PLAIN)
+@FAULTS.plant("asked", breaks="LOS-1 CON-2", **PLAIN)
 def denoiser_asked_twice(self: Clean, denoiser: Denoiser, x_t: Any, t: Times) -> Any:
     """The denoiser is called twice.
 
@@ -172,7 +172,7 @@ def denoiser_asked_twice(self: Clean, denoiser: Denoiser, x_t: Any, t: Times) ->
     return Clean.asked(self, denoiser, x_t, t)
 
 
-@FAULTS.plant("asked", breaks="CON-2", **PLAIN)
+@FAULTS.plant("asked", breaks="LOS-1 CON-2", **PLAIN)
 def denoiser_never_asked(self: Clean, denoiser: Denoiser, x_t: Any, t: Times) -> Any:
     """x_t is taken for the prediction.
 
