@@ -72,21 +72,6 @@ def altered(process: Process, method: str, by: Callable[..., Any], capability: C
     return Altered(process, method, by, capability, target())
 
 
-def sorts_its_times(right: Any, t: Times) -> Any:
-    """Return the coefficients at the sorted times, in place of the given order."""
-    return right.coefficients(np.sort(t))
-
-
-def only_for_rank_2(right: Any, value: Array, x_t: Array, t: Times, source: str, to: Parameterization) -> Any:
-    """Convert arrays of rank 2 (events of rank 1), and return zeros for any other rank."""
-    return right.convert(value, x_t, t, source, to) if value.ndim == 2 else np.zeros_like(value)
-
-
-def nothing_at_zero(right: Any, t: Times) -> Any:
-    """Return no quantity if any time is 0."""
-    return {} if (t == 0).any() else right.coefficients(t)
-
-
 def beta_for_the_posterior_variance(right: Any, x_t: Array, x_0: Array, t: Times, s: Times) -> Any:
     """Return beta_k, DDPM's other choice for adjacent steps, in place of the variance of the posterior."""
     mean, variance = right.posterior(x_t, x_0, t, s)
@@ -101,19 +86,8 @@ def adjacent_only(right: Any, x_t: Array, x_0: Array, t: Times, s: Times) -> Any
     return beta_for_the_posterior_variance(right, x_t, x_0, t, s)
 
 
-def clips_far_out(right: Any, value: Array, x_t: Array, t: Times, source: str, to: Parameterization) -> Any:
-    """Clip x_0 to [-10, 10]."""
-    found = right.convert(value, x_t, t, source, to)
-    return np.clip(found, -10, 10) if to == "x_0" else found
-
-
 FAULTS: dict[str, tuple[Altered, str]] = {
-    "sorts its times": (altered(LINEAR, "coefficients", sorts_its_times, "schedule"), "NOT-2"),
-    "only for rank 2": (altered(LINEAR, "convert", only_for_rank_2, "convert"), "NOT-2"),
-    "empty at 0": (altered(LINEAR, "coefficients", nothing_at_zero, "schedule"), "CON-2"),
-    "beta_k": (altered(DDPM, "posterior", beta_for_the_posterior_variance, "posterior"), "MAR-7"),
     "adjacent only": (altered(DDPM, "posterior", adjacent_only, "posterior"), "MAR-7"),
-    "clips far out": (altered(LINEAR, "convert", clips_far_out, "convert"), "PAR-1"),
 }
 
 

@@ -132,17 +132,6 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
     "average kept in bfloat16": (LINEAR.with_fault(ema=_in_bfloat16), {"TRN-1", "TRN-3"}),
     "average in place": (LINEAR.with_fault(ema=_in_place), {"CON-3", "TRN-1"}),
     "averages without the first": (LINEAR.with_fault(ema=lambda d, h: averaged(d, h)[1:]), {"CON-2", "TRN-1"}),
-    "beta for sqrt(beta)": (LINEAR.with_fault(diffusion=lambda b: b), {"SDE-2", "SDE-3", "SDE-4"}),
-    "sign of the drift": (LINEAR.with_fault(drift=lambda b, x: F(0.5) * b * x), {"SDE-1", "SDE-3"}),
-    "half lost in the drift": (LINEAR.with_fault(drift=lambda b, x: -b * x), {"SDE-1", "SDE-3"}),
-    "factor 2 in g^2": (
-        LINEAR.with_fault(diffusion=lambda b: np.sqrt(F(2) * b), drift=lambda b, x: -b * x),
-        {"SDE-1", "SDE-2", "SDE-4"},
-    ),
-    "factor 2 in the rate of its own": (
-        OWN.with_fault(diffusion=lambda b: np.sqrt(F(2) * b), drift=lambda b, x: -b * x),
-        {"SDE-4"},
-    ),
     "prediction ignored": (LINEAR.with_fault(target=lambda x, e, a, s, p: e), {"LOS-1", "LOS-3"}),
     "sign of the score's target": (
         LINEAR.with_fault(target=lambda x, e, a, s, p: e / s if p == "score" else target_of(x, e, a, s, p)),
@@ -229,11 +218,6 @@ FAULTS: dict[str, tuple[Trainer, set[str]]] = {
         {"SMP-3", "SMP-5"},
     ),
     "x_0 clipped": (LINEAR.with_fault(ddim=_clipped), {"SMP-3", "SMP-6"}),
-    "deviation for variance": (
-        CHAIN.with_fault(variance=lambda t, s: np.sqrt((1 - t / s) * (1 - s) / (1 - t))),
-        {"DIS-4"},
-    ),
-    "transition's variance in the posterior": (CHAIN.with_fault(variance=lambda t, s: F(1) - t / s), {"DIS-4"}),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from refdiff.conformance.interface import Array, Denoiser, Parameterization, Times, Unsupported, Weighting
-from tests.meta.targets.forms import CHAIN_FORMS, COSINE, COSINE_FORMS, DDPM, LINEAR, LINEAR_FORMS, Forms, Scales, decay
+from tests.meta.targets.forms import CHAIN_FORMS, DDPM, LINEAR, LINEAR_FORMS, Forms
 from tests.meta.targets.refusing import musts, outcomes
 
 RIGHT = Forms(LINEAR, LINEAR_FORMS["expm1"], claim_of={"t_min": 1e-5})
@@ -44,16 +44,6 @@ class Scaled(Forms):
         if x_0.ndim != 4:
             raise Unsupported("images only")
         return np.asarray(np.float32(1.1) * super().perturb(x_0, eps, t))
-
-
-def by(scales: Callable[[Any, Any, Any], Scales]) -> Forms:
-    """Return the right target with other functions for alpha and sigma."""
-    return replace(RIGHT, scales=scales)
-
-
-def squared(x: Any) -> Scales:
-    """Return alpha and sigma from log alpha_bar."""
-    return np.exp(x / 2), np.sqrt(-np.expm1(x))
 
 
 def immiscible(x_0: Any, eps: Any, a: Any, s: Any) -> tuple[Any, Any]:
@@ -90,38 +80,6 @@ WRONG: dict[str, tuple[Forms, str]] = {
     "time in half precision": (replace(RIGHT, clock=lambda t: t.astype(np.float16).astype(F)), "LOS-1"),
     "time from the end": (replace(RIGHT, clock=lambda t: F(1) - t), "LOS-1"),
     "time as an index": (replace(RIGHT, clock=lambda t: np.floor(t * 1000) / F(1000)), "LOS-1"),
-    "variance for sigma": (by(lambda p, t, f: (RIGHT.scales(p, t, f)[0], RIGHT.scales(p, t, f)[1] ** 2)), "MAR-2"),
-    "alpha_bar for alpha": (by(lambda p, t, f: (RIGHT.scales(p, t, f)[0] ** 2, RIGHT.scales(p, t, f)[1])), "MAR-1"),
-    "slope not halved": (
-        by(lambda p, t, f: squared(-t * (f(p.beta_min) + f(p.beta_max - p.beta_min) * t))),
-        "MAR-1",
-    ),
-    "beta_max for the difference": (
-        by(lambda p, t, f: squared(-t * (f(p.beta_min) + f(p.beta_max) * t / f(2)))),
-        "MAR-2",
-    ),
-    "beta_min forgotten": (by(lambda p, t, f: squared(-f(p.beta_max - p.beta_min) * t * t / f(2))), "MAR-1"),
-    "sigma off by a thousandth": (
-        by(lambda p, t, f: (RIGHT.scales(p, t, f)[0], RIGHT.scales(p, t, f)[1] * f(1.001))),
-        "MAR-2",
-    ),
-    "alpha off by a ten-thousandth": (
-        by(lambda p, t, f: (RIGHT.scales(p, t, f)[0] * f(0.9999), RIGHT.scales(p, t, f)[1])),
-        "MAR-1",
-    ),
-    "exponential in half precision": (
-        by(lambda p, t, f: squared((-decay(p, t, f)).astype(np.float16).astype(f))),
-        "MAR-1",
-    ),
-    "a floor that is not declared": (by(lambda p, t, f: squared(-decay(p, t, f) - f(1e-4))), "MAR-2"),
-    "half-angle without its offset": (
-        Forms(COSINE, lambda p, t, f: COSINE_FORMS["ratio"](replace(p, s=0.0), t, f), claim_of={"t_max": 0.999}),
-        "MAR-1",
-    ),
-    "index off by one": (
-        Forms(DDPM, lambda p, k, f: CHAIN_FORMS["product"](p, np.maximum(k - 1, 1), f)),
-        "DIS-1",
-    ),
 }
 
 

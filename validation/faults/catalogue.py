@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from . import schedules
+from . import (
+    batches,
+    chains,
+    cosines,
+    diffusions,
+    marginals,
+    numbers,
+    posteriors,
+    predictions,
+    ratios,
+    schedules,
+    scores,
+    shapes,
+)
 from .fault import Chapter, Fault
 
-CHAPTERS: tuple[Chapter, ...] = (schedules.FAULTS,)
+CHAPTERS: tuple[Chapter, ...] = (
+    schedules.FAULTS,
+    cosines.FAULTS,
+    ratios.FAULTS,
+    chains.FAULTS,
+    marginals.FAULTS,
+    batches.FAULTS,
+    predictions.FAULTS,
+    scores.FAULTS,
+    diffusions.FAULTS,
+    posteriors.FAULTS,
+    numbers.FAULTS,
+    shapes.FAULTS,
+)
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 
 

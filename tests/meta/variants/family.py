@@ -16,9 +16,7 @@ from tests.meta.variants import (
     steps,
     times,
     weights,
-    wrong_calls,
     wrong_losses,
-    wrong_schedules,
     wrong_walks,
     wrong_weights,
 )
@@ -42,8 +40,6 @@ FAMILIES = (
 )
 RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in family)
 WRONGS = (
-    wrong_schedules.FAMILY,
-    wrong_calls.FAMILY,
     wrong_losses.FAMILY,
     wrong_weights.FAMILY,
     wrong_walks.FAMILY,
