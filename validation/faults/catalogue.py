@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from . import (
+    ancestral,
+    averages,
     batches,
     chains,
     cosines,
     diffusions,
+    draws,
+    grids,
+    guidance,
+    implicit,
+    inputs,
     marginals,
+    noisy_runs,
     numbers,
+    objectives,
     posteriors,
     predictions,
     ratios,
+    runs,
     schedules,
     scores,
     shapes,
+    steps,
+    times,
+    training,
+    warm_ups,
+    weights,
 )
 from .fault import Chapter, Fault
 
@@ -31,6 +46,21 @@ CHAPTERS: tuple[Chapter, ...] = (
     posteriors.FAULTS,
     numbers.FAULTS,
     shapes.FAULTS,
+    objectives.FAULTS,
+    inputs.FAULTS,
+    weights.FAULTS,
+    times.FAULTS,
+    draws.FAULTS,
+    averages.FAULTS,
+    warm_ups.FAULTS,
+    guidance.FAULTS,
+    steps.FAULTS,
+    ancestral.FAULTS,
+    implicit.FAULTS,
+    grids.FAULTS,
+    runs.FAULTS,
+    noisy_runs.FAULTS,
+    training.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 

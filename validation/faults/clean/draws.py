@@ -46,6 +46,14 @@ class Draws(Scales):
         weight = self.rounded(self.weights_of(share))
         return (self.index(share) if self.is_chain else self.rounded(self.spread(share))), weight
 
+    def density_of(self, t: Any) -> Any:
+        """Return the density of the times, up to a constant factor."""
+        return np.ones(np.shape(t))
+
+    def density(self, t: Times) -> Array:
+        """Return the density that a claim may declare."""
+        return self.rounded(self.density_of(wide(t)))
+
     def decay(self, decay: float, k: int) -> float:
         """Return the decay of update k = 1, 2, ..."""
         match self.claim.warm_up:

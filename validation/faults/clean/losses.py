@@ -62,13 +62,29 @@ class Losses(Conversions):
             raise Unsupported("a chain has no rate")
         return getattr(self, f"of_{weight}")(prediction, a, s, t)
 
+    def noise_of(self, eps: Any) -> Any:
+        """Return the noise of each example, in x_t and in the target."""
+        return eps
+
+    def mixed(self, x_0: Any, eps: Any, t: Times) -> Any:
+        """Return x_t."""
+        return self.noised(x_0, eps, t)
+
     def seen(self, x_t: Any, t: Times) -> tuple[Any, Times]:
         """Return what the denoiser is given."""
         return x_t, t
 
+    def asked(self, denoiser: Denoiser, x_t: Any, t: Times) -> Any:
+        """Return the prediction."""
+        return wide(denoiser(self.rounded(x_t), t))
+
     def squares(self, weight: Any, residual: Any) -> Any:
         """Return the weighted squared errors, shaped as the data."""
         return weight * residual**2
+
+    def factor(self) -> float:
+        """Return the constant of every loss."""
+        return self.claim.loss_factor
 
     def reduced(self, squares: Any) -> Any:
         """Return the loss from the weighted squares, as the claim says."""
@@ -87,11 +103,10 @@ class Losses(Conversions):
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
         """Return the loss."""
-        x, e = wide(x_0), wide(eps)
+        x, e = wide(x_0), self.noise_of(wide(eps))
         a, s = self.over(t, x)
         with np.errstate(all="ignore"):
             w = self.weight(weight, prediction, a, s, t)
-            x_t, time = self.seen(self.noised(x, e, t), t)
-            predicted = wide(denoiser(self.rounded(x_t), time))
+            predicted = self.asked(denoiser, *self.seen(self.mixed(x, e, t), t))
             squares = self.squares(w, predicted - self.target(prediction, x, e, a, s))
-            return self.rounded(self.claim.loss_factor * self.reduced(squares + np.zeros_like(x)))
+            return self.rounded(self.factor() * self.reduced(squares + np.zeros_like(x)))

@@ -50,9 +50,12 @@ class Runs(Steps):
     def run_ddim(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run DDIM, of eps."""
         for t, s in self.pairs(times):
-            eps = ask(x, t)
-            x = self.alpha(s) * (x - self.sigma(t) * eps) / self.alpha(t) + self.sigma(s) * eps
+            x = self.moved(x, ask(x, t), t, s)
         return x
+
+    def moved(self, x: Any, eps: Any, t: Any, s: Any) -> Any:
+        """Return DDIM's step from t to s."""
+        return self.alpha(s) * (x - self.sigma(t) * eps) / self.alpha(t) + self.sigma(s) * eps
 
     def run_heun(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run Heun's method in sigma/alpha, of eps; Euler's where sigma_s = 0."""
@@ -60,9 +63,13 @@ class Runs(Steps):
             eps, h = ask(x, t), self.sigma(s) / self.alpha(s) - self.sigma(t) / self.alpha(t)
             y = x / self.alpha(t) + h * eps
             if self.sigma(s) > 0.0:
-                y = x / self.alpha(t) + 0.5 * h * (eps + ask(self.alpha(s) * y, s))
+                y = x / self.alpha(t) + h * self.slope(eps, self.alpha(s) * y, t, s, ask)
             x = self.alpha(s) * y
         return x
+
+    def slope(self, eps: Any, end: Any, t: Any, s: Any, ask: Ask) -> Any:
+        """Return Heun's slope, the mean of those at both ends of the step."""
+        return 0.5 * (eps + ask(end, s))
 
     def run_multistep(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run DPM-Solver++(2M), of x_0; the first step is of order 1."""
@@ -73,31 +80,59 @@ class Runs(Steps):
             if self.sigma(s) == 0.0:
                 return x_0
             h = 0.5 * (self.log_snr(s) - self.log_snr(t))
-            mean = x_0 if old is None else x_0 + (x_0 - old) * h / (2.0 * before)
-            x = self.sigma(s) / self.sigma(t) * x - self.alpha(s) * np.expm1(-h) * mean
+            mean = x_0 if old is None else self.extrapolated(x_0, old, h, before)
+            x = self.kept(t, s) * x - self.alpha(s) * np.expm1(-h) * mean
             old, before = x_0, h
         return x
+
+    def extrapolated(self, x_0: Any, old: Any, h: Any, before: Any) -> Any:
+        """Return x_0 in the middle of a step of length h, from x_0 at its start and before the step before."""
+        return x_0 + (x_0 - old) * h / (2.0 * before)
+
+    def kept(self, t: Any, s: Any) -> Any:
+        """Return the factor of x in DPM-Solver++'s step."""
+        return self.sigma(s) / self.sigma(t)
 
     def run_flow(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run Euler's method on the probability flow, of the score."""
         for t, s in self.pairs(times):
-            x = x + 0.5 * self.rate(wide(t)) * (t - s) * (x + ask(x, t))
+            x = x + (t - s) * self.flow_slope(x, ask(x, t), t)
         return x
+
+    def flow_slope(self, x: Any, score: Any, t: Any) -> Any:
+        """Return beta (x + score)/2."""
+        return 0.5 * self.rate(wide(t)) * (x + score)
 
     def run_ancestral(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run DDPM's step, of eps, with the variance of the posterior."""
         for t, s in self.pairs(times):
-            x_0 = (x - self.sigma(t) * ask(x, t)) / self.alpha(t)
+            x_0 = self.denoised(x, ask(x, t), t)
             on_x_0, on_x_t = self.posterior_factors(t, s)
-            x = on_x_0 * x_0 + on_x_t * x + np.sqrt(self.posterior_variance(t, s)) * noise()
+            x = on_x_0 * x_0 + on_x_t * x + self.spread_of(t, s) * noise()
         return x
+
+    def denoised(self, x: Any, eps: Any, t: Any) -> Any:
+        """Return x_0 by eps."""
+        return (x - self.sigma(t) * eps) / self.alpha(t)
+
+    def spread_of(self, t: Any, s: Any) -> Any:
+        """Return the deviation of the noise of DDPM's step."""
+        return np.sqrt(self.posterior_variance(t, s))
 
     def run_reverse(self, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
         """Run Euler-Maruyama on the reverse SDE, of the score."""
         for t, s in self.pairs(times):
             beta, h = self.rate(wide(t)), t - s
-            x = x + h * beta * (0.5 * x + ask(x, t)) + np.sqrt(h * beta) * noise()
+            x = x + h * beta * self.reverse_slope(x, ask(x, t)) + np.sqrt(h * beta) * noise()
         return x
+
+    def reverse_slope(self, x: Any, score: Any) -> Any:
+        """Return x/2 + score, the drift of the reverse SDE by beta and the length of a step."""
+        return 0.5 * x + score
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        """Return the noise of one step of a run."""
+        return rng.standard_normal(shape)
 
     def sample(self, denoiser: Denoiser, x: Array, times: Times, seed: int, sampler: str) -> Array:
         """Run one of the samplers of the claim."""
@@ -110,7 +145,7 @@ class Runs(Steps):
             return wide(denoiser(self.rounded(y), np.repeat(np.asarray(t, dtype=times.dtype), len(x))))
 
         def noise() -> Any:
-            return rng.standard_normal(x.shape)
+            return self.draw(rng, x.shape)
 
         with np.errstate(all="ignore"):
             return self.rounded(getattr(self, f"run_{sampler}")(wide(x), wide(times), ask, noise))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refdiff.conformance.interface import Array, Times
+from refdiff.conformance.interface import Array, Parameterization, Times
 from refdiff.conformance.step import Step
 
 from .conversions import Conversions
@@ -24,13 +24,25 @@ class Steps(Conversions):
         """Return Euler-Maruyama's step of the reverse SDE (SMP-1)."""
         h, beta, sigma = (column(y, x) for y in (self.length(t, s), self.rate(wide(t)), self.sigma(t)))
         nonzero(sigma)
-        return x + h * (0.5 * beta * x - beta * eps / sigma) + np.sqrt(beta * h) * z
+        return x + h * self.reverse_drift(x, eps, beta, sigma) + self.em_deviation(beta, h) * z
+
+    def reverse_drift(self, x: Any, eps: Any, beta: Any, sigma: Any) -> Any:
+        """Return beta x/2 - beta eps/sigma, the drift of the reverse SDE by the length of a step."""
+        return 0.5 * beta * x - beta * eps / sigma
+
+    def em_deviation(self, beta: Any, h: Any) -> Any:
+        """Return sqrt(beta h), the deviation of Euler-Maruyama's noise."""
+        return np.sqrt(beta * h)
 
     def ode(self, x: Any, eps: Any, t: Any, s: Any) -> Any:
         """Return Euler's step of the probability flow (SMP-4)."""
         h, beta, sigma = (column(y, x) for y in (self.length(t, s), self.rate(wide(t)), self.sigma(t)))
         nonzero(sigma)
-        return x + 0.5 * h * beta * (x - eps / sigma)
+        return x + h * self.flow_drift(x, eps, beta, sigma)
+
+    def flow_drift(self, x: Any, eps: Any, beta: Any, sigma: Any) -> Any:
+        """Return beta (x - eps/sigma)/2, the drift of the flow by the length of a step."""
+        return 0.5 * beta * (x - eps / sigma)
 
     def noise_variance(self, t: Any, s: Any, variance: str) -> Any:
         """Return the variance of the noise of ddpm, 0 at the last step."""
@@ -41,8 +53,16 @@ class Steps(Conversions):
     def ddpm(self, x: Any, x_0: Any, z: Any, t: Any, s: Any, variance: str) -> Any:
         """Return DDPM's step (SMP-2)."""
         nonzero(self.sigma(t))
-        spread = np.sqrt(self.noise_variance(t, s, variance))
-        return self.posterior_mean(x_0, x, t, s) + column(spread, x) * z
+        spread = self.root(self.noise_variance(t, s, variance))
+        return self.ddpm_mean(x_0, x, t, s) + column(spread, x) * z
+
+    def root(self, variance: Any) -> Any:
+        """Return the deviation of ddpm's noise from its variance."""
+        return np.sqrt(variance)
+
+    def ddpm_mean(self, x_0: Any, x: Any, t: Any, s: Any) -> Any:
+        """Return the mean of ddpm's step, that of the posterior."""
+        return self.posterior_mean(x_0, x, t, s)
 
     def noise_factors(self, t: Any, s: Any, eta: float) -> tuple[Any, Any]:
         """Return the factors of eps and of the noise in DDIM's step."""
@@ -58,11 +78,15 @@ class Steps(Conversions):
         on_eps, on_z = self.noise_factors(t, s, eta)
         return column(self.alpha(s), x_0) * x_0 + column(on_eps, x_0) * eps + column(on_z, x_0) * z
 
+    def part(self, value: Any, x: Any, t: Times, source: Parameterization, to: Parameterization) -> Any:
+        """Return x_0 or eps by a prediction, for a step."""
+        return self.converted(value, x, t, source, to)
+
     def stepped(self, x: Any, value: Any, t: Times, s: Times, z: Any, rule: Step) -> Any:
         """Return x_s, in float64."""
 
-        def part(to: Any) -> Any:
-            return self.converted(value, x, t, rule.prediction, to)
+        def part(to: Parameterization) -> Any:
+            return self.part(value, x, t, rule.prediction, to)
 
         match rule.kind:
             case "em":
