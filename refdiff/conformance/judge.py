@@ -101,6 +101,9 @@ class Judge:
                 self.records.take(check.clause, findings[-1].result.status, self._recorded())
             else:
                 findings.append(unbuilt(check, *case))
+                if check.clause == "CON-1" and isinstance(case[1], ContractViolation):
+                    call = Recorded(method="build", arguments=(), refused=case[1].clause)
+                    self.records.take(check.clause, "fail", [(case[0].process, [call])])
         return fold(check, name, findings)
 
     @property

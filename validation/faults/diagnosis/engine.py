@@ -178,9 +178,6 @@ class Engine:
         )
 
     def _tallies(self, fault: Fault, one: Seen) -> dict[str, Tally]:
-        key = fault.name, one.process
-        if key not in self._built:
-            self._built[key] = self.right(one.process).fault(fault.formula, fault.by)
         form = self.right(one.process).format
         try:
             if one.repeats:
@@ -188,9 +185,15 @@ class Engine:
                 fresh = self.right(one.process).fault(fault.formula, fault.by)
                 first, second = (replayed(fresh, one.call, form) for _ in range(2))
                 return one.tallies({steadiness(one.call): np.array([float(not same(first, second))])})
-            return one.tallies(replayed(self._built[key], one.call, form))
+            return one.tallies(replayed(self._made(fault, one.process), one.call, form))
         except Inapplicable:
             return {name: Tally(missed=1) for name in one.wrong}
+
+    def _made(self, fault: Fault, process: Process) -> Any:
+        key = fault.name, process
+        if key not in self._built:
+            self._built[key] = self.right(process).fault(fault.formula, fault.by)
+        return self._built[key]
 
     def _late(self) -> bool:
         if time.monotonic() < self.ends:

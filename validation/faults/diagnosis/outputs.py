@@ -20,6 +20,10 @@ _REFUSED = ("Unsupported", "CON-1", "CON-2", "CON-3", "CON-4", "CON-5")
 _READ_ONLY = "read-only"
 
 
+UNBUILT: Any = object()
+"""Stands for what could not be built."""
+
+
 class Inapplicable(Exception):
     """The fault says nothing of this process, or of this call."""
 
@@ -50,6 +54,8 @@ def named(call: Recorded) -> str:
 
 def told(call: Recorded) -> Outputs:
     """Return what the target gave."""
+    if call.method == "build":
+        return _refusal(call, "CON-5")
     if call.refused:
         return _refusal(call, call.refused)
     if call.method == "fit":
@@ -77,6 +83,8 @@ def same(one: Outputs, other: Outputs) -> bool:
 
 def replayed(built: Any, call: Recorded, form: Format) -> Outputs:
     """Return what another object gives, in float64, rounded once to the format. Raises Inapplicable."""
+    if call.method == "build" or built is UNBUILT:
+        return _refusal(call, "CON-5") if built is UNBUILT else {}
     echo = Echo(call.answers)
     try:
         with np.errstate(all="ignore"):

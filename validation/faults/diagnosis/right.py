@@ -13,7 +13,7 @@ from refdiff.conformance.interface import Claim, Process
 from refdiff.conformance.recorder import Recorded
 
 from ..clean.target import Clean, CleanTarget
-from .outputs import Floats, Outputs, replayed
+from .outputs import UNBUILT, Floats, Inapplicable, Outputs, replayed
 
 SHAKES = ((2.0, 2.0), (-2.0, -2.0), (2.0, -2.0))
 """Relative changes of times, and absolute ones of log alpha_bar, in units of u: 1 - alpha_bar has an error of u."""
@@ -69,8 +69,14 @@ class Right:
         return FORMATS[self.claim.dtype]
 
     def fault(self, formula: str, by: Callable[..., Any]) -> Any:
-        """Return the built object with one formula replaced."""
-        return CleanTarget(replace(self.claim, dtype="float64"), {formula: by}).build(self.process)
+        """Return the built object with one formula replaced, or UNBUILT. Raises Inapplicable."""
+        target = CleanTarget(replace(self.claim, dtype="float64"), {formula: by})
+        try:
+            return target.build(self.process)
+        except AssertionError:
+            raise Inapplicable from None
+        except Exception:  # noqa: BLE001  # a fault may do anything
+            return UNBUILT
 
     def outputs(self, call: Recorded) -> tuple[Outputs, Outputs]:
         """Return what is right, and by how much rounding may move it."""
