@@ -38,13 +38,15 @@ _STEPS = ("steps", "sampling", "run_findings", "spec_examples")
 PLANS: dict[str, Plan] = {
     "refdiff/schedule.py": Plan((_own("schedule"), _own("accuracy", "marginal", "sde")), ("SCH", "MAR-1", "SDE")),
     "refdiff/derived.py": Plan((_own("schedule"), _own("marginal", "scales", "accuracy", "sde")), ("SCH", "MAR-1")),
-    "refdiff/marginal.py": Plan((_own("marginal"), _own("scales", "loss", "variational", "steps")), ("MAR", "NUM")),
+    "refdiff/marginal.py": Plan(
+        (_own("marginal", "slopes"), _own("scales", "loss", "variational", "steps")), ("MAR", "NUM")
+    ),
     "refdiff/sde.py": Plan((_own("sde"), _own("steps")), ("SDE",)),
     "refdiff/parameterization.py": Plan((_own("parameterization"), _own("loss")), ("PAR",)),
     "refdiff/weighting.py": Plan((_own("weighting"), _own("loss")), ("LOS",)),
     "refdiff/loss.py": Plan((_own("loss"), _own("weighting")), ("LOS",)),
     "refdiff/variational.py": Plan((_own("variational"), ("validation/evidence/test_variational.py",)), ()),
-    "refdiff/times.py": Plan((_own("times"), _own("draws", "sampling")), ("TIM",)),
+    "refdiff/times.py": Plan((_own("times", "ranges"), _own("draws", "sampling")), ("TIM",)),
     "refdiff/positions.py": Plan((_own("times"), _own("draws")), ("TIM",)),
     "refdiff/chain.py": Plan((_own("chain"), _own("errata", "scales", "spec_examples")), ("DIS", "MAR-6", "MAR-7")),
     "refdiff/steps.py": Plan((_own("steps"), _own(*_STEPS[1:])), ("SMP",)),

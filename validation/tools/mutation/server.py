@@ -19,6 +19,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -35,26 +36,35 @@ OPTIONS = (
 SLOW = (", torch", ", torch compiled", ", jax")
 """Variants in these libraries repeat those in NumPy."""
 MEMORY = 6 << 30
+PATIENCE = 60.0
+"""Times the limit on CPU time that a child may take in all, as other programs may slow it down."""
 
 
-class FirstFailure:
-    """A plugin of pytest that notes the first test that fails."""
+class Watch:
+    """A plugin of pytest that runs the shortest tests first, notes how long each takes, and the first that fails."""
 
-    def __init__(self) -> None:
-        """Start without a failure."""
-        self.name: str | None = None
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        """Take how long tests took before."""
+        self.failed: str | None = None
+        self.seconds = dict(seconds)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order the tests by how long they took before."""
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a test that fails."""
+        """Note a test that fails, and the time of one that was called."""
         self._note(report)
+        if report.when == "call":
+            self.seconds[report.nodeid] = report.duration
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a file that cannot be imported."""
         self._note(report)
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        if report.failed and self.name is None:
-            self.name = report.nodeid
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
 
 
 def warm(modules: Sequence[str]) -> None:
@@ -72,13 +82,12 @@ def warm(modules: Sequence[str]) -> None:
     gc.freeze()
 
 
-def first_failure(request: Mapping[str, Any]) -> str | None:
+def first_failure(request: Mapping[str, Any], watch: Watch) -> str | None:
     """Run groups of tests, then checks on refdiff, then checks on variants; return the first that fails."""
     for files in request["tests"]:
-        found = FirstFailure()
-        code = pytest.main([*OPTIONS, *files], plugins=[found])
+        code = pytest.main([*OPTIONS, *files], plugins=[watch])
         if code != pytest.ExitCode.OK:
-            return found.name or f"pytest ended with {code}"
+            return watch.failed or f"pytest ended with {code}"
     clauses, variants = tuple(request["clauses"]), tuple(request["variants"])
     return (clauses and _failed_check(clauses)) or (variants and _misjudged_variant(variants)) or None
 
@@ -131,29 +140,34 @@ def _hasten(examples: int) -> None:
     )
 
 
-def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a request in a child, and return the answer; a child that exceeds its limits kills the mutant too."""
+def run(request: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    """Run a request in a child, and return the answer; a child that exceeds its limits kills the mutant too.
+
+    seconds: how long tests took before, which a run without a failure completes.
+    """
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(receive)
-        _serve(request, send)
+        _serve(request, Watch(seconds), send)
     os.close(send)
-    deadline = time.monotonic() + 8.0 * request["seconds"]
-    ended, status, usage = os.wait4(child, os.WNOHANG)
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.01)
-        ended, status, usage = os.wait4(child, os.WNOHANG)
-    if not ended:
+    said, deadline = b"", time.monotonic() + PATIENCE * request["seconds"]
+    # It is read while the child runs, since it may be more than a pipe holds.
+    while (left := deadline - time.monotonic()) > 0.0 and select.select([receive], [], [], left)[0]:
+        if not (part := os.read(receive, 1 << 16)):
+            break
+        said += part
+    else:
         os.killpg(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
-    with os.fdopen(receive, "rb") as pipe:
-        said = pipe.read()
-    killed_by = json.loads(said) if said else f"a limit or a crash: status {status}"
+    os.close(receive)
+    _, status, usage = os.wait4(child, 0)
+    killed_by, took = json.loads(said) if said else (f"a limit or a crash: status {status}", {})
+    if killed_by is None:
+        seconds.update(took)
     return {"killed_by": killed_by, "seconds": round(usage.ru_utime + usage.ru_stime, 2)}
 
 
-def _serve(request: dict[str, Any], send: int) -> None:
+def _serve(request: dict[str, Any], watch: Watch, send: int) -> None:
     """Run a request in this child, and end it."""
     os.setpgid(0, 0)
     limit = int(request["seconds"]) + 1
@@ -165,10 +179,11 @@ def _serve(request: dict[str, Any], send: int) -> None:
     sys.argv = ["pytest"]
     try:
         _hasten(request["examples"])
-        name = first_failure(request)
+        name = first_failure(request, watch)
     except BaseException as error:  # noqa: BLE001 - whatever the mutant raises, SystemExit too, kills it
         name = f"{type(error).__name__} outside of a test"
-    os.write(send, json.dumps(name).encode())
+    with os.fdopen(send, "w", encoding="utf-8") as pipe:
+        json.dump((name, watch.seconds), pipe)
     os._exit(0)
 
 
@@ -180,8 +195,9 @@ def main(copy: str, modules: Sequence[str]) -> None:
     sys.dont_write_bytecode = True
     warm(modules)
     print("ready", file=answers, flush=True)
+    seconds: dict[str, float] = {}
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(run(json.loads(line), seconds)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
