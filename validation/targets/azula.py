@@ -27,6 +27,7 @@ from importlib.metadata import version
 from math import inf, log
 from typing import Any, final
 
+import numpy as np
 import torch
 from azula.denoise import KarrasDenoiser, SimpleDenoiser
 from azula.guidance import CFGDenoiser
@@ -152,13 +153,20 @@ class _Denoised:
     def loss(
         self, denoiser: Denoiser, prediction: Parameterization, x_0: Array, eps: Array, t: Times, weight: Weight
     ) -> Array:
-        """Call `loss` with its own noise replayed; the backbone sees x_t over sqrt(alpha² + sigma²)."""
+        """Call `loss` with its own noise replayed; the backbone sees x_t over sqrt(alpha² + sigma²), and a log-SNR."""
         if weight != _WEIGHTS.get(prediction):
             raise Unsupported(f"azula has no weight {weight} of {prediction}")
-        model = self._denoiser(prediction, lambda x, _: _tensor(denoiser(_array(x), t)))
+        model = self._denoiser(prediction, lambda x, c: _tensor(denoiser(_array(x), self._meant(c, t))))
         options = {"max_weight": inf} if prediction == "x_0" else {}
         with replay(normal=[_tensor(eps)]):
             return _array(model.loss(_tensor(x_0), _tensor(t), **options))
+
+    def _meant(self, c: Tensor, t: Times) -> Times:
+        """Return which of the times the library means by c, log(sigma/alpha): the same row's, or else the nearest."""
+        alpha, sigma = self._schedule(_tensor(t))
+        own = torch.log(sigma / alpha)
+        nearest = (own - c[:, None]).abs().argmin(dim=1)
+        return np.where((own == c).numpy(), t, t[nearest.numpy()])
 
     def grid(self, n: int) -> Times:
         """Read the times of a sampler."""

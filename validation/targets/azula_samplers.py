@@ -4,6 +4,7 @@
 |---|---|
 | `each` | all samplers but `REABSampler`: one-step, multistep and stochastic ones |
 | `reab` | `REABSampler`, which is declared as of order 2 and is of order 1: a bug of the library |
+| `reab_as_is` | the same, claimed to be of order 1 |
 
 Calls: `schedule(t)`, `timesteps`, and the samplers themselves, with a denoiser that returns x_0_hat, on the schedules
 with their default floor. A subclass gives the times in place of the property `timesteps`, whose steps are even.
@@ -51,6 +52,11 @@ def each() -> Target:
 def reab() -> Target:
     """Return REABSampler."""
     return target("REABSampler", (_sampler("REABSampler", 2, exact=False),))
+
+
+def reab_as_is() -> Target:
+    """Return REABSampler, claimed to be of the order that it has."""
+    return target("REABSampler, of order 1", (_sampler("REABSampler", 1, exact=False),))
 
 
 def _sampler(name: str, order: int, *, exact: bool, stochastic: bool = False) -> Sampler:

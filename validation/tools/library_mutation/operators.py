@@ -40,8 +40,8 @@ class Mutant:
 
 
 def mutants(source: str) -> tuple[Mutant, ...]:
-    """Return every mutant of a module that differs from it, in the order of the source."""
-    found = []
+    """Return every mutant of a module that differs from it and from the others, in the order of the source."""
+    found: dict[tuple[str, int, str, str], Mutant] = {}
     for index, (place, operator, put, new, old) in enumerate(_changes(ast.parse(source))):
         before = _head(place.statement)
         put(new)
@@ -49,8 +49,9 @@ def mutants(source: str) -> tuple[Mutant, ...]:
         put(old)
         if after != before:
             name, line = place.function, place.statement.lineno
-            found.append(Mutant(index=index, function=name, line=line, operator=operator, before=before, after=after))
-    return tuple(found)
+            mutant = Mutant(index=index, function=name, line=line, operator=operator, before=before, after=after)
+            found.setdefault((name, line, before, after), mutant)
+    return tuple(found.values())
 
 
 def mutated(source: str, mutant: Mutant) -> ast.Module:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-import random
 import resource
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -61,8 +61,7 @@ class Work:
         order = Order(measured(self.subject, self.kept))
         found = mutants(self.source)
         reached = [mutant for mutant in found if mutant.line in order.lines]
-        chosen = reached[:]
-        random.Random(seed).shuffle(chosen)  # noqa: S311  # a sample, no secret
+        chosen = sorted(reached, key=lambda mutant: _rank(mutant, seed))
         missed = Counter(mutant.function for mutant in found if mutant.line not in order.lines)
         if self.tests is not None:
             self._broken = forked(lambda: self._own(first=False), LIMIT)
@@ -131,6 +130,12 @@ class Work:
             replace(self.module, mutated(self.source, mutant), mutant.function)
         os.chdir(self.tests)
         return own.failures(self.tests, self.subject.tests, leaving=self._broken, named=named, first=first)
+
+
+def _rank(mutant: Mutant, seed: int) -> str:
+    """Return a random place in the sample, which does not depend on what else is reached."""
+    key = f"{seed} {mutant.function} {mutant.line} {mutant.before} {mutant.after}"
+    return sha256(key.encode()).hexdigest()
 
 
 def _cpu() -> float:
