@@ -21,28 +21,26 @@ from refdiff.conformance.adapters import Library, asking_jax, from_jax, to_jax
 
 
 @jax.jit
-def linear_log_alpha_bar(t: jax.Array, beta_min: jax.Array, beta_max: jax.Array) -> jax.Array:
+def linear_log_alpha_bar(t: Any, beta_min: Any, beta_max: Any) -> Any:
     """Return log alpha_bar at the times t."""
     return -t * (beta_min + 0.5 * (beta_max - beta_min) * t)
 
 
 @jax.jit
-def scales(log_alpha_bar: jax.Array) -> tuple[jax.Array, jax.Array]:
+def scales(log_alpha_bar: Any) -> tuple[Any, Any]:
     """Return alpha and sigma."""
     return jnp.exp(0.5 * log_alpha_bar), jnp.sqrt(-jnp.expm1(log_alpha_bar))
 
 
 @jax.jit
-def add_noise(log_alpha_bar: jax.Array, x_0: jax.Array, eps: jax.Array) -> jax.Array:
+def add_noise(log_alpha_bar: Any, x_0: Any, eps: Any) -> Any:
     """Return x_t; the scales are those of each example."""
     alpha, sigma = (q.reshape(-1, *(1,) * (x_0.ndim - 1)) for q in scales(log_alpha_bar))
     return alpha * x_0 + sigma * eps
 
 
 @partial(jax.jit, static_argnames=("source", "to"))
-def convert(
-    log_alpha_bar: jax.Array, value: jax.Array, x_t: jax.Array, source: str = "eps", to: str = "eps"
-) -> jax.Array:
+def convert(log_alpha_bar: Any, value: Any, x_t: Any, source: str = "eps", to: str = "eps") -> Any:
     """Return a prediction of one kind as one of another."""
     alpha, sigma = (q.reshape(-1, *(1,) * (x_t.ndim - 1)) for q in scales(log_alpha_bar))
     if source == "v":
@@ -56,9 +54,7 @@ def convert(
 
 
 @partial(jax.jit, static_argnames=("network", "prediction"))
-def losses(
-    network: Any, log_alpha_bar: jax.Array, x_0: jax.Array, eps: jax.Array, t: jax.Array, prediction: str = "eps"
-) -> jax.Array:
+def losses(network: Any, log_alpha_bar: Any, x_0: Any, eps: Any, t: Any, prediction: str = "eps") -> Any:
     """Return the sum of squares of each example; network(x_t, t) predicts eps, x_0 or v."""
     alpha, sigma = (q.reshape(-1, *(1,) * (x_0.ndim - 1)) for q in scales(log_alpha_bar))
     target = {"eps": eps, "x_0": x_0, "v": alpha * eps - sigma * x_0}[prediction]
@@ -76,18 +72,18 @@ class Built:
         """Take the parameters in the claimed dtype, and make the one network that losses are compiled with."""
         self.dtype = dtype
         self.betas = jnp.array(process.betas, dtype) if isinstance(process, Chain) else None
-        self.ends = None if isinstance(process, Chain) else jnp.array((process.beta_min, process.beta_max), dtype)
+        self.ends = () if isinstance(process, Chain) else jnp.array((process.beta_min, process.beta_max), dtype)
         self.denoiser: Any = None
         # One function for all denoisers: each new one would be compiled anew.
         self.network = asking_jax(lambda x_t, t: self.denoiser(x_t, t), dtype)
 
-    def log_alpha_bar(self, t: jax.Array) -> jax.Array:
+    def log_alpha_bar(self, t: Any) -> Any:
         """Return log alpha_bar at times, or at indices from 1."""
         if self.betas is None:
             return linear_log_alpha_bar(t, *self.ends)
         return jnp.cumsum(jnp.log1p(-self.betas))[t - 1]
 
-    def taken(self, *arrays: Any) -> list[jax.Array]:
+    def taken(self, *arrays: Any) -> list[Any]:
         """Return arrays of NumPy as arrays of JAX."""
         return [to_jax(x, self.dtype) for x in arrays]
 
@@ -137,5 +133,5 @@ def single() -> Library:
 
 def double() -> Library:
     """Return the target in float64, and let JAX have 64 bits: before it makes an array, so that none has 32."""
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]  # JAX leaves it untyped
     return claimed("float64")

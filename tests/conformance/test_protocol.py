@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jsonschema import Draft202012Validator
 
-from refdiff.conformance import protocol
+from refdiff.conformance import interface, protocol
 from refdiff.conformance.averaging import Equal, Power, Ratio
 from refdiff.conformance.calls import ContractViolation, Stranger
 from refdiff.conformance.child import Child, Limit
@@ -258,11 +258,19 @@ def test_examples_of_the_page_keep_to_the_schema() -> None:
 
 @pytest.mark.parametrize("kind", [Claim, Step, Chain, Linear, Cosine, Own, Draws, Grid, Sampler])
 def test_page_names_every_field(kind: type[Any]) -> None:
-    """Whatever a claim, a process or a step may hold, but refusals, is on the page, and so is every method."""
+    """Whatever a claim, a process or a step may hold, but refusals, is on the page."""
     text = (ROOT / "spec" / "protocol.md").read_text()
     missing = [one.name for one in fields(kind) if f"`{one.name}`" not in text and f'"{one.name}"' not in text]
     assert missing == (["refusals"] if kind is Claim else [])
-    assert [name for name in protocol.NAMES if f"`{name}(" not in text] == []
+
+
+def test_page_has_every_method_with_its_arguments() -> None:
+    """As the interface has them, in their order."""
+    text = (ROOT / "spec" / "protocol.md").read_text()
+    calls = set(re.findall(r"`(\w+\([\w, ]+\))`", str(interface.__doc__)))
+    calls = {call for call in calls if call.partition("(")[0] in protocol.NAMES}
+    assert len(calls) == len(protocol.NAMES)
+    assert [call for call in calls if f"`{call}`" not in text] == []
 
 
 ANSWERS = {
