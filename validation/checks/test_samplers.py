@@ -128,15 +128,15 @@ def test_order(case: Case) -> None:
         if sampler.times == "grid":
             bodies[f"{sampler.name}, its own grid"] = partial(_order_on_grids, case, sampler)
             continue
-        bodies[f"{sampler.name}, even times"] = partial(_order, case, sampler, even_times)
-        bodies[f"{sampler.name}, even log-SNR"] = partial(_order, case, sampler, level_times)
+        bodies[f"{sampler.name}, even times"] = partial(_order, case, sampler, even_times, "even times")
+        bodies[f"{sampler.name}, even log-SNR"] = partial(_order, case, sampler, level_times, "even log-SNR")
     served(case, tuple(bodies), lambda name: bodies[name]())
 
 
-def _order(case: Case, sampler: Sampler, grid: Callable[..., Times]) -> None:
+def _order(case: Case, sampler: Sampler, grid: Callable[..., Times], along: str) -> None:
     over = stretch(case)
     runs = [falling(grid(case, over, n)) for n in DOUBLED]
-    _converges(case, sampler, runs, over.levels, sampler.order, "order of convergence")
+    _converges(case, sampler, runs, over.levels, sampler.order, "order of convergence", f", {along}")
 
 
 def _order_on_grids(case: Case, sampler: Sampler) -> None:
@@ -176,12 +176,14 @@ def _after_short_steps(case: Case, sampler: Sampler) -> None:
     _converges(case, sampler, runs, over.levels, sampler.order + 1, "local order after short steps")
 
 
-def _converges(case: Case, sampler: Sampler, runs: Sequence[Times], levels: Levels, order: int, what: str) -> None:
-    """Compare the order that the errors of the runs agree with at most."""
+def _converges(
+    case: Case, sampler: Sampler, runs: Sequence[Times], levels: Levels, order: int, what: str, along: str = ""
+) -> None:
+    """Compare the order that the errors of the runs agree with at most; along: which times, for the figure."""
     found = [_error(case, sampler, times, levels) for times in runs]
     most, last = largest_order([error for error, _ in found], [floor for _, floor in found])
     at = {"n": [len(runs[last]) - 1], "from t": runs[last][:1], "to t": runs[last][-1:]}
-    _record(case, f"{what} of {sampler.name}", runs, found, order)
+    _record(case, f"{what} of {sampler.name}{along}", runs, found, order)
     case.expect(f"{what} of {sampler.name}", [np.minimum(most, order)], Expected(order, SLACK), at=at)
 
 

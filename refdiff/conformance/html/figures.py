@@ -111,7 +111,7 @@ def _axes(x: Scale, y: Scale, below: str, beside: str, zero: str = "", ticks: Se
     for value in y.ticks():
         parts.append(f'<path class="axis" d="M{_LEFT} {y(value)}h-4"/>')
         below_it = "≤ " if y.logarithmic and value == y.low == _LEAST else ""
-        parts.append(f'<text class="y" x="{_LEFT - 6}" y="{y(value) + 3}">{below_it}{written(value)}</text>')
+        parts.append(f'<text class="y" x="{_LEFT - 6}" y="{y(value) + 3}">{below_it}{written(value, 2)}</text>')
     middle = (_TOP + _BOTTOM) / 2
     parts.append(f'<text class="x" x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 3}">{escape(below)}</text>')
     parts.append(f'<text class="x" transform="rotate(-90 9 {middle})" x="9" y="{middle}">{escape(beside)}</text>')

@@ -46,6 +46,8 @@ VERDICTS: Mapping[str, str] = {
     "suite-error": "?",
     "incomplete": "?",
 }
+_IDLE = ("not_claimed", "unsupported", "not_run")
+"""Statuses of a process on which nothing was judged."""
 
 
 def page(found: Stored) -> str:
@@ -91,6 +93,7 @@ def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
     """Return what the template shows of a clause that was judged."""
     figures = chosen(row.outcomes, most)
     total = sum(len(outcome.series) for outcome in row.outcomes)
+    results = [(outcome.check, result) for outcome in row.outcomes for result in outcome.results]
     return {
         "id": row.clause.id,
         "title": row.clause.title or row.clause.id,
@@ -112,7 +115,8 @@ def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
         "failures": row.failures,
         "reproducer": row.reproducer,
         "evidence": row.evidence,
-        "results": [(outcome.check, result) for outcome in row.outcomes for result in outcome.results],
+        "results": [pair for pair in results if pair[1].status not in _IDLE],
+        "idle": sum(result.status in _IDLE for _, result in results),
         "figures": figures,
         "left": total - len(figures),
     }

@@ -48,6 +48,6 @@ def logarithmic(values: Sequence[float], start: float, end: float, least: float 
     return Scale(10.0 ** max(low, -300), 10.0 ** min(max(high, low + 1), 300), start, end, logarithmic=True)
 
 
-def written(value: float) -> str:
+def written(value: float, digits: int = 3) -> str:
     """Return a number as a tick shows it: 0.01, 100, 1e-12."""
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

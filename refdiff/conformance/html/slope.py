@@ -34,6 +34,6 @@ def slope(points: Sequence[Point]) -> str:
     """Say it: order 2.03 (2.01 to 2.05 for what rounding may add)."""
     found = interval(points)
     if found is None:
-        return "no order can be measured, for errors that are no numbers or rounding"
+        return "no order can be measured, as the errors are rounding, or no numbers"
     middle, low, high = found
     return f"measured order {middle:.3g} ({low:.3g} to {high:.3g} for what rounding may add)"
