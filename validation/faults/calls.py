@@ -216,7 +216,7 @@ def noise_of_the_clock(self: Clean, rng: np.random.Generator, shape: tuple[int, 
     return np.random.default_rng().standard_normal(shape)
 
 
-@FAULTS.plant("ddim", breaks="NOT-2", claims=("step",), on=LINEAR, **DDIM)
+@FAULTS.plant("ddim", breaks="CON-4 NOT-2", claims=("step",), on=LINEAR, **DDIM)
 def step_remembers_the_last(self: Clean, x_0: Any, eps: Any, z: Any, t: Any, s: Any, eta: float) -> Any:
     """eps is that of the call before, if that was of the same shape.
 
