@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, final
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 from refdiff.conformance.calls import one_line
 
 if TYPE_CHECKING:
-    from refdiff.conformance.interface import Claim
-    from refdiff.conformance.records import Unit
+    from refdiff.conformance.judge import Judge
 
 SECONDS = 60.0
 """Of the whole search, in each process of pytest's."""
@@ -160,16 +159,17 @@ class Diagnosis:
         return [*lines, *self.notes[:1]]
 
 
-def searched(suite: str, claim: Claim, units: Sequence[Unit], seconds: float) -> Findings:
+def searched(suite: str, judge: Judge, known: Collection[str], seconds: float) -> Findings:
     """Return what the engine of the suite finds; a failure of the engine is a note, and breaks no report.
 
-    suite: package of the suite; units: calls of the checks; seconds: for the whole search.
+    suite: package of the suite; known: clauses whose failures are known; seconds: for the whole search.
     """
-    if not any(unit.failed for unit in units):
+    units = [unit for unit in judge.records.units if unit.clause not in known]
+    if judge.claim is None or not any(unit.failed for unit in units):
         return Findings()
     try:
         engine = import_module(f"{suite}.faults.diagnosis")
-        found = engine.diagnose(claim, units, seconds)
+        found = engine.diagnose(judge.claim, units, judge.tell, seconds)
         assert isinstance(found, Findings)
     except Exception as error:  # noqa: BLE001  # whatever fails here says nothing of the target
         return Findings(notes=(f"no diagnosis: the engine failed with {one_line(error)}",))

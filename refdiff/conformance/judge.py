@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, final
+
+import numpy as np
 
 from refdiff.conformance.case import Case
 from refdiff.conformance.check import Check, speaks_of
 from refdiff.conformance.finding import find, fold, unbuilt
 from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
-from refdiff.conformance.interface import Claim, Process, Target, Unsupported, kind_of
+from refdiff.conformance.interface import Array, Claim, Process, Target, Times, Unsupported, kind_of
 from refdiff.conformance.loading import Member, build, checked, load, members
 from refdiff.conformance.outcome import Outcome, Status
 from refdiff.conformance.recorder import Recorded
@@ -142,6 +144,20 @@ class Judge:
         """Return the calls since the last check, by process."""
         drained = [(m.process, b.recorder.drain()) for m, b in self._built.items() if isinstance(b, Built)]
         return [(process, calls) for process, calls in drained if calls]
+
+    def tell(self, process: Process, t: Times) -> Mapping[str, Array]:
+        """Return the coefficients that the target has at t; without a schedule alpha, from what it does to data of 1.
+
+        Raises what `build` and the call raise.
+        """
+        assert self.claim is not None
+        built = self._build(next(member for member in self.members if member.process == process))
+        if not isinstance(built, Built):
+            raise built
+        if "schedule" in self.claim.capabilities:
+            return built.coefficients(t)
+        one = np.ones((len(t), *(self.claim.events or ((1,),))[0]), dtype=built.format.storage)
+        return {"alpha": built.perturb(one, np.zeros_like(one), t).reshape(len(t), -1)[:, 0]}
 
     def _other(self, process: Process) -> Built:
         assert self.claim is not None

@@ -267,10 +267,7 @@ class Session:
         """Return which known faults give what the target gave to the checks of this process of pytest's."""
         from refdiff.conformance.diagnosis import SECONDS, Findings, searched
 
-        if self.judge is None or self.judge.claim is None:
-            return Findings()
-        units = [unit for unit in self.judge.records.units if unit.clause not in self.known]
-        return searched(self.suite, self.judge.claim, units, SECONDS)
+        return searched(self.suite, self.judge, self.known, SECONDS) if self.judge else Findings()
 
     def _merge(self) -> None:
         """Take over what the workers know."""

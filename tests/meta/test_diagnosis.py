@@ -29,7 +29,7 @@ def found(target: Target, *prefixes: str) -> Findings:
     judge = Judge.of(target, Settings())
     judge.judge(one for one in checks() if one[0].clause.startswith(prefixes))
     assert judge.claim is not None
-    return diagnose(judge.claim, judge.records.units)
+    return diagnose(judge.claim, judge.records.units, judge.tell)
 
 
 def diagnosed(target: Target, *prefixes: str) -> Diagnosis:
@@ -51,8 +51,8 @@ def planted(*names: str, dtype: DType, process: Process | None = None) -> CleanT
     [
         ("schedule-variance-for-deviation", Linear, ("MAR-2", "MAR-3")),
         ("schedule-alpha-bar-for-alpha", Cosine, ("MAR-1",)),
-        ("schedule-index-off-by-one", Chain, ("DIS-1",)),
-        ("schedule-factor-two-lost", Cosine, ("SCH-5",)),
+        ("chain-index-off-by-one", Chain, ("DIS-1",)),
+        ("cosine-factor-two-lost", Cosine, ("SCH-5",)),
     ],
 )
 def test_a_fault_is_named_whatever_the_process(name: str, kind: type, prefixes: tuple[str, ...], dtype: DType) -> None:
@@ -99,7 +99,7 @@ def test_a_failing_engine_breaks_nothing() -> None:
     target = planted("schedule-variance-for-deviation", dtype="float32")
     judge = Judge.of(target, Settings())
     judge.judge(one for one in checks() if one[0].clause == "MAR-2")
-    made = searched("no_such_suite", target.claim, judge.records.units, 1.0)
+    made = searched("no_such_suite", judge, (), 1.0)
     assert made.notes == ("no diagnosis: the engine failed with ModuleNotFoundError: No module named 'no_such_suite'",)
 
 

@@ -312,8 +312,8 @@ def test_seeds_of_a_run(case: Case) -> None:
     def one(name: str) -> None:
         times, levels = _run_of(case, chosen[name], COARSE)
         judgeable(case, chosen[name], times)
-        runs = [drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1)]
-        same = float(np.array_equal(*runs))
+        first, second = (drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1))
+        same = float(np.array_equal(first, second))
         case.expect(f"runs of {name} agree for two seeds", [same], Expected(0.0, 0.0), at={"t": times[-1:]})
 
     served(case, tuple(chosen), one)

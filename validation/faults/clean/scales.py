@@ -59,7 +59,15 @@ class Scales:
                 with np.errstate(divide="ignore"):
                     return np.where(lost < 0.5, -np.log1p(-np.minimum(lost, 0.5)), -2.0 * np.log(kept))
             case _:
-                return np.asarray(2.0 * np.log(np.cosh(2.0 * np.asarray(t))))
+                return self.own_integral(t)
+
+    def own_integral(self, t: Any) -> Floats:
+        """Return the integral of the rate of the library's own process: alpha_bar = sech^2(2t)."""
+        return np.asarray(2.0 * np.log(np.cosh(2.0 * np.asarray(t))))
+
+    def own_rate(self, t: Any) -> Floats:
+        """Return the rate of the library's own process."""
+        return np.asarray(4.0 * np.tanh(2.0 * np.asarray(t)))
 
     def halves(self, t: Any) -> tuple[Floats, Floats]:
         """Return alpha and sigma^2 of the cosine schedule, neither from the other."""
@@ -79,7 +87,7 @@ class Scales:
                 with np.errstate(divide="ignore"):
                     return np.asarray(2.0 * speed * np.sin(start + speed * t) / np.sin(speed * (1.0 - np.asarray(t))))
             case Own(steps=0) | NoProcess():
-                return np.asarray(4.0 * np.tanh(2.0 * np.asarray(t)))
+                return self.own_rate(t)
             case _:
                 raise Unsupported("a chain has no rate")
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.diagnosis import Agreement, Findings, Match, Place
-from refdiff.conformance.interface import Claim, Own, Process
+from refdiff.conformance.interface import Claim, Process
 from refdiff.conformance.recorder import Recorded
 from refdiff.conformance.records import Unit
 
 from ..catalogue import FAULTS
 from ..fault import Fault
-from .outputs import Inapplicable, Outputs, equal, replayed, same, steadiness, told
+from .outputs import Inapplicable, Outputs, equal, same, steadiness, told
+from .own import Ask
 from .right import Right
 from .tally import Tally, tally, wrong
 
@@ -84,6 +85,7 @@ class Engine:
     faults: Sequence[Fault]
     ends: float
     tight: bool = False
+    ask: Ask | None = None
     moving: dict[Key, Seen] = field(default_factory=dict)
     """Outputs that differ from call to call."""
     notes: dict[str, None] = field(default_factory=dict)
@@ -108,9 +110,12 @@ class Engine:
 
     def see(self, unit: Unit) -> list[Seen]:
         """Return the calls of a check that can be compared."""
-        if isinstance(unit.process, Own) or self._late():
+        if self._late():
             return []
-        right = self.right(unit.process)
+        try:
+            right = self.right(unit.process)
+        except Inapplicable:
+            return []
         found = []
         for call in unit.calls:
             try:
@@ -128,7 +133,7 @@ class Engine:
     def right(self, process: Process) -> Right:
         """Return the right target for a process."""
         if process not in self._rights:
-            self._rights[process] = Right(self.claim, process, self.tight)
+            self._rights[process] = Right(self.claim, process, self.tight, self.ask)
         return self._rights[process]
 
     def search(self, seen: Sequence[Seen]) -> list[Match]:
@@ -178,14 +183,13 @@ class Engine:
         )
 
     def _tallies(self, fault: Fault, one: Seen) -> dict[str, Tally]:
-        form = self.right(one.process).format
         try:
             if one.repeats:
                 # On an object of its own, as it may remember its calls.
                 fresh = self.right(one.process).fault(fault.formula, fault.by)
-                first, second = (replayed(fresh, one.call, form) for _ in range(2))
+                first, second = (self.right(one.process).replay(fresh, one.call) for _ in range(2))
                 return one.tallies({steadiness(one.call): np.array([float(not same(first, second))])})
-            return one.tallies(replayed(self._made(fault, one.process), one.call, form))
+            return one.tallies(self.right(one.process).replay(self._made(fault, one.process), one.call))
         except Inapplicable:
             return {name: Tally(missed=1) for name in one.wrong}
 
@@ -222,22 +226,23 @@ def _agreement(key: Key, found: Tally) -> Agreement:
     return Agreement(output=output, process=process, places=found.matched, error=found.error, exact=found.exact)
 
 
-def diagnose(
-    claim: Claim, units: Sequence[Unit], seconds: float = SECONDS, faults: Sequence[Fault] = FAULTS
-) -> Findings:
+def diagnose(claim: Claim, units: Sequence[Unit], ask: Ask | None = None, seconds: float = SECONDS) -> Findings:
     """Return which faults give the wrong outputs of a target.
 
-    claim: of the target; units: recorded calls of its checks; seconds: after which the search ends.
+    claim: of the target; units: recorded calls of its checks; ask: returns its coefficients;
+    seconds: after which the search ends.
     """
     ends = time.monotonic() + seconds
-    for tight in (False, True):
-        # A fault may do arithmetic on anything, and warns nobody.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = _searched(Engine(claim, faults, ends, tight), units)
-        if found.matches or (found.wrong and not tight) or found.notes:
+    # A fault may do arithmetic on anything, and warns nobody.
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = _searched(Engine(claim, FAULTS, ends, tight=False, ask=ask), units)
+        if found.matches or found.notes:
             return found
-    # What rounding alone makes wrong is a fault of the catalogue to the last digit, or it is none.
+        # What rounding makes wrong is a fault of the catalogue to the bit, or it is none.
+        to_the_bit = _searched(Engine(claim, FAULTS, ends, tight=True, ask=ask), units)
+    if to_the_bit.matches or found.wrong:
+        return to_the_bit if to_the_bit.matches else found
     return Findings(unseen=found.unseen, compared=found.compared if found.unseen else 0)
 
 

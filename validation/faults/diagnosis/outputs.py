@@ -81,14 +81,17 @@ def same(one: Outputs, other: Outputs) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(x, other[k], equal_nan=True) for k, x in one.items())
 
 
-def replayed(built: Any, call: Recorded, form: Format) -> Outputs:
-    """Return what another object gives, in float64, rounded once to the format. Raises Inapplicable."""
+def replayed(built: Any, call: Recorded, form: Format, *, is_wide: bool) -> Outputs:
+    """Return what another object gives, rounded once to the format. Raises Inapplicable.
+
+    is_wide: whether it is given the inputs in float64, and computes in float64.
+    """
     if call.method == "build" or built is UNBUILT:
         return _refusal(call, "CON-5") if built is UNBUILT else {}
-    echo = Echo(call.answers)
+    echo = Echo(call.answers, is_wide)
     try:
         with np.errstate(all="ignore"):
-            found = _made(built, call, echo)
+            found = _made(built, call, echo, is_wide)
     except Unsupported:
         return _refusal(call, "Unsupported")
     except (AssertionError, KeyError):
@@ -98,12 +101,12 @@ def replayed(built: Any, call: Recorded, form: Format) -> Outputs:
     return {name: _rounded(value, form) for name, value in found.items()}
 
 
-def _made(built: Any, call: Recorded, echo: Echo) -> Outputs:
-    arguments = tuple(_locked(x) for x in call.arguments)
+def _made(built: Any, call: Recorded, echo: Echo, is_wide: bool) -> Outputs:
+    arguments = tuple(_locked(x, is_wide) for x in call.arguments)
     match call.method:
         case "fit":
             answer = call.answers[0]
-            return {named(call): _plain(built.fit(*arguments)(_locked(answer.x), answer.t))}
+            return {named(call): _plain(built.fit(*arguments)(_locked(answer.x, is_wide), answer.t))}
         case "loss":
             result = built.loss(echo, *arguments[1:])
         case "sample":
@@ -123,6 +126,7 @@ class Echo:
     """A denoiser that answers as the recorded one did, call by call; it notes what it is given."""
 
     answers: tuple[Answer, ...]
+    is_wide: bool
     asked: list[Answer] = field(default_factory=list)
 
     def __call__(self, x: Array, t: Times) -> Array:
@@ -131,7 +135,7 @@ class Echo:
             raise Inapplicable
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         self.asked.append(Answer(np.array(x), np.array(t), answer.value))
-        return np.asarray(_locked(answer.value))
+        return np.asarray(_locked(answer.value, self.is_wide))
 
 
 def _split(call: Recorded, result: Any, asked: tuple[Answer, ...]) -> Outputs:
@@ -168,11 +172,11 @@ def _plain(value: Any) -> Floats:
         return np.array(np.nan)
 
 
-def _locked(value: Any) -> Any:
-    """Return an argument in float64, read-only; indices stay as they are."""
+def _locked(value: Any, is_wide: bool) -> Any:  # private, and passed on by position
+    """Return an argument, read-only; is_wide: in float64, but for indices."""
     if not isinstance(value, np.ndarray):
         return value
-    copy = np.array(value, dtype=np.float64 if value.dtype.kind == "f" else value.dtype)
+    copy = np.array(value, dtype=np.float64 if is_wide and value.dtype.kind == "f" else value.dtype)
     copy.flags.writeable = False
     return copy
 

@@ -9,14 +9,20 @@ from typing import Any, final
 import numpy as np
 
 from refdiff.conformance.formats import FORMATS, Format
-from refdiff.conformance.interface import Claim, Process
+from refdiff.conformance.interface import Claim, Own, Process
 from refdiff.conformance.recorder import Recorded
 
-from ..clean.target import Clean, CleanTarget
+from ..clean.target import Clean
 from .outputs import UNBUILT, Floats, Inapplicable, Outputs, replayed
+from .own import Ask, known
 
 SHAKES = ((2.0, 2.0), (-2.0, -2.0), (2.0, -2.0))
 """Relative changes of times, and absolute ones of log alpha_bar, in units of u: 1 - alpha_bar has an error of u."""
+
+BITS = 2.0**-9
+"""Noise in units of u at which two numbers agree if they are equal to the bit."""
+DIFFERENCES = 1e-3
+"""Error of a rate that is known by differences of log alpha_bar."""
 
 
 class Shaken(Clean):
@@ -39,9 +45,10 @@ class Shaken(Clean):
         return log - np.log(-np.expm1(log))
 
     def rate(self, t: Any) -> Any:
-        """Return the rate of a time that is rounded."""
+        """Return the rate of a time that is rounded; of the library's own process it is known by differences."""
         factor = 1.0 + self.shake[0] * self.u
-        return super().rate(np.asarray(t, dtype=np.float64) * factor) * factor
+        found = super().rate(np.asarray(t, dtype=np.float64) * factor) * factor
+        return found + np.sign(self.shake[1]) * DIFFERENCES * (1.0 + found) if isinstance(self.process, Own) else found
 
 
 @final
@@ -52,56 +59,64 @@ class Right:
     claim: Claim
     process: Process
     tight: bool = False
-    """Whether only the last rounding is allowed for, as if the target computed in more digits."""
+    """Whether the target is compared to the bit, and everything else computes in its format too."""
+    ask: Ask | None = None
+    _known_as: Process = field(init=False)
+    _base: type[Clean] = field(init=False)
     _clean: Any = field(init=False)
     _shaken: list[Any] = field(init=False)
     _known: dict[int, tuple[Outputs, Outputs]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Build it, and those that rounding has moved."""
-        wide = replace(self.claim, dtype="float64")
-        self._clean = CleanTarget(wide, {}).build(self.process)
-        self._shaken = [] if self.tight else [_moved(self.process, wide, self.format.u, shake) for shake in SHAKES]
+        """Build it, and those that rounding has moved. Raises Inapplicable for a process that nobody knows."""
+        self._known_as, self._base = known(self.claim, self.process, self.ask)
+        wide = self._computing
+        self._clean = self._base(self._known_as, wide)
+        self._shaken = [] if self.tight else [self._moved(wide, shake) for shake in SHAKES]
 
     @property
     def format(self) -> Format:
         """The target's format."""
         return FORMATS[self.claim.dtype]
 
+    @property
+    def _computing(self) -> Claim:
+        return self.claim if self.tight else replace(self.claim, dtype="float64")
+
+    def _moved(self, claim: Claim, shake: tuple[float, float]) -> Any:
+        made: Any = type("Moved", (Shaken, self._base), {})(self._known_as, claim)
+        made.u, made.shake = self.format.u, shake
+        return made
+
     def fault(self, formula: str, by: Callable[..., Any]) -> Any:
         """Return the built object with one formula replaced, or UNBUILT. Raises Inapplicable."""
-        target = CleanTarget(replace(self.claim, dtype="float64"), {formula: by})
         try:
-            return target.build(self.process)
+            return type("Built", (self._base,), {formula: by})(self._known_as, self._computing)
         except AssertionError:
             raise Inapplicable from None
         except Exception:  # noqa: BLE001  # a fault may do anything
             return UNBUILT
 
+    def replay(self, built: Any, call: Recorded) -> Outputs:
+        """Return what an object gives in place of the target. Raises Inapplicable."""
+        return replayed(built, call, self.format, is_wide=not self.tight)
+
     def outputs(self, call: Recorded) -> tuple[Outputs, Outputs]:
-        """Return what is right, and by how much rounding may move it."""
+        """Return what is right, and by how much rounding may move it. Raises Inapplicable."""
         if id(call) not in self._known:
-            right = replayed(self._clean, call, self.format)
-            moved = [
-                replayed(built, _nudged(call, self.format.u, i), self.format) for i, built in enumerate(self._shaken)
-            ]
+            right = self.replay(self._clean, call)
+            moved = [self.replay(built, _nudged(call, self.format.u, i)) for i, built in enumerate(self._shaken)]
             self._known[id(call)] = right, {name: self._noise(name, value, moved) for name, value in right.items()}
         return self._known[id(call)]
 
     def _noise(self, name: str, value: Floats, moved: list[Outputs]) -> Floats:
         size = np.where(np.isfinite(value), np.abs(value), 0.0)
-        noise = (1.0 if self.tight else 2.0) * self.format.u * size + self.format.smallest
+        noise = (BITS if self.tight else 2.0) * self.format.u * size + self.format.smallest
         for other in moved:
             if name in other and other[name].shape == value.shape:
                 off = np.abs(other[name] - value)
                 noise = np.maximum(noise, np.where(np.isnan(off), 0.0, off))
         return np.asarray(noise)
-
-
-def _moved(process: Process, claim: Claim, u: float, shake: tuple[float, float]) -> Shaken:
-    built = Shaken(process, claim)
-    built.u, built.shake = u, shake
-    return built
 
 
 def _nudged(call: Recorded, u: float, key: int) -> Recorded:

@@ -69,7 +69,7 @@ def _trial(faults: Sequence[Fault], claim: Claim, replaced: dict[str, Callable[.
     names = tuple(fault.name for fault in faults)
     judge = Judge.of(CleanTarget(claim, replaced), Settings(seconds=60.0))
     outcomes = judge.judge(wanted(claim, {clause for fault in faults for clause in fault.breaks}))
-    made = concluded([diagnose(claim, judge.records.units)])
+    made = concluded([diagnose(claim, judge.records.units, judge.tell)])
     return Trial(
         faults=names,
         dtype=claim.dtype,

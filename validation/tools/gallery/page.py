@@ -33,7 +33,7 @@ def said(fault: Fault) -> list[str]:
     outcomes = judge.judge(checks())
     report = assemble(clauses().values(), outcomes, target=described(judge.claim, "", judge.members))
     lines = [line for line in problems(report) if not line.endswith(":") and not line.startswith("    clause")]
-    found = concluded([searched("validation", target.claim, judge.records.units, 60.0)])
+    found = concluded([searched("validation", judge, (), 60.0)])
     return [line.replace(fault.name, "mylib", 1) for line in lines[:LINES]] + [f"diagnosis: {x}" for x in found.lines()]
 
 
