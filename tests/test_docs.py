@@ -29,6 +29,7 @@ PATHS = (
     "refdiff/conformance/README.md",
     "refdiff/training/README.md",
     "validation/README.md",
+    "validation/MUTATION.md",
     "validation/targets/FINDINGS.md",
     "validation/targets/RESULTS.md",
     "spec/README.md",
