@@ -191,6 +191,13 @@ def test_an_index_that_is_no_integer_is_refused(dtype: torch.dtype) -> None:
         _ddpm().alpha(torch.ones(2, dtype=dtype))
 
 
+def test_log_decay_to_an_index_outside_is_nan() -> None:
+    """MAR-6: under vmap, where no error can be raised, one index outside 0..N is enough for NaN, on either side."""
+    chain, pairs = DiscreteChain.linear(30), torch.tensor([[1, 31], [7, 40], [-1, 3], [-2, 31], [1, 30]])
+    decays = torch.vmap(lambda pair: chain.log_decay(t=pair[1], s=pair[0]))(pairs)
+    assert decays.isnan().tolist() == [True, True, True, True, False]
+
+
 @pytest.mark.usefixtures("unhooked")
 def test_log_decay_refuses_two_shapes() -> None:
     """MAR-6: one s for each t, nothing is broadcast."""

@@ -32,6 +32,7 @@ PATHS = (
     "validation/README.md",
     "validation/faults/MATRIX.md",
     "validation/gallery.md",
+    "validation/MUTATION.md",
     "validation/targets/FINDINGS.md",
     "validation/targets/RESULTS.md",
     "spec/README.md",

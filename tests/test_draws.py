@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from refdiff import CosineSchedule, DomainError, LinearSchedule, Schedule, posterior, posterior_mean, transition
+from refdiff import (
+    CosineSchedule,
+    DomainError,
+    LinearSchedule,
+    Schedule,
+    log_density,
+    posterior,
+    posterior_mean,
+    transition,
+)
 
 
 @pytest.mark.parametrize("process", [LinearSchedule(), CosineSchedule()])
@@ -25,3 +34,14 @@ def test_distributions_have_a_mean_and_draws(process: Schedule) -> None:
         later.sample(x, noise.float())
     with pytest.raises(DomainError, match=r"expected noise and x_0 of one shape and one dtype"):
         earlier.sample(noise.float(), x_0=x, x_t=x_t)
+
+
+@pytest.mark.parametrize("process", [LinearSchedule(), CosineSchedule()])
+def test_a_density_of_one_example_is_that_in_a_batch(process: Schedule) -> None:
+    """MAR-9: log q of a batch is that of each example by itself, whatever the size of the batch."""
+    t = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    x_0, x_t = torch.randn(2, 3, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together = log_density(process, x_t, x_0, t)
+    alone = torch.cat([log_density(process, x_t[i : i + 1], x_0[i : i + 1], t[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(alone, together, rtol=1e-14, atol=0.0)
+    assert log_density(process, x_t[:0], x_0[:0], t[:0]).shape == (0,)

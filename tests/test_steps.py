@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import factorial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from refdiff.chain import DiscreteChain
 from refdiff.errors import ConfigError, DomainError
 from refdiff.marginal import marginal
 from refdiff.schedule import NoiseProcess
-from refdiff.steps import ddim_step, ddpm_step, em_step, ode_adaptive, ode_step
+from refdiff.steps import ddim_step, ddpm_step, em_step, ode_adaptive, ode_step, rk4_step
 
 from .gaussian import best, moved, of
 
@@ -93,6 +94,20 @@ def test_adaptive_flow_follows_the_exact_flow_both_ways() -> None:
     assert max(asked) <= 1.0
     single = ode_adaptive(of(LINEAR), denoiser, x.float(), start=1.0, end=0.01)
     assert single.dtype == torch.float32
+    # By default each step is within 1e-5.
+    assert float((single.double() - moved(LINEAR, x, 1.0, 0.01)).abs().max()) < 1e-3
+
+
+def test_runge_kutta_is_simpson_in_time_and_taylor_in_space() -> None:
+    """SMP-4: of dx/dt = 4 t^3 - 3 t^2, rk4 is Simpson's rule; of dx/dt = x it is the Taylor polynomial of degree 4."""
+    x = torch.tensor([[1.5, -2.0], [3.0, 0.25]], dtype=torch.float64)
+    t, s = torch.tensor([[1.0, 0.75], [0.5, 0.625]], dtype=torch.float64)
+    forced = rk4_step(lambda x, t: (4.0 * t**3 - 3.0 * t**2)[:, None].expand_as(x), x, t=t, s=s)
+    slopes = [4.0 * at**3 - 3.0 * at**2 for at in (t, 0.5 * (s + t), s)]
+    simpson = (t - s) * (slopes[0] + 4.0 * slopes[1] + slopes[2]) / 6.0
+    torch.testing.assert_close(forced, x - simpson[:, None], rtol=2.0**-48, atol=2.0**-50)
+    taylor = sum((s - t) ** k / factorial(k) for k in range(5))
+    torch.testing.assert_close(rk4_step(lambda x, t: x, x, t=t, s=s), taylor[:, None] * x, rtol=2.0**-48, atol=0.0)
 
 
 def test_missing_integrator_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

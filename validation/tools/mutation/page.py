@@ -21,6 +21,8 @@ This page is generated from [the record](records/mutation.json) by `python -m va
 - **Places left out.** Annotations, type aliases, decorators, docstrings and the arguments of `raise`:
   they say nothing of the mathematics.
 - **Tests.** [The plan](tools/mutation/plan.py) says which tests and which clauses are tried for each module.
+  A mutant of an expected value must make a check fail on refdiff, or on a right variant of the tests of the suite,
+  or pass on a wrong one.
   Runtime checks of types and the shrinking of examples are off, because they cost time and find no more.
 - **Equivalent.** No test can tell an equivalent survivor from the code: the reason says why.
 - **Sample.** Of a module with very many mutants a random sample is tested, with the seed that the record has.

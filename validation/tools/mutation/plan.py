@@ -47,7 +47,7 @@ PLANS: dict[str, Plan] = {
     "refdiff/loss.py": Plan((_own("loss"), _own("weighting")), ("LOS",)),
     "refdiff/variational.py": Plan((_own("variational"), ("validation/evidence/test_variational.py",)), ()),
     "refdiff/times.py": Plan((_own("times", "ranges"), _own("draws", "sampling")), ("TIM",)),
-    "refdiff/positions.py": Plan((_own("times"), _own("draws")), ("TIM",)),
+    "refdiff/positions.py": Plan((_own("positions", "times"), _own("draws")), ("TIM",)),
     "refdiff/chain.py": Plan((_own("chain"), _own("errata", "scales", "spec_examples")), ("DIS", "MAR-6", "MAR-7")),
     "refdiff/steps.py": Plan((_own("steps"), _own(*_STEPS[1:])), ("SMP",)),
     "refdiff/samplers.py": Plan((_own("steps"), _own(*_STEPS[1:])), ("SMP",)),
