@@ -30,6 +30,7 @@ PATHS = (
     "refdiff/training/README.md",
     "validation/README.md",
     "validation/targets/FINDINGS.md",
+    "validation/targets/MUTATION.md",
     "validation/targets/RESULTS.md",
     "spec/README.md",
     "spec/vectors/README.md",
