@@ -34,6 +34,7 @@ PATHS = (
     "validation/gallery.md",
     "validation/MUTATION.md",
     "validation/targets/FINDINGS.md",
+    "validation/targets/MUTATION.md",
     "validation/targets/RESULTS.md",
     "spec/README.md",
     "spec/vectors/README.md",

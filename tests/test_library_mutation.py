@@ -199,7 +199,6 @@ def _part() -> Part:
         not_reached=5,
         unreached={"g": 5},
         seed=0,
-        seconds=60.0,
         judged=rows,
     )
 

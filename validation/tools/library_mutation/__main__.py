@@ -30,9 +30,7 @@ def main() -> int:
                 write({**read(options.out), name: part}, options.out)
                 killed = sum(bool(verdict.clause) for verdict in part.judged)
                 took = time.monotonic() - started
-                print(
-                    f"{name}: {killed} of {len(part.judged)} killed, {part.seconds} s of CPU, {took:.0f} s", flush=True
-                )
+                print(f"{name}: {killed} of {len(part.judged)} killed, {took:.0f} s", flush=True)
     if options.out == RECORD:
         page.PAGE.write_text(page.page(read()), encoding="utf-8")
     return 0

@@ -41,7 +41,11 @@ def page(parts: Mapping[str, Part]) -> str:
     lines += ["## Survivors", "", "Mutants that refdiff did not kill, each with the first own test that killed it.", ""]
     for part in parts.values():
         lines += _survivors(part)
-    lines += ["## Not reached", "", "| module | function | mutants | why |", "|---|---|---|---|"]
+    lines += ["## Targets", "", "| module | judged through |", "|---|---|"]
+    for name, part in parts.items():
+        targets = ", ".join(f"`{target}`" for target in SUBJECTS[name].targets)
+        lines.append(f"| {part.module} | {targets} |")
+    lines += ["", "## Not reached", "", "| module | function | mutants | why |", "|---|---|---|---|"]
     for name, part in parts.items():
         whys = SUBJECTS[name].unreached
         lines += [
@@ -53,13 +57,8 @@ def page(parts: Mapping[str, Part]) -> str:
 
 def _versions(parts: Iterable[Part]) -> list[str]:
     found = sorted({(part.library, part.version) for part in parts})
-    seconds = sum(part.seconds for part in parts)
-    named = ", ".join(f"{library} {version}" for library, version in found)
-    return [f"Judged: {named}, in {seconds / 60:.0f} minutes of CPU time in all, seed {_seeds(parts)}."]
-
-
-def _seeds(parts: Iterable[Part]) -> str:
-    return ", ".join(sorted({str(part.seed) for part in parts}))
+    seeds = ", ".join(sorted({str(part.seed) for part in parts}))
+    return [f"Judged: {', '.join(f'{library} {version}' for library, version in found)}; seed {seeds}."]
 
 
 def _table(parts: Iterable[Part]) -> list[str]:

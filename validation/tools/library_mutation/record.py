@@ -54,8 +54,6 @@ class Part:
     """The same by function."""
     seed: int
     """Of the choice of those that were judged."""
-    seconds: float
-    """CPU time of the judgement and of the own tests."""
     judged: tuple[Verdict, ...]
 
     @staticmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import resource
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,8 +39,8 @@ class Work:
     """Folder of what the checks were measured to reach."""
     module: ModuleType = field(init=False)
     source: str = field(init=False)
-    _broken: list[str] = field(default_factory=list)
-    """Own tests that fail without any change."""
+    _broken: list[str] | None = None
+    """Own tests that fail without any change, once they were run."""
 
     def __post_init__(self) -> None:
         """Import the module, and all that the forks would import."""
@@ -57,14 +56,11 @@ class Work:
         done: verdicts of an earlier run, which are taken over.
         again: whether refdiff judges those again that it did not kill.
         """
-        started = _cpu()
         order = Order(measured(self.subject, self.kept))
         found = mutants(self.source)
         reached = [mutant for mutant in found if mutant.line in order.lines]
         chosen = sorted(reached, key=lambda mutant: _rank(mutant, seed))
         missed = Counter(mutant.function for mutant in found if mutant.line not in order.lines)
-        if self.tests is not None:
-            self._broken = forked(lambda: self._own(first=False), LIMIT)
         judged: list[Verdict] = []
         for mutant in chosen[:count]:
             before = done.get((mutant.function, mutant.line, mutant.before, mutant.after))
@@ -79,7 +75,6 @@ class Work:
                 not_reached=len(found) - len(reached),
                 unreached=dict(sorted(missed.items())),
                 seed=seed,
-                seconds=round(_cpu() - started, 1),
                 judged=tuple(sorted(judged, key=lambda verdict: (verdict.line, verdict.operator, verdict.after))),
             )
 
@@ -114,6 +109,8 @@ class Work:
         """Return the own test that fails, and whether it is one of the golden sums, which are run last."""
         if self.tests is None:
             return None, False
+        if self._broken is None:
+            self._broken = forked(lambda: self._own(first=False), LIMIT)
         golden = self.subject.golden
         for named in (f"not {golden}", golden) if golden else ("",):
             try:
@@ -129,16 +126,10 @@ class Work:
         if mutant is not None:
             replace(self.module, mutated(self.source, mutant), mutant.function)
         os.chdir(self.tests)
-        return own.failures(self.tests, self.subject.tests, leaving=self._broken, named=named, first=first)
+        return own.failures(self.tests, self.subject.tests, leaving=self._broken or (), named=named, first=first)
 
 
 def _rank(mutant: Mutant, seed: int) -> str:
     """Return a random place in the sample, which does not depend on what else is reached."""
     key = f"{seed} {mutant.function} {mutant.line} {mutant.before} {mutant.after}"
     return sha256(key.encode()).hexdigest()
-
-
-def _cpu() -> float:
-    """Return the CPU time of the forks that ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
