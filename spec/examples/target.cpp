@@ -4,7 +4,6 @@
 //     python -m pytest --pyargs refdiff_validation --refdiff-target-exec ./target
 //
 // Replace the first part by calls of your library, and keep the rest, which speaks the protocol (spec/protocol.md).
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -73,9 +72,10 @@ Schedule cosine(double s) {
   const double half = std::acos(-1.0) / 2 / (1 + s);
   const double start = std::pow(std::cos(half * s), 2);
   return [=](double t) {
-    const double rest = std::min(1.0, std::sin(half * t) * std::sin(half * (2 * s + t)) / start);
-    const double log = rest < 0.5 ? std::log1p(-rest) : std::log(std::pow(std::sin(half * (1 - t)), 2) / start);
-    return Scales{log, rest};
+    const double bar = std::pow(std::sin(half * (1 - t)), 2) / start;
+    if (bar < 0.5) return Scales{std::log(bar), 1 - bar};
+    const double rest = std::sin(half * t) * std::sin(half * (2 * s + t)) / start;
+    return Scales{std::log1p(-rest), rest};
   };
 }
 

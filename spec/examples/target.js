@@ -39,8 +39,10 @@ const schedules = {
   Cosine: ({ s }) => {
     const half = Math.PI / 2 / (1 + s);
     const start = Math.cos(half * s) ** 2;
-    const rest = (t) => Math.min(1, (Math.sin(half * t) * Math.sin(half * (2 * s + t))) / start);
-    const log = (t) => (rest(t) < 0.5 ? Math.log1p(-rest(t)) : Math.log(Math.sin(half * (1 - t)) ** 2 / start));
+    const bar = (t) => Math.sin(half * (1 - t)) ** 2 / start;
+    const small = (t) => (Math.sin(half * t) * Math.sin(half * (2 * s + t))) / start; // 1 - bar, where bar is near 1
+    const rest = (t) => (bar(t) < 0.5 ? 1 - bar(t) : small(t));
+    const log = (t) => (bar(t) < 0.5 ? Math.log(bar(t)) : Math.log1p(-small(t)));
     return { log, rest, beta: (t) => (2 * half * Math.sin(half * (t + s))) / Math.sin(half * (1 - t)) };
   },
   Chain: ({ betas }) => {

@@ -16,8 +16,10 @@ const processes = {
   cosine: ({ s }) => (t) => {
     const half = Math.PI / 2 / (1 + s);
     const start = Math.cos(half * s) ** 2;
-    const rest = Math.min(1, (Math.sin(half * t) * Math.sin(half * (2 * s + t))) / start);
-    return { log: rest < 0.5 ? Math.log1p(-rest) : Math.log(Math.sin(half * (1 - t)) ** 2 / start), rest };
+    const bar = Math.sin(half * (1 - t)) ** 2 / start;
+    if (bar < 0.5) return { log: Math.log(bar), rest: 1 - bar };
+    const rest = (Math.sin(half * t) * Math.sin(half * (2 * s + t))) / start;
+    return { log: Math.log1p(-rest), rest };
   },
   chain: ({ betas }) => (k) => {
     const log = betas.slice(0, k).reduce((sum, beta) => sum + Math.log1p(-beta), 0);
