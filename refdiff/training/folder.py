@@ -12,7 +12,7 @@ from refdiff.training import checkpoint, files, lock
 from refdiff.training.distributed import World
 
 FILES = (
-    "model.safetensors", "ema.safetensors", "best.safetensors", "metrics.jsonl", "run.png", "samples.png",
+    "model.safetensors", "ema.safetensors", "best.safetensors", "metrics.jsonl", "run.html", "run.png", "samples.png",
 )  # fmt: skip
 """Files that a run writes."""
 FOLDERS = {checkpoint.FOLDER: re.compile(r"step-\d{9}\.pt"), "samples": re.compile(r"step-\d{9}\.png")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from time import perf_counter
 from typing import Any, final
@@ -15,10 +15,13 @@ from refdiff.training import files
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
 from refdiff.training.irreducible import BucketLosses
+from refdiff.training.page import Course, page
 from refdiff.training.plot import plot
 from refdiff.training.step import StepStats
 
 Row = dict[str, Any]
+EVERY = 10.0
+"""Seconds between two writings of the page of a run that goes on."""
 
 
 @final
@@ -36,6 +39,8 @@ class Monitor:
     rows: list[Row] = field(default_factory=list)
     _seen: list[StepStats] = field(default_factory=list)
     _since: float = field(default_factory=perf_counter)
+    _paged: float = -inf
+    """When the page was written last."""
 
     def record(self, seen: StepStats) -> None:
         """Store the statistics of a step, for the next summary."""
@@ -96,6 +101,15 @@ class Monitor:
     def picture(self, name: str, content: bytes) -> None:
         """Write a PNG."""
         files.write(self.out / name, content)
+
+    def is_page_due(self) -> bool:
+        """Return whether the page of a run that goes on was written long enough ago."""
+        return perf_counter() - self._paged >= EVERY
+
+    def page(self, course: Course, settings: Row) -> None:
+        """Write `run.html`."""
+        files.write(self.out / "run.html", page(course, self.rows, settings, self.out).encode())
+        self._paged = perf_counter()
 
     def plot(self) -> None:
         """Write `run.png`: losses, gradient norm, learning rate and measures of samples."""

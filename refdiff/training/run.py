@@ -28,6 +28,7 @@ from refdiff.training.identity import Identity
 from refdiff.training.interrupts import deferred_signals
 from refdiff.training.irreducible import BucketLosses, irreducible_loss
 from refdiff.training.monitor import Monitor, Row
+from refdiff.training.page import Course
 from refdiff.training.parsing import differences
 from refdiff.training.randomness import generator
 from refdiff.training.rehearsal import rehearse
@@ -236,6 +237,7 @@ class _Run:
                 end = self._after_step(bar, is_signalled)
             self._save()
         if end == "interrupted":
+            self._page(end)
             self.say(f"interrupted; saved at step {state.step} of {steps}; continue with --resume")
         elif world.first:
             self._finish(end)
@@ -254,6 +256,7 @@ class _Run:
         is_evaluated = _is_due(step, watch.eval_every) or (watch.eval_every and is_last)
         if is_evaluated and world.any(world.first and self._evaluate()):
             return "stopped early"
+        self._page()
         if world.any(is_signalled()):
             return "interrupted"
         if _is_due(step, watch.save_every) and not is_last:
@@ -272,6 +275,13 @@ class _Run:
         for kind, finding in list(self.findings.of(self.monitor.rows)):
             self.monitor.write({"kind": "finding", "step": state.step, "finding": kind, "says": finding})
             self.say(f"warning: {finding} (TRN-12)")
+
+    def _page(self, end: str = "") -> None:
+        """Write the page of the run, in the first process; while the run goes on, every ten seconds at most."""
+        config, step = self.loop.config, self.loop.state.step
+        if self.loop.world.first and config.monitor.log_every and (end or self.monitor.is_page_due()):
+            says = _describe(self.loop, self.evaluator.held_out)
+            self.monitor.page(Course(says=says, step=step, steps=config.steps, end=end), asdict(config))
 
     def _draw(self, name: str) -> None:
         """Write a picture of samples, if the examples are images."""
@@ -304,6 +314,7 @@ class _Run:
             self._draw("samples.png")
         if watch.log_every:
             self.monitor.plot()
+        self._page(end)
         path = self.out / "ema.safetensors"
         self.say(f"{end} at step {state.step} of {self.loop.config.steps}; EMA weights: {path}")
 

@@ -74,7 +74,9 @@ def test_the_verdict_comes_first_in_a_sentence() -> None:
 def test_everything_that_a_failure_has_is_shown() -> None:
     """Status in words, reason, got, expected, bound, where, reproducer, evidence, and the three kinds of figures."""
     shown = page(stored(whole().as_json()))
-    for part in ("✗ fail", "sigma is wrong", "got", "expected", "1.5", "bound", "t = 0.25", "print(1)", "test_it"):
+    for name in ("quantity", "where", "got", "expected", "off by", "bound", "how many"):
+        assert f"<dt>{name}</dt>" in shown
+    for part in ("✗ fail", "sigma is wrong", "1.5", "t = 0.25", "3 of 9 are beyond", "print(1)", "test_it"):
         assert part in text(shown)
     for part in ("error of at most 5 ulp", "1 of 5 points beyond", "measured order 2 (2 to 2", "at most 0.01 from"):
         assert part in text(shown)
@@ -100,6 +102,7 @@ def test_what_a_failure_looks_like_is_shown_once() -> None:
     data = whole().as_json()
     assert "What it looks like" not in text(page(stored(data)))
     data["clauses"][0]["checks"][0]["diagnosis"] = ["sigma matches fault variance-for-deviation"]
+    assert text(page(stored(data))).count("sigma matches fault variance-for-deviation") == 1
     data["clauses"][0]["diagnosis"] = ["sigma matches fault variance-for-deviation"]
     seen = text(page(stored(data)))
     assert seen.count("sigma matches fault variance-for-deviation") == 1

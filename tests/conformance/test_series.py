@@ -148,11 +148,11 @@ class Cancelling:
 def test_a_judgement_records_passing_and_failing_comparisons() -> None:
     """Points of what passes and of what fails, by time and by index."""
     wanted = [
-        one for one in checks() if one[0].clause in ("MAR-2", "MAR-10", "DIS-2") and one[0].needs == ("schedule",)
+        one for one in checks() if one[0].clause in ("MAR-2", "MAR-3", "MAR-10") and one[0].needs == ("schedule",)
     ]
     found = [one for result in Judge.of(Cancelling()).judge(wanted) for one in result.series if "sigma" in one.quantity]
     assert {one.ratio > 1.0 for one in found} == {True, False}
-    assert {one.axis for one in found} == {"t", "k"}
+    assert {(one.axis, one.process[:5]) for one in found} == {("t", "Linea"), ("k", "Chain")}
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])

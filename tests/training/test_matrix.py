@@ -165,7 +165,7 @@ def test_case_trains_or_is_refused_before_its_first_step(
     expected = ["train", "train", "evaluation", "held_out"] if logged else ["evaluation"]
     assert [row["kind"] for row in runs.rows(out)] == expected
     assert (out / "samples.png").exists() == (len(EVENTS[case["data"]]) == 3)
-    assert (out / "run.png").exists() == logged
+    assert (out / "run.png").exists() == (out / "run.html").exists() == logged
     made = Trained(out).samples(2, seed=1, sampler=case["monitor.sampler"], steps=3)
     assert made.shape == (2, *EVENTS[case["data"]])
     assert bool(made.isfinite().all())
