@@ -53,7 +53,7 @@ class Seen:
     def tallies(self, fault: Outputs) -> dict[str, Tally]:
         """Return how a fault fares on each output."""
         found = {}
-        for name in self.told.keys() & self.right.keys():
+        for name in (name for name in self.told if name in self.right):
             if name not in fault:
                 found[name] = Tally(missed=name in self.wrong, contradicted=name not in self.wrong)
                 continue
@@ -207,10 +207,11 @@ class Engine:
 
 
 def _wrong(call: Recorded, given: Outputs, right: Outputs, noise: Outputs) -> tuple[str, ...]:
-    both = given.keys() & right.keys()
+    # In the order of the target's outputs: that of a set differs from run to run.
+    both = [name for name in given if name in right]
     trained = call.method == "fit"
     off = [name for name in both if wrong(given[name], right[name], noise[name], is_trained=trained).any()]
-    return (*off, *(given.keys() ^ right.keys()))
+    return (*off, *(name for name in (*given, *right) if name not in both))
 
 
 def _moves(engine: Engine, unit: Unit, call: Recorded) -> bool:
