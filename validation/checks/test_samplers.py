@@ -309,14 +309,14 @@ def test_seeds_of_a_run(case: Case) -> None:
     chosen = {sampler.name: sampler for sampler in _chosen(case, stochastic=True)}
     z = case.rng().standard_normal(FEW)
 
-    def one(name: str) -> None:
+    def twice(name: str) -> None:
         times, levels = _run_of(case, chosen[name], COARSE)
         judgeable(case, chosen[name], times)
-        first, second = (drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1))
-        same = float(np.array_equal(first, second))
-        case.expect(f"runs of {name} agree for two seeds", [same], Expected(0.0, 0.0), at={"t": times[-1:]})
+        one, other = (drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1))
+        same = np.array_equal(one, other)
+        case.expect(f"runs of {name} agree for two seeds", [float(same)], Expected(0.0, 0.0), at={"t": times[-1:]})
 
-    served(case, tuple(chosen), one)
+    served(case, tuple(chosen), twice)
 
 
 def _run_of(case: Case, sampler: Sampler, n: int) -> tuple[Times, Levels]:
