@@ -12,7 +12,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Process, Times
+from refdiff.conformance.interface import Array, Chain, Cosine, Linear, Own, Process, Times
 
 from ..expected.marginal import noised
 from ..expected.tiers import (
@@ -30,7 +30,7 @@ from ..expected.tiers import (
 )
 from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_events, drawn_times, edges, event_of, span, times
-from .inferred import scales, uncertainty, unit_scales
+from .inferred import inferred, scales, uncertainty, unit_scales
 
 KEYS = st.integers(0, 2**16)
 
@@ -72,6 +72,20 @@ def test_sigma_of_perturb(case: Case) -> None:
     """MAR-2: what `perturb` makes of x_0 = 0 and eps = 1 is sigma."""
     t = times(case)
     _sigma(case, unit_scales(case, t)[1], t)
+
+
+@check("MAR-1", "schedule", "perturb", on=(Chain, Own))
+def test_perturb_has_the_alpha_of_the_schedule(case: Case) -> None:
+    """MAR-1: the alpha of `perturb` is the root of the alpha_bar that `coefficients` has, of a library's own too."""
+
+    def body(t: Times) -> None:
+        alpha, _ = unit_scales(case, t)
+        bound = uncertainty(case, t) + 4.0 * case.format.u * alpha**2
+        for one in inferred(case, t, ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")):
+            name = f"alpha^2 of perturb against alpha_bar by {one.name}"
+            case.expect(name, alpha**2, Expected(one.alpha_bar, one.tolerance + bound), at={"t": t})
+
+    case.law(body, t=drawn_times(case))
 
 
 def _preserved(case: Case, alpha: Array | Floats, sigma: Array | Floats, t: Times) -> None:

@@ -11,7 +11,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
-from refdiff.conformance.interface import Array, Parameterization, Process, Times
+from refdiff.conformance.interface import Array, Chain, Own, Parameterization, Process, Times
 
 from ..expected.conversions import TERMS, Pair, converted, parts, sensitivity
 from ..expected.tiers import KNOWN, Scales, in_rho_domain, must_scales, should_scales
@@ -101,6 +101,28 @@ def test_score_is_minus_eps_over_own_sigma(case: Case) -> None:
         if expected.domain.all():
             got = case.built.convert(value, x_t, t, "eps", "score")
             case.expect("score from eps", got, expected, at={"t": t})
+
+    case.law(body, t=drawn_times(case, most=3), key=KEYS)
+
+
+@check("PAR-3", "convert", "perturb", on=(Chain, Own))
+def test_velocity_by_own_scales(case: Case) -> None:
+    """PAR-3: v = alpha eps - sigma x_0, both ways, with the alpha and sigma of the target's own `perturb`.
+
+    Conversions that take -v for v agree with one another, so of a process of the library's own only this finds them.
+    """
+
+    def body(t: Times, key: int) -> None:
+        at = scales(case, t)
+
+        def one(pair: Pair) -> None:
+            value, x_t = _inputs(case, pair, t, at, key)
+            expected = converted(pair, value, x_t, at, case.format, by_any_way=True)
+            if expected.domain.all():
+                got = case.built.convert(value, x_t, t, *pair)
+                case.expect(f"{pair[1]} from {pair[0]}", got, expected, at={"t": t})
+
+        served(case, TO_V, one)
 
     case.law(body, t=drawn_times(case, most=3), key=KEYS)
 

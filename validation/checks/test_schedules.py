@@ -16,7 +16,7 @@ from ..expected.integral import CUTS, romberg
 from ..expected.tiers import KNOWN, C, delta, exact, must, should
 from ..oracles.certified import Floats
 from .grids import drawn_times, dyadic_nodes, edges, serves, times
-from .inferred import inferred, rise, starts
+from .inferred import inferred, rise, starts, unit_scales
 
 CONTINUOUS = (Linear, Cosine, Own)
 ALL: tuple[Quantity, ...] = ("alpha_bar", "log_alpha_bar", "alpha", "sigma", "log_snr")
@@ -33,6 +33,18 @@ def test_no_noise_at_the_start(case: Case) -> None:
     bound = C * case.format.u + floor**2
     for one in inferred(case, zero, ALL):
         case.expect(f"alpha_bar by {one.name}", one.alpha_bar, Expected(1.0, bound), at={"t": zero})
+
+
+@check("SCH-1", "perturb", on=(Own,))
+def test_noising_starts_at_the_data(case: Case) -> None:
+    """SCH-1: at t = 0, alpha of the target's own `perturb` is 1, but for a floor of sigma that is declared."""
+    if not serves(case, 0.0):
+        raise NotClaimed("the claim has no t = 0")
+    assert isinstance(case.process, Own)
+    zero = np.zeros(1, dtype=case.format.storage)
+    alpha, _ = unit_scales(case, zero)
+    bound = (C + 4.0) * case.format.u + case.process.sigma_min**2
+    case.expect("alpha^2 of perturb", alpha**2, Expected(1.0, bound), at={"t": zero})
 
 
 def _rate(case: Case) -> None:

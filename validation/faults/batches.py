@@ -151,3 +151,27 @@ def table_worn_by_use(self: Clean, x_0: Array, eps: Array, t: Times) -> Any:
     a, s = self.over(t, x_0)
     share = 1.0 - 1e-3 * (calls - 1)
     return self.rounded(a * share * wide(x_0) + s * wide(eps))
+
+
+@FAULTS.plant("noised", breaks="SCH-1", on=OWN)
+def time_of_its_own_reversed(self: Clean, x_0: Any, eps: Any, t: Times) -> Any:
+    """x_t = alpha x_0 + sigma eps, with alpha and sigma at 1 - t, of a process of the library's own.
+
+    Meant: x_t = alpha x_0 + sigma eps, with the data at t = 0.
+
+    Seen: plausible; the direction of time of flow matching, https://github.com/facebookresearch/flow_matching.
+    """
+    a, s = self.over(1.0 - wide(t), x_0)
+    return a * x_0 + s * eps
+
+
+@FAULTS.plant("noised", breaks="MAR-1", on=OWN, also=("schedule",))
+def another_time_than_the_schedule(self: Clean, x_0: Any, eps: Any, t: Times) -> Any:
+    """x_t = alpha x_0 + sigma eps, with alpha and sigma at 0.99 t, of a process of the library's own.
+
+    Meant: x_t = alpha x_0 + sigma eps, with the alpha and sigma that the schedule has at t.
+
+    Seen: `add_noise` of `DPMSolverMultistepScheduler` noises for another time, https://github.com/huggingface/diffusers.
+    """
+    a, s = self.over(0.99 * wide(t), x_0)
+    return a * x_0 + s * eps

@@ -368,3 +368,27 @@ def times_of_the_first_example(self: Clean, x_t: Array, x_0: Array, t: Times, s:
     """
     mean = self.posterior_mean(wide(x_0), wide(x_t), np.full_like(t, t[0]), np.full_like(s, s[0]))
     return self.rounded(mean), self.rounded(self.posterior_variance(t, s))
+
+
+@FAULTS.plant("posterior", breaks="MAR-7", on=OWN, also=("perturb",))
+def deterministic_of_its_own(self: Clean, x_t: Array, x_0: Array, t: Times, s: Times) -> Any:
+    """mean = alpha_s x_0 + sigma_s (x_t - alpha_t x_0)/sigma_t and V = 0, of a process of the library's own.
+
+    Meant: V = (1 - alpha_bar_t/alpha_bar_s) sigma_s^2/sigma_t^2.
+
+    Seen: plausible; the step of DDIM for the posterior, with the right marginal at s.
+    """
+    eps = (wide(x_t) - column(self.alpha(t), x_t) * wide(x_0)) / column(self.sigma(t), x_t)
+    mean = column(self.alpha(s), x_t) * wide(x_0) + column(self.sigma(s), x_t) * eps
+    return self.rounded(mean), self.rounded(0.0 * self.sigma(s))
+
+
+@FAULTS.plant("posterior_mean", breaks="MAR-7", on=LINEAR)
+def noise_kept_at_the_data(self: Clean, x_0: Any, x_t: Any, t: Any, s: Any) -> Any:
+    """mean = x_t at s = 0.
+
+    Meant: mean = x_0 at s = 0.
+
+    Seen: plausible; a mask for the last step with its branches swapped.
+    """
+    return np.where(column(np.asarray(s) == 0, x_t), x_t, Clean.posterior_mean(self, x_0, x_t, t, s))

@@ -311,3 +311,17 @@ def eps_that_cancels(self: Clean, v: Any, x: Any, a: Any, s: Any) -> Any:
     x_0 = Conversions.x_0_from_v(self, v, x, a, s)
     x_t, signal = x.astype(number), (a * x_0).astype(number)
     return (x_t - signal).astype(np.float64) / s
+
+
+@FAULTS.plant("converted", breaks="PAR-3", on=OWN, also=("perturb",))
+def sign_of_v_of_its_own(
+    self: Clean, value: Any, x: Any, t: Times, source: Parameterization, to: Parameterization
+) -> Any:
+    """v = sigma x_0 - alpha eps, both ways, of a process of the library's own.
+
+    Meant: v = alpha eps - sigma x_0.
+
+    Seen: plausible; neither a round trip nor alpha x_0 + sigma eps = x_t shows it.
+    """
+    found = Clean.converted(self, -value if source == "v" else value, x, t, source, to)
+    return -found if to == "v" else found
