@@ -1,4 +1,4 @@
-"""Checks of `fit`: a small trained network passes, and the optimum of each wrong objective fails."""
+"""Checks of `fit`: a small trained network and the best denoiser pass, and a bad one is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from refdiff.conformance.interface import Chain, Process
 from refdiff.conformance.report import Report
-from tests.meta.targets.fitted import COSINE, DDPM, LINEAR, WRONG, Fitted, optimal
+from tests.meta.targets.fitted import COSINE, DDPM, LINEAR, Fitted, optimal
 from tests.meta.test_training_faults import judged
 from validation.expected.denoiser import DATA, best
 
@@ -17,10 +17,6 @@ from validation.expected.denoiser import DATA, best
 def failing(report: Report) -> set[str]:
     """Return the clauses that fail, MUST and SHOULD: the clauses on training for 5 s are SHOULD."""
     return {row.clause.id for row in report.rows if row.status == "fail"}
-
-
-UNSEEN = {"variance for deviation": {"TRN-6"}}
-"""Faults whose effect on samples is within the tolerance, by name, with the clauses that cannot find them."""
 
 
 @pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
@@ -44,14 +40,6 @@ def test_best_denoiser_passes(process: Process) -> None:
     assert failing(report) == set()
     assert max(shares["TRN-4"], shares["TRN-5"]) < 1e-3
     assert shares["TRN-6"] < 0.125
-
-
-@pytest.mark.parametrize("process", [LINEAR, COSINE, DDPM])
-@pytest.mark.parametrize("name", WRONG)
-def test_optimum_of_a_wrong_objective_fails(name: str, process: Process) -> None:
-    """TRN-4 to TRN-6: the optimum of each wrong objective fails every clause, except those in `UNSEEN`."""
-    report = judged(Fitted(optimal(WRONG[name]), (process,)), {"TRN"})
-    assert {"TRN-4", "TRN-5", "TRN-6"} - UNSEEN.get(name, set()) <= failing(report)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +79,6 @@ def test_process_without_noise_is_not_judged() -> None:
 
 def test_untrained_network_fails_should_clauses_only() -> None:
     """TRN-4 to TRN-6: an untrained network, as a busy machine may give, is an accuracy warning and fails no MUST."""
-    report = judged(Fitted(optimal(WRONG["untrained"])), {"TRN", "CON"})
+    report = judged(Fitted(optimal(lambda a, v: lambda x: 0.0 * x)), {"TRN", "CON"})
     assert {"TRN-4", "TRN-5", "TRN-6"} <= failing(report)
     assert {row.clause.level for row in report.rows if row.status == "fail"} == {"SHOULD"}

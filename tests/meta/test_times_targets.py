@@ -203,28 +203,14 @@ def last_missing(n: int, rng: Any) -> Any:
 
 
 WRONG: dict[str, tuple[Timed, str]] = {
-    "u^1.05": (Timed(lambda n, rng: iid(n, rng) ** 1.05), "TIM-2"),
-    "u^1.05, in strata": (Timed(lambda n, rng: within(0.0)(n, rng) ** 1.05), "TIM-2"),
     "u^0.95 of a chain": (Timed(lambda n, rng: iid(n, rng) ** 0.95, chain(1000)), "TIM-2"),
     "ends half as likely, any chain": (Timed(rounded_ends, Chain), "TIM-2"),
     "ends half as likely, N = 1000": (Timed(rounded_ends, chain(1000)), "TIM-2"),
-    "ends half as likely, N = 10": (Timed(rounded_ends, chain(10)), "TIM-2"),
     "ends half as likely, N = 3": (Timed(rounded_ends, chain(3)), "TIM-2"),
     "rounded and clipped, N = 1000": (Timed(clipped_rounds, chain(1000)), "TIM-2"),
     "last index missing, N = 1000": (Timed(last_missing, chain(1000)), "TIM-2"),
-    "100 times": (Timed(lambda n, rng: rng.integers(0, 100, n) / 100.0), "TIM-7"),
-    "1000 times": (Timed(lambda n, rng: rng.integers(0, 1000, n) / 1000.0), "TIM-7"),
-    "one time for a batch": (RIGHT["one time for a batch"], "TIM-8"),
-    "strata in order": (RIGHT["strata in order"], "TIM-4"),
-    "begin at 0.04, declared 1e-3": (Timed(within(0.04), draws=Draws(t_min=1e-3)), "TIM-2"),
     "begin at 0.04, claimed 1e-3": (Timed(within(0.04), t_min=1e-3), "TIM-2"),
-    "below the declared range": (Timed(within(0.0), draws=Draws(t_min=1e-3)), "TIM-1"),
-    "beyond the claimed range": (Timed(within(0.0), t_max=0.99), "TIM-1"),
     "begin at 0.06": (Timed(within(0.06)), "TIM-2"),
-    "2t without weights": (Timed(lambda n, rng: rising(n, rng)[0]), "TIM-2"),
-    "density for weight": (Timed(lambda n, rng: (rising(n, rng)[0], 2 * rising(n, rng)[0])), "TIM-2"),
-    "weights doubled": (Timed(lambda n, rng: (rising(n, rng)[0], 2 * rising(n, rng)[1])), "TIM-2"),
-    "weights of 1.02": (Timed(lambda n, rng: (iid(n, rng), np.full(n, 1.02))), "TIM-2"),
     "logit-normal, declared uniform": (Timed(logit_normal, draws=Draws(weights="free")), "TIM-2"),
     "logit-normal of spread 1.05": (
         Timed(
@@ -238,19 +224,12 @@ WRONG: dict[str, tuple[Timed, str]] = {
         Timed(edm, density=lambda t: np.exp(-0.5 * ((_edm_log(t) + 1.1) / 1.2) ** 2), draws=FREE),
         "TIM-2",
     ),
-    "declared, and weights that undo nothing": (
-        Timed(lambda n, rng: declared_and_undone(n, rng)[0], density=lambda t: 0.5 + t, draws=DECLARED),
-        "TIM-2",
-    ),
     "indices of another law than declared": (
         Timed(lambda n, rng: weighted_indices(n, rng)[0], chain(10), density=lambda k: k**1.2, draws=FREE),
         "TIM-2",
     ),
-    "the same for every seed": (Timed(lambda n, rng: iid(n, np.random.default_rng(0))), "TIM-5"),
-    "the same for every seed, of a chain": (Timed(lambda n, rng: iid(n, np.random.default_rng(0)), chain(12)), "TIM-5"),
-    "negative": (Timed(lambda n, rng: iid(n, rng) - 0.01), "TIM-1"),
-    "weights of 0": (Timed(lambda n, rng: (iid(n, rng), np.zeros(n))), "TIM-1"),
 }
+"""Those that the fault catalogue leaves out: other ranges, declared densities, and lengths of chains."""
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -258,21 +237,6 @@ def test_wrong_times_fail_their_clause(name: str) -> None:
     """TIM: each wrong sampler fails the clause that it breaks."""
     target, clause = WRONG[name]
     assert clause in failed(target, clause)
-
-
-def test_equal_batches_for_two_seeds_fail() -> None:
-    """TIM-5: a sampler that uses seed // 2 returns each batch for two seeds, and fails."""
-    halved = Timed(iid)
-    made = halved.build(halved.claim.processes[0])  # type: ignore[arg-type]  # an instance
-
-    class Halved:
-        claim = halved.claim
-
-        def build(self, process: object) -> object:
-            return type("Built", (), {"times": lambda self, n, seed: made.times(n, seed // 2)})()
-
-    outcomes = Judge.of(Halved()).judge(c for c in checks() if c[0].clause == "TIM-5")
-    assert [outcome.status for outcome in outcomes] == ["fail"]
 
 
 def test_declared_density_needs_its_method() -> None:

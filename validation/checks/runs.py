@@ -139,14 +139,20 @@ def judgeable(case: Case, sampler: Sampler, times: Times) -> Scales:
     return q
 
 
-def drawn(case: Case, sampler: Sampler, data: Gaussian, z: Floats, times: Times, levels: Levels) -> Floats:
-    """Run a sampler from independent draws of the data at the first time, z normal; return at least as many draws."""
+def drawn(
+    case: Case, sampler: Sampler, data: Gaussian, z: Floats, times: Times, levels: Levels, *, later: int = 0
+) -> Floats:
+    """Run a sampler from independent draws of the data at the first time, z normal; return at least as many draws.
+
+    later: added to the seed of the case.
+    """
     alpha, sigma = (float(x[0]) for x in levels(times[:1].astype(np.float64)))
     event = event_of(case, (len(z),))
     shape = (-(-len(z) // int(np.prod(event))), *event)
     start = np.resize(data.on_flow(z, alpha, sigma), shape)
     denoiser = Best(case, data, sampler, levels, shape)
-    return case.built.sample(denoiser, case.format.rounded(start), times, case.seed, sampler.name).astype(np.float64)
+    x = case.format.rounded(start)
+    return case.built.sample(denoiser, x, times, case.seed + later, sampler.name).astype(np.float64)
 
 
 @final

@@ -54,6 +54,8 @@ ONE = Gaussian(np.array([0.5]), np.array([0.25]))
 """Data of the runs of stochastic samplers."""
 COARSE, FINE = 16, 64
 """Steps of their runs; twice as many along a library's own grid, which begins with less signal."""
+FEW = 16
+"""Draws of the runs that two seeds have to tell apart."""
 MEAN = Design(
     name="run-mean",
     law="mean",
@@ -286,6 +288,32 @@ def test_variance_of_a_run(case: Case) -> None:
 def test_mean_of_a_run(case: Case) -> None:
     """SMP-13: a stochastic sampler leads from Gaussian data at the first time to their mean at the last."""
     _judge_law(case, MEAN, 0.0)
+
+
+@check("SMP-13", "sample")
+def test_seeds_of_a_run(case: Case) -> None:
+    """SMP-13: another seed gives a stochastic sampler other noise."""
+    case.once_a_kind()
+    chosen = {sampler.name: sampler for sampler in _chosen(case, stochastic=True)}
+    z = case.rng().standard_normal(FEW)
+
+    def twice(name: str) -> None:
+        times, levels = _run_of(case, chosen[name], COARSE)
+        judgeable(case, chosen[name], times)
+        one, other = (drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1))
+        same = np.array_equal(one, other)
+        case.expect(f"runs of {name} agree for two seeds", [float(same)], Expected(0.0, 0.0), at={"t": times[-1:]})
+
+    served(case, tuple(chosen), twice)
+
+
+def _run_of(case: Case, sampler: Sampler, n: int) -> tuple[Times, Levels]:
+    """Return the times of a run of n steps, and the scales there; twice as many steps along a library's own grid."""
+    if sampler.times == "grid":
+        (times,) = own_times(case, (2 * n,))
+        return times, levels_of_grids(case, [times])
+    over = stretch(case)
+    return falling(even_times(case, over, n)), over.levels
 
 
 def _judge_law(case: Case, design: Design, limit: float) -> None:

@@ -64,6 +64,17 @@ def noise_in_the_last_step(self: Clean, t: Any, s: Any, variance: str) -> Any:
     return self.transition_variance(t, s)
 
 
+@FAULTS.plant("noise_variance", breaks="SMP-6", on=OWN, also=("perturb",), **LARGE)
+def noise_in_the_last_step_of_its_own(self: Clean, t: Any, s: Any, variance: str) -> Any:
+    """V = 1 - alpha_bar_t/alpha_bar_s in the step to s = 0 too, on a process of the library's own.
+
+    Meant: V = 0 in the step to s = 0.
+
+    Seen: plausible.
+    """
+    return self.transition_variance(t, s)
+
+
 @FAULTS.plant("noise_variance", breaks="SMP-2", **LARGE)
 def beta_of_one_step(self: Clean, t: Any, s: Any, variance: str) -> Any:
     """V = beta_k, however long the step is.
@@ -279,3 +290,41 @@ def beta_of_the_step_before(self: Clean, x_0: Any, x: Any, t: Any, s: Any) -> An
     inside = np.asarray(s) >= 1
     later, earlier = np.where(inside, np.asarray(t) - 1, t), np.where(inside, np.asarray(s) - 1, s)
     return Clean.ddpm_mean(self, x_0, x, later, earlier)
+
+
+@FAULTS.plant("ddpm_mean", breaks="SMP-2", **SMALL)
+def deviation_of_s_for_that_of_t(self: Clean, x_0: Any, x: Any, t: Any, s: Any) -> Any:
+    """The mean is (x_t - beta eps/sigma_s)/sqrt(1 - beta), where s > 0.
+
+    Meant: (x_t - beta eps/sigma_t)/sqrt(1 - beta).
+
+    Seen: plausible, as `sqrt_one_minus_alphas_cumprod` of another index.
+    """
+    later, earlier = self.sigma(t), self.sigma(s)
+    root = np.sqrt(self.ratio(t, s))
+    right = Clean.ddpm_mean(self, x_0, x, t, s)
+    return x / column(root, x) + (right - x / column(root, x)) * column(
+        later / np.where(earlier > 0.0, earlier, later), x
+    )
+
+
+@FAULTS.plant("ddpm_mean", breaks="SMP-2", on=(LINEAR, SHORT), **SMALL)
+def x_t_a_thousandth_short(self: Clean, x_0: Any, x: Any, t: Any, s: Any) -> Any:
+    """The mean is A x_0 + 0.999 B x_t.
+
+    Meant: A x_0 + B x_t.
+
+    Seen: plausible, as a variance that is kept from 0 by a floor.
+    """
+    return Clean.ddpm_mean(self, x_0, 0.999 * x, t, s)
+
+
+@FAULTS.plant("ddpm_mean", breaks="SMP-2", on=(LINEAR, SHORT), **SMALL)
+def x_0_a_thousandth_short(self: Clean, x_0: Any, x: Any, t: Any, s: Any) -> Any:
+    """The mean is 0.999 A x_0 + B x_t.
+
+    Meant: A x_0 + B x_t.
+
+    Seen: plausible, as a clip to 0.999 or a rescaling.
+    """
+    return Clean.ddpm_mean(self, 0.999 * x_0, x, t, s)

@@ -6,6 +6,7 @@ from . import (
     ancestral,
     averages,
     batches,
+    calls,
     chains,
     cosines,
     diffusions,
@@ -61,6 +62,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     runs.FAULTS,
     noisy_runs.FAULTS,
     training.FAULTS,
+    calls.FAULTS,
 )
 FAULTS: tuple[Fault, ...] = tuple(fault for chapter in CHAPTERS for fault in chapter)
 

@@ -231,3 +231,14 @@ def last_index_preferred(self: Clean, share: Any) -> Any:
     Seen: plausible, as a rounding that is clamped at the end.
     """
     return Clean.index(self, np.asarray(share) * (1.0 + 0.06 / len(self.betas())))
+
+
+@FAULTS.plant("index", breaks="TIM-2", on=SHORT)
+def rounded_and_clipped(self: Clean, share: Any) -> Any:
+    """k = max(1, round(u N)): the last index is half as likely, and the first half as likely again.
+
+    Meant: k = floor(u N) + 1: every index has the chance 1/N.
+
+    Seen: plausible, as the rounding of continuous times.
+    """
+    return np.maximum(np.rint(len(self.betas()) * np.asarray(share)).astype(np.int64), 1)

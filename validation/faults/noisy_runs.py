@@ -118,6 +118,17 @@ def same_noise_in_every_step(self: Clean, rng: np.random.Generator, shape: tuple
     return np.random.default_rng(0).standard_normal(shape)
 
 
+@FAULTS.plant("noise_source", breaks="SMP-13", **ANCESTRAL)
+def seed_ignored(self: Clean, seed: int) -> np.random.Generator:
+    """Every run has the noise of the seed 0.
+
+    Meant: the noise of the seed that is given.
+
+    Seen: plausible, as `manual_seed(0)` that is left in a sampler.
+    """
+    return np.random.default_rng(0)
+
+
 @FAULTS.plant("draw", breaks="SMP-13", **ANCESTRAL)
 def one_noise_for_all_rows(self: Clean, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """All examples have the same noise.

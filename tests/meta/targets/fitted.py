@@ -1,4 +1,4 @@
-"""A plain float32 trainer for data of one feature, and the optima of wrong objectives."""
+"""A plain float32 trainer for data of one feature, and denoisers without training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import nn
 
 from refdiff.conformance.interface import Array, Chain, Claim, Cosine, Denoiser, Linear, Process, Times
 from tests.meta.targets.trainer import F, alpha_bar_of
-from validation.expected.denoiser import DATA, best
-from validation.oracles.mixture import Mixture
 
 LINEAR, COSINE = Linear(beta_min=0.1, beta_max=20.0), Cosine(s=0.008)
 DDPM = Chain.linear(1000, beta_start=1e-4, beta_end=0.02)
@@ -66,39 +64,6 @@ def optimal(predict: Callable[[float, float], Callable[[Any], Any]]) -> Learner:
         return denoiser
 
     return fit
-
-
-def scaled(by: float, shift: float = 0.0) -> Mixture:
-    """Return the distribution of the data after scaling and shifting."""
-    return Mixture(DATA.weights, tuple(by * m + shift for m in DATA.means), tuple(by**2 * v for v in DATA.variances))
-
-
-def affine(alpha: float, variance: float) -> Callable[[Any], Any]:
-    """Return the best affine denoiser, which is the optimum of a network without a hidden layer."""
-    mean = sum(w * m for w, m in zip(DATA.weights, DATA.means, strict=True))
-    rows = zip(DATA.weights, DATA.means, DATA.variances, strict=True)
-    spread = sum(w * (v + (m - mean) ** 2) for w, m, v in rows)
-    return lambda x: np.sqrt(variance) * (x - alpha * mean) / (alpha**2 * spread + variance)
-
-
-WRONG: dict[str, Callable[[float, float], Callable[[Any], Any]]] = {
-    "variance for deviation": lambda a, v: lambda x: -v * DATA.noised(a, v * v).score(x),
-    "noised twice": lambda a, v: lambda x: -np.sqrt(v) * DATA.noised(a * a, a * a * v + v).score(x),
-    "noised twice by one eps": lambda a, v: (
-        lambda x: -np.sqrt(v) * (1 + a) * DATA.noised(a * a, v * (1 + a) ** 2).score(x)
-    ),
-    "sign of eps": lambda a, v: lambda x: -best(DATA, a, v)(x),
-    "alpha_bar for alpha": lambda a, v: best(DATA, a * a, v),
-    "root of alpha": lambda a, v: best(DATA, np.sqrt(a), 1 - a),
-    "score for eps": lambda a, v: lambda x: -DATA.noised(a, v).score(x),
-    "data doubled": lambda a, v: best(scaled(2.0), a, v),
-    "data to [0, 1]": lambda a, v: best(scaled(0.25, 0.5), a, v),
-    "time unseen": lambda a, v: best(DATA, 0.3, 0.91),
-    "no hidden layer": affine,
-    "untrained": lambda a, v: lambda x: 0.0 * x,
-    "NaN": lambda a, v: lambda x: np.full_like(x, np.nan),
-}
-"""The optimal denoiser of each wrong objective."""
 
 
 @dataclass(frozen=True)

@@ -98,13 +98,8 @@ def flow(walk: Walk, x: Any) -> Any:
     return x
 
 
-def multistep(
-    *,
-    ratio: Callable[[Any, Any], Any] = lambda before, now: before / now,
-    weight: Callable[[At, At], Any] = lambda t, s: s.s / t.s,
-    unstarted: bool = False,
-) -> Method:
-    """Return DPM-Solver++(2M), of x_0: faults are another ratio of steps, factor of x, and no start of order 1."""
+def multistep(*, unstarted: bool = False) -> Method:
+    """Return DPM-Solver++(2M), of x_0; unstarted: without a first step of order 1, which is wrong."""
 
     def method(walk: Walk, x: Any) -> Any:
         old: Any = 0.0 * x if unstarted else None
@@ -114,43 +109,30 @@ def multistep(
             if s.s == 0.0:
                 return x_0
             h = s.half_log_snr - t.half_log_snr
-            r = 1.0 if before is None else ratio(before, h)
+            r = 1.0 if before is None else before / h
             mean = x_0 if old is None else x_0 + (x_0 - old) / (2.0 * r)
-            x = weight(t, s) * x - s.a * np.expm1(-h) * mean
+            x = s.s / t.s * x - s.a * np.expm1(-h) * mean
             old, before = x_0, h
         return x
 
     return method
 
 
-def ancestral(
-    *, root: Callable[[Any], Any] = np.sqrt, noisy_end: bool = False, factor: float = 1.0, same: bool = False
-) -> Method:
-    """Return runs of DDPM's step, of eps, with the posterior's variance; faults in the noise."""
-
-    def method(walk: Walk, x: Any) -> Any:
-        once = walk.noise()
-        for t, s in walk.pairs:
-            eps = walk.predict(x, t)
-            added = np.maximum(1.0 - (t.a / s.a) ** 2, 0.0)
-            variance = added if noisy_end and s.s == 0.0 else added * s.s**2 / t.s**2
-            z = once if same else walk.noise()
-            x = (x - factor * added / t.s * eps) * s.a / t.a + root(variance) * z
-        return x
-
-    return method
+def ancestral(walk: Walk, x: Any) -> Any:
+    """Run DDPM's step, of eps, with the posterior's variance."""
+    for t, s in walk.pairs:
+        eps = walk.predict(x, t)
+        added = np.maximum(1.0 - (t.a / s.a) ** 2, 0.0)
+        x = (x - added / t.s * eps) * s.a / t.a + np.sqrt(added * s.s**2 / t.s**2) * walk.noise()
+    return x
 
 
-def euler_maruyama(*, factor: float = 1.0) -> Method:
-    """Return Euler-Maruyama on the reverse SDE, of the score; factor: of the score."""
-
-    def method(walk: Walk, x: Any) -> Any:
-        for t, s in walk.pairs:
-            b, h = walk.rate(t.t), t.t - s.t
-            x = x + h * b * (0.5 * x + factor * walk.predict(x, t)) + np.sqrt(h * b) * walk.noise()
-        return x
-
-    return method
+def euler_maruyama(walk: Walk, x: Any) -> Any:
+    """Run Euler-Maruyama on the reverse SDE, of the score."""
+    for t, s in walk.pairs:
+        b, h = walk.rate(t.t), t.t - s.t
+        x = x + h * b * (0.5 * x + walk.predict(x, t)) + np.sqrt(h * b) * walk.noise()
+    return x
 
 
 def by_v(walk: Walk, x: Any) -> Any:

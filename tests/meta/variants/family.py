@@ -17,7 +17,6 @@ from tests.meta.variants import (
     times,
     weights,
     wrong_losses,
-    wrong_walks,
     wrong_weights,
 )
 from tests.meta.variants.variant import Variant
@@ -42,7 +41,6 @@ RIGHT: tuple[Variant, ...] = tuple(variant for family in FAMILIES for variant in
 WRONGS = (
     wrong_losses.FAMILY,
     wrong_weights.FAMILY,
-    wrong_walks.FAMILY,
     bare.WRONG,
 )
 WRONG: tuple[Variant, ...] = tuple(variant for family in WRONGS for variant in family)

@@ -23,10 +23,9 @@ def weighing(
     on: Claimed | tuple[Claimed, ...] = (LINEAR, COSINE),
     only: str = "",
     family: Family = FAMILY,
-    told: str = "",
     **claimed: Any,
 ) -> Callable[[Weigh], Weigh]:
-    """Add a weight as a variant of each library; only: the prediction served; told: the reduction, if not the claim's.
+    """Add a weight as a variant of each library; only: the prediction served.
 
     claimed: fields of the claim, and `breaks`.
     """
@@ -34,7 +33,7 @@ def weighing(
     def add(weigh: Weigh) -> Weigh:
         for library in libraries:
             family.add(
-                _losing(library, weigh, only, told or claimed.get("reduction", "sums")),
+                _losing(library, weigh, only, claimed.get("reduction", "sums")),
                 "loss",
                 on=on,
                 name=f"{weigh.__name__.replace('_', ' ')}, {library.name} {library.dtype}",

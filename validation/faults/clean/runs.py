@@ -130,6 +130,10 @@ class Runs(Steps):
         """Return x/2 + score, the drift of the reverse SDE by beta and the length of a step."""
         return 0.5 * x + score
 
+    def noise_source(self, seed: int) -> np.random.Generator:
+        """Return the generator of the noise of a run."""
+        return np.random.default_rng(seed)
+
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
         """Return the noise of one step of a run."""
         return rng.standard_normal(shape)
@@ -139,7 +143,7 @@ class Runs(Steps):
         one = next((one for one in self.claim.samplers if one.name == sampler), None)
         if one is None or (self.is_chain and not one.chains):
             raise Unsupported("no such sampler")
-        rng = np.random.default_rng(seed)
+        rng = self.noise_source(seed)
 
         def ask(y: Any, t: Any) -> Any:
             return wide(denoiser(self.rounded(y), np.repeat(np.asarray(t, dtype=times.dtype), len(x))))
