@@ -12,9 +12,10 @@ from refdiff.conformance.interface import Chain, Cosine, DType, Linear, Process,
 from refdiff.conformance.judge import Judge, Settings
 from tests.meta.targets.trainer import Trainer
 from validation.checks.suite import checks
-from validation.faults.catalogue import named
+from validation.faults.catalogue import FAULTS, named
 from validation.faults.clean.target import CleanTarget
 from validation.faults.diagnosis import diagnose
+from validation.faults.diagnosis.trial import pairs, single
 
 OTHERS: dict[type, Process] = {
     Linear: Linear(beta_min=0.3, beta_max=11.0),
@@ -109,3 +110,17 @@ def test_a_search_ends_in_time() -> None:
     judge = Judge.of(target, Settings())
     judge.judge(one for one in checks() if one[0].clause == "MAR-2")
     assert "ran out" in diagnose(target.claim, judge.records.units, seconds=0.0).notes[0]
+
+
+def test_every_fault_of_a_sample_is_named() -> None:
+    """Of faults drawn by a seed, with other parameters than the catalogue's, those that fail a check are named."""
+    drawn = np.random.default_rng(20).choice(len(FAULTS), 6, replace=False)
+    trials = [single(FAULTS[i], FAULTS[i].dtypes[-1], moved=True) for i in drawn]
+    wrong = [trial.faults[0] for trial in trials if trial.failed and not trial.right]
+    assert len(wrong) <= 1, wrong
+    assert not any(trial.confident and not trial.right for trial in trials)
+
+
+def test_no_pair_of_a_sample_is_one_fault() -> None:
+    """Of pairs of faults drawn by a seed none is reported as one fault with confidence."""
+    assert not [trial for trial in pairs(seed=3, count=3) if trial.confident]
