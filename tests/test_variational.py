@@ -88,3 +88,17 @@ def test_arguments_outside_the_domain_are_refused() -> None:
         decoder_term(x + 2.0, x, torch.ones(1))
     with pytest.raises(DomainError, match=r"expected levels >= 2.* \(LOS-15\)$"):
         decoder_term(x, x, torch.ones(1), levels=1)
+
+
+def test_terms_of_one_example_are_those_in_a_batch() -> None:
+    """LOS-13, LOS-14: a term of a batch is that of each example by itself, and a batch may be empty."""
+    x_0, x_0_hat = torch.randn(2, 3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t, s = torch.tensor([900, 600, 1000]), torch.tensor([2, 599, 100])
+
+    def terms(some: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        large = step_term(CHAIN, x_0[some], x_0_hat[some], t=t[some], s=s[some], variance="large")
+        return prior_term(CHAIN, x_0[some], t[some]), large
+
+    for got, *alone in zip(terms(slice(None)), *(terms(slice(i, i + 1)) for i in range(3)), strict=True):
+        torch.testing.assert_close(torch.cat(alone), got, rtol=1e-12, atol=0.0)
+    assert [term.shape for term in terms(slice(0))] == [(0,), (0,)]
