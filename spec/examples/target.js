@@ -104,8 +104,16 @@ function stepped(rule, x_t, value, z, t, s) {
 function build(wanted) {
   const { log, rest, beta } = schedules[wanted.kind](wanted);
   const at = (time) => {
-    const q = { time, log: log(time), rest: rest(time), beta: beta && beta(time) };
-    return { ...q, bar: Math.exp(q.log), alpha: Math.exp(q.log / 2), sigma: Math.sqrt(q.rest) };
+    const [logBar, variance] = [log(time), rest(time)];
+    return {
+      time,
+      log: logBar,
+      rest: variance,
+      beta: beta && beta(time),
+      bar: Math.exp(logBar),
+      alpha: Math.exp(logBar / 2),
+      sigma: Math.sqrt(variance),
+    };
   };
   const each = (t, f) => ({ dtype: "float32", shape: t.shape, data: Float32Array.from(t.data, (x) => f(at(x))) });
   // f(scales of the row, index) for each number of an array shaped as `like`, whose rows belong to the times t.

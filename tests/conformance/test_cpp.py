@@ -70,3 +70,9 @@ def test_refusals_errors_and_values(program: Path) -> None:
         got = chain.perturb(x, np.zeros_like(x), np.array([0, 1]))
         assert np.allclose(got, x * [[1.0], [0.5]], rtol=1e-15, atol=0.0), n
     target.close()
+
+
+def test_program_ends_with_its_input(program: Path) -> None:
+    """It writes its claim, and ends."""
+    done = subprocess.run([str(program)], input="", capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)

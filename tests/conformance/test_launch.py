@@ -34,7 +34,7 @@ def test_options_that_do_not_hold_together(tmp_path: Path, options: tuple[str, .
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on the path")
 def test_program(tmp_path: Path) -> None:
     """A program in another language is judged by its command line."""
-    script = plant(tmp_path, "target.js", ("sigma: Math.sqrt(q.rest) }", "sigma: q.rest }"))
+    script = plant(tmp_path, "target.js", ("sigma: Math.sqrt(variance)", "sigma: variance"))
     done = run(tmp_path, "--refdiff-target-exec", f"node '{script}'", "--refdiff-chapter", "CON,MAR")
     assert done.returncode == 1
     assert "javascript: MAR-2 fail: sigma at" in done.stdout

@@ -24,7 +24,7 @@ NARROW = (
     'processes: [{ kind: "Linear", beta_min: 0.1, beta_max: 20 }, { kind: "Chain", betas: [0.02, 0.1, 0.4, 0.7] }],',
 )
 FAULTS = {
-    "MAR-2": ("sigma: Math.sqrt(q.rest) }", "sigma: q.rest }"),
+    "MAR-2": ("sigma: Math.sqrt(variance)", "sigma: variance"),
     "PAR-4": ("score: -eps / sigma }", "score: eps / sigma }"),
     "LOS-8": ("Math.min(bar / rest, gamma)", "Math.max(bar / rest, gamma)"),
     "SMP-2": ('rule.variance === "beta" &&', 'rule.variance === "posterior" &&'),

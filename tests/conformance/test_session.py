@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def talk(target: Remote) -> None:
 def test_session_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, what the suite writes and what the example in JavaScript answers."""
     assert recorded(EXAMPLES / "target.js", monkeypatch) == shown()
+
+
+def test_program_ends_with_its_input() -> None:
+    """Given all lines of the suite at once, the program writes its own, and ends when its input does."""
+    lines = shown()
+    given = "".join(f"{line[2:]}\n" for line in lines if line.startswith("> "))
+    command = [str(shutil.which("node")), str(EXAMPLES / "target.js")]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [line[2:] for line in lines if line.startswith("< ")]
 
 
 def test_another_answer_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
