@@ -22,7 +22,7 @@ POINTS = 64
 """Most points of one series: of more, the worst of each of as many intervals are kept."""
 QUANTITIES = 6
 """Most quantities that one check records on one process: the first."""
-TIMES = 8
+TIMES = 4
 """Most comparisons of one quantity that are recorded: the first; a property is compared a hundred times."""
 MOST = 24
 """Most series of one check on all processes: those that came closest to their bounds."""

@@ -15,6 +15,7 @@ from refdiff.conformance.formats import FORMATS
 from refdiff.conformance.interface import Chain, Claim, Linear, Process, Times
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.outcome import Outcome
+from refdiff.conformance.portable import dumped
 from refdiff.conformance.series import MOST, POINTS, QUANTITIES, TIMES, Recorder, Series, bounded
 from tests.conformance.reports import series
 from validation.checks.laws import record_draws
@@ -169,3 +170,17 @@ def test_draws_are_shown_against_the_uniform_law(shift: float) -> None:
     (one,) = Held.recorder.series("p")
     assert max(abs(point[1]) for point in one.points) == pytest.approx(shift, abs=0.02)
     assert {point[2] for point in one.points} == {0.05}
+
+
+def test_points_stand_on_one_line_and_change_nothing() -> None:
+    """JSON of a report is the same data, whatever its texts say; only the points are not one number a line."""
+    data = {
+        "points": [[1.0, 2.0, "inf"], [3.0, 4.0, 5.0]],
+        "texts": ('"points": 1', "[\n 1\n]"),
+        "more": [{"points": []}],
+    }
+    text = dumped(data)
+    assert json.loads(text) == {**data, "texts": ['"points": 1', "[\n 1\n]"]}
+    assert ' "points": [[1.0, 2.0, "inf"], [3.0, 4.0, 5.0]],' in text.splitlines()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dumped({"points": [float("nan")]})
