@@ -13,14 +13,18 @@ from validation.faults.catalogue import FAULTS
 from validation.faults.fault import DTYPES, Fault
 from validation.faults.matrix import failing, judged
 
-CASES = [pytest.param(fault, dtype, id=f"{fault.name}-{dtype}") for fault in FAULTS for dtype in fault.dtypes]
+CASES = [
+    pytest.param(fault, dtype := fault.dtypes[place % len(fault.dtypes)], id=f"{fault.name}-{dtype}")
+    for place, fault in enumerate(FAULTS)
+]
+"""Each fault in one of its formats, in turn: `python -m validation.faults --check` judges both, by every clause."""
 SUITE_ITSELF = "the suite itself failed"
 CHAPTERS = ("NOT", "SCH", "MAR", "SDE", "PAR", "DIS", "NUM", "CON")
 
 
 @pytest.mark.parametrize(("fault", "dtype"), CASES)
 def test_fault_fails_the_clauses_that_it_names(fault: Fault, dtype: DType) -> None:
-    """The clauses that a fault breaks are among those that fail in each of its formats, with no suite error."""
+    """The clauses that a fault breaks are among those that fail, with no suite error."""
     # Whatever check a call is made in, it may break a rule of the contract.
     only = frozenset[str]() if any(clause.startswith("CON") for clause in fault.breaks) else fault.breaks
     outcomes = judged(fault.target(dtype), only)
