@@ -22,6 +22,12 @@ def test_every_fault_is_killed_and_right_code_survives() -> None:
     assert len(MATRIX.rows) == sum(len(fault.dtypes) for fault in FAULTS) + len(DTYPES)
 
 
+def test_readme_has_the_number_of_faults() -> None:
+    """README claims the faults that there are."""
+    readme = (record.PAGE.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"each of {len(FAULTS)} planted faults" in readme
+
+
 def test_matrix_was_made_in_ten_minutes() -> None:
     """The bound is that of two jobs at a time."""
     assert MATRIX.jobs <= 2
