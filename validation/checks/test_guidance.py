@@ -11,8 +11,8 @@ from ..expected.guided import guided
 from .grids import events_of
 from .serving import served
 
-SCALES = (0.0, 0.5, 1.0, 1.5, 3.0, 7.5, 30.0)
-"""Guidance w: 0 is the unconditional prediction, 1 the conditional one."""
+SCALES = (-1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 7.5, 30.0)
+"""Guidance w: 0 is the unconditional prediction, 1 the conditional one; below 0 it leads away from the condition."""
 BATCH = 5
 EVENTS = ((3,), (BATCH,), (2, 3, 2))
 

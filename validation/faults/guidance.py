@@ -145,3 +145,14 @@ def prediction_clipped(self: Clean, conditional: Any, unconditional: Any, scale:
     Seen: plausible, as the clip of x_0 applied to every prediction.
     """
     return np.clip(Clean.guided(self, conditional, unconditional, scale), -1.0, 1.0)
+
+
+@FAULTS.plant("guided", breaks="SMP-9")
+def negative_scale_clipped(self: Clean, conditional: Any, unconditional: Any, scale: float) -> Any:
+    """u + max(w, 0) (c - u).
+
+    Meant: u + w (c - u) for every w.
+
+    Seen: plausible, as a check of the range that changes its argument.
+    """
+    return Clean.guided(self, conditional, unconditional, max(scale, 0.0))
