@@ -184,6 +184,8 @@ class Engine:
 
     def _tallies(self, fault: Fault, one: Seen) -> dict[str, Tally]:
         try:
+            if not self.right(one.process).reaches(one.call, fault.formula):
+                raise Inapplicable
             if one.repeats:
                 # On an object of its own, as it may remember its calls.
                 fresh = self.right(one.process).fault(fault.formula, fault.by)

@@ -66,6 +66,7 @@ class Right:
     _clean: Any = field(init=False)
     _shaken: list[Any] = field(init=False)
     _known: dict[int, tuple[Outputs, Outputs]] = field(default_factory=dict)
+    _reached: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Build it, and those that rounding has moved. Raises Inapplicable for a process that nobody knows."""
@@ -97,6 +98,16 @@ class Right:
         except Exception:  # noqa: BLE001  # a fault may do anything
             return UNBUILT
 
+    def reaches(self, call: Recorded, formula: str) -> bool:
+        """Say whether a formula has a part in a call: what replaces another one changes nothing."""
+        if id(call) not in self._reached:
+            traced = type("Traced", (self._base,), {"__getattribute__": _noted})(self._known_as, self._computing)
+            reached: set[str] = {"__init__"}
+            traced.__dict__[_REACHED] = reached
+            self.replay(traced, call)
+            self._reached[id(call)] = frozenset(reached)
+        return formula in self._reached[id(call)] or call.method == "build"
+
     def replay(self, built: Any, call: Recorded) -> Outputs:
         """Return what an object gives in place of the target. Raises Inapplicable."""
         return replayed(built, call, self.format, is_wide=not self.tight)
@@ -117,6 +128,17 @@ class Right:
                 off = np.abs(other[name] - value)
                 noise = np.maximum(noise, np.where(np.isnan(off), 0.0, off))
         return np.asarray(noise)
+
+
+_REACHED = "_reached"
+
+
+def _noted(self: Any, name: str) -> Any:
+    """Return an attribute, and note its name."""
+    found = object.__getattribute__(self, name)
+    if (reached := object.__getattribute__(self, "__dict__").get(_REACHED)) is not None:
+        reached.add(name)
+    return found
 
 
 def _nudged(call: Recorded, u: float, key: int) -> Recorded:
