@@ -8,7 +8,7 @@ from refdiff.conformance.badge import badge
 from refdiff.conformance.files import replace_file
 from refdiff.conformance.report import Report
 from refdiff.conformance.stored import stored
-from refdiff.errors import ConfigError
+from refdiff.errors import ConfigError, plain
 
 
 def write_pages(report: Report, folder: Path) -> str:
@@ -18,7 +18,10 @@ def write_pages(report: Report, folder: Path) -> str:
 
     try:
         replace_file(folder / "report.html", page(stored(report.as_json())))
-    except ConfigError as error:
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the page is no part of the verdict, and must not change it
         (folder / "report.html").unlink(missing_ok=True)
-        return str(error)
+        own = isinstance(error, ConfigError)
+        return str(error) if own else plain(f"report.html was not made, please report it to refdiff: {error!r}")
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, log10
 from typing import Literal, TypeAlias, final
 
 Style: TypeAlias = Literal["solid", "dashed", "dotted", "dots", "crosses"]
@@ -13,6 +13,8 @@ _WIDTH, _HEIGHT = 340, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 330, 8, 170
 MOST = 200
 """Most points of one line."""
+LARGEST = 1e290
+"""What is larger is left out, and on a logarithmic axis what is below its reciprocal."""
 SPAN = 1e4
 """How far a logarithmic axis reaches down from the largest value; what is smaller stands at its end."""
 
@@ -25,7 +27,7 @@ class Line:
     name: str
     style: Style
     points: Sequence[tuple[float, float]]
-    """Those that are no finite numbers are left out; on a logarithmic axis, those that are not above 0, too."""
+    """Those that are no numbers are left out; on a logarithmic axis, those that are not above 0, too."""
 
 
 @final
@@ -85,7 +87,8 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _thinned(points: Sequence[tuple[float, float]], *, positive: bool) -> list[tuple[float, float]]:
-    kept = [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (y > 0.0 or not positive)]
+    least = 1.0 / LARGEST if positive else -LARGEST
+    kept = [(x, y) for x, y in points if abs(x) <= LARGEST and least <= y <= LARGEST]
     if len(kept) <= MOST:
         return kept
     return [kept[i * (len(kept) - 1) // (MOST - 1)] for i in range(MOST)]

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refdiff.conformance import pages
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.html import page, template
 from refdiff.conformance.html.claims import CALLS, advice, how
+from refdiff.conformance.html.figures import figure
 from refdiff.conformance.html.scale import logarithmic
 from refdiff.conformance.html.slope import interval, slope
 from refdiff.conformance.interface import METHODS
@@ -24,7 +27,7 @@ from refdiff.conformance.known import KnownFailure
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.render import verdict
 from refdiff.conformance.report import Report, assemble
-from refdiff.conformance.series import MOST, POINTS
+from refdiff.conformance.series import MOST, POINTS, Kind, Series
 from refdiff.conformance.stored import read, stored
 from refdiff.errors import ConfigError
 from tests.conformance.reports import TARGET, made, outcome, series, worst
@@ -157,7 +160,7 @@ def test_the_order_lies_in_its_interval() -> None:
     for order in (1.0, 2.0, 3.0):
         for off in (-1.0, 0.0, 1.0):
             points = [
-                (float(n), n**-order * (1.0 + 0.01 * off * (-1) ** i), 0.01 * n**-order)
+                (float(n), n**-order * (1.0 + 0.01 * off * (-1) ** i), 0.0101 * n**-order)
                 for i, n in enumerate((4, 8, 16))
             ]
             found = interval(points)
@@ -166,6 +169,34 @@ def test_the_order_lies_in_its_interval() -> None:
             assert found[1] <= found[0] <= found[2]
     assert interval([(4.0, 1.0, 2.0), (8.0, 1.0, 2.0)]) is None
     assert "no order" in slope([(4.0, float("nan"), 0.0), (8.0, 1.0, 0.0)])
+
+
+FLOATS = st.floats() | st.sampled_from([0.0, 1e-320, 1e308, -1e308, 1.0])
+
+
+@given(
+    kind=st.sampled_from(["errors", "order", "law"]),
+    points=st.lists(st.tuples(FLOATS, FLOATS, FLOATS), min_size=2, max_size=6),
+)
+def test_whatever_was_measured_can_be_drawn(kind: Kind, points: list[tuple[float, float, float]]) -> None:
+    """Infinities, NaN, zeros and the ends of binary64 are drawn inside of the figure."""
+    given_ = Series(kind=kind, quantity="q", process="p", axis="t", points=tuple(points), of=9, claimed=4.0)
+    places = re.findall(r"[ML]([^ ]+) ([^MLhlvV\"]+)", figure(given_, "c").svg)
+    assert all(0.0 <= float(x) <= 340.0 and 0.0 <= float(y) <= 190.0 for x, y in places)
+
+
+def test_a_page_that_cannot_be_made_changes_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the page is one sentence beside the report, and an older page is removed."""
+    (tmp_path / "report.html").write_text("conforms")
+
+    def fails(_: object) -> str:
+        raise ZeroDivisionError("a fault\nof refdiff")
+
+    monkeypatch.setattr("refdiff.conformance.html.page", fails)
+    said = pages.write_pages(whole(), tmp_path)
+    assert said.startswith("report.html was not made, please report it to refdiff: ZeroDivisionError")
+    assert "\n" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["badge.json"]
 
 
 def test_a_logarithmic_axis_holds_what_it_is_of() -> None:

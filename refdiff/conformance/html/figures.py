@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from math import inf, isfinite
+from math import exp, inf, isfinite, log
 from typing import final
 
 from refdiff.conformance.html.scale import Scale, logarithmic, written
@@ -64,9 +64,10 @@ def _order(series: Series) -> Figure:
     y = logarithmic([v for p in points for v in p[1:]], _BOTTOM, _TOP)
     places = [(x(n), y(error)) for n, error, _ in points]
     marks = [_line("bound", ((x(n), y(floor)) for n, _, floor in points)), _line("data", places), _dots(places)]
-    if points and isfinite(points[0][1]):
+    if 0.0 < points[0][1] < inf and all(n > 0.0 for n, _, _ in points):
         n_0, e_0, _ = points[0]
-        marks.append(_line("claimed", ((x(n), y(e_0 * (n_0 / n) ** series.claimed)) for n, _, _ in points)))
+        falls = [(n, exp(min(log(e_0) + series.claimed * (log(n_0) - log(n)), 700.0))) for n, _, _ in points if n < inf]
+        marks.append(_line("claimed", ((x(n), y(error)) for n, error in falls)))
     axes = _axes(x, y, "steps", "error", ticks=sorted({p[0] for p in points}))
     caption = f"{series.quantity} on {series.process}: {slope(points)}, expected at least {written(series.claimed)}"
     legend = "dots: error of a run; dots in a row: the expected order; dashes: what rounding may add"
@@ -76,6 +77,7 @@ def _order(series: Series) -> Figure:
 def _law(series: Series) -> Figure:
     points = series.points
     most = max([abs(v) for p in points for v in p[1:] if isfinite(v)], default=1.0) * 1.15 or 1.0
+    most = min(max(most, 1e-300), 1e300)
     x, y = Scale(0.0, 1.0, _LEFT, _RIGHT, logarithmic=False), Scale(-most, most, _BOTTOM, _TOP, logarithmic=False)
     wrong = [p for p in points if not abs(p[1]) <= p[2]]
     marks = [

@@ -24,15 +24,18 @@ class Scale:
         if value != value or value == inf:
             share = 1.0
         elif self.logarithmic:
-            share = 0.0 if value <= self.low else log10(value / self.low) / log10(self.high / self.low)
+            share = (
+                0.0 if value <= self.low else (log10(value) - log10(self.low)) / (log10(self.high) - log10(self.low))
+            )
         else:
-            share = (value - self.low) / (self.high - self.low)
+            # Halved: the axis may be longer than the largest number.
+            share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
         return round(self.start + (self.end - self.start) * min(max(share, 0.0), 1.0), 1)
 
     def ticks(self, most: int = 5) -> list[float]:
         """Return at most so many round numbers on the axis."""
         if not self.logarithmic:
-            return [self.low, (self.low + self.high) / 2, self.high]
+            return [self.low, self.low / 2 + self.high / 2, self.high]
         first, last = ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9)
         step = max(1, -(-(last - first) // (most - 1)))
         return [10.0**e for e in range(first, last + 1, step)]
@@ -45,7 +48,8 @@ def logarithmic(values: Sequence[float], start: float, end: float, least: float 
     """
     kept = [max(value, least) for value in values if isfinite(value) and value > 0.0] or [1.0]
     low, high = floor(log10(min(kept)) + 1e-9), ceil(log10(max(kept)) - 1e-9)
-    return Scale(10.0 ** max(low, -300), 10.0 ** min(max(high, low + 1), 300), start, end, logarithmic=True)
+    low = min(max(low, -300), 299)
+    return Scale(10.0**low, 10.0 ** min(max(high, low + 1), 300), start, end, logarithmic=True)
 
 
 def written(value: float, digits: int = 3) -> str:

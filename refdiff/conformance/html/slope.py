@@ -17,17 +17,17 @@ def interval(points: Sequence[Point]) -> tuple[float, float, float] | None:
     None where an error is no number, or rounding may be the whole of all but one.
     """
     points = sorted(points)
-    if not all(isfinite(error) for _, error, _ in points):
+    if not all(isfinite(error) and 0.0 <= floor < inf for _, error, floor in points):
         return None
     clear = [i for i in range(1, len(points)) if points[i][1] >= _HIDDEN * points[i][2] and points[i][1] > 0.0]
     if not clear:
         return None
     (n, error, floor), (m, less, under) = points[clear[-1] - 1], points[clear[-1]]
-    if m <= n:
+    if not (inf > m > n > 0.0 and error > 0.0):
         return None
-    halves = log(m / n)
-    low = log(max(error - floor, 0.0) / (less + under)) / halves if error > floor else -inf
-    return log(error / less) / halves, low, log((error + floor) / (less - under)) / halves
+    halves = log(m) - log(n)
+    low = (log(error - floor) - log(less + under)) / halves if error > floor else -inf
+    return (log(error) - log(less)) / halves, low, (log(error + floor) - log(less - under)) / halves
 
 
 def slope(points: Sequence[Point]) -> str:
