@@ -105,7 +105,7 @@ def noise_scaled_in_place(self: Clean, x_0: Array, eps: Array, t: Times) -> Any:
 
     Meant: x_t = alpha x_0 + sigma eps, and eps stays as it is.
 
-    Seen: `noise *= ...` in place, https://github.com/lucidrains/denoising-diffusion-pytorch.
+    Seen: the noise argument edited in place, https://github.com/lucidrains/denoising-diffusion-pytorch.
     """
     a, s = self.over(t, x_0)
     eps.flags.writeable = True

@@ -304,7 +304,7 @@ def scaled_linear_betas(self: Clean) -> Any:
 
     Meant: beta_k at equal distances.
 
-    Seen: `scaled_linear` and `linear` mixed up, https://github.com/huggingface/diffusers.
+    Seen: plausible; `scaled_linear` for `linear` of https://github.com/huggingface/diffusers.
     """
     betas = Clean.betas(self)
     return np.linspace(np.sqrt(betas[0]), np.sqrt(betas[-1]), len(betas)) ** 2

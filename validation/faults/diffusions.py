@@ -77,7 +77,7 @@ def diffusion_of_a_step(self: Clean, beta: Any) -> Any:
 
     Meant: g = sqrt(beta), per root of a unit of time.
 
-    Seen: `discretize` for `sde`, https://github.com/yang-song/score_sde_pytorch.
+    Seen: plausible; `discretize` for `sde` of https://github.com/yang-song/score_sde_pytorch.
     """
     return np.sqrt(beta / 1000.0)
 
@@ -88,7 +88,7 @@ def sub_variance_preserving(self: Clean, t: Times) -> Any:
 
     Meant: g = sqrt(beta).
 
-    Seen: `subVPSDE` for `VPSDE`, https://github.com/yang-song/score_sde_pytorch.
+    Seen: plausible; `subVPSDE` for `VPSDE` of https://github.com/yang-song/score_sde_pytorch.
     """
     return self.rounded(np.sqrt(self.rate(wide(t)) * -np.expm1(2.0 * self.log_alpha_bar(wide(t)))))
 
@@ -143,7 +143,7 @@ def variance_exploding(self: Clean, x: Any, beta: Any) -> Any:
 
     Meant: f = -beta x/2.
 
-    Seen: `VESDE` for `VPSDE`, https://github.com/yang-song/score_sde_pytorch.
+    Seen: plausible; `VESDE` for `VPSDE` of https://github.com/yang-song/score_sde_pytorch.
     """
     return 0.0 * x
 
@@ -187,7 +187,7 @@ def drift_of_a_step(self: Clean, x: Any, beta: Any) -> Any:
 
     Meant: f = -beta x/2, per unit of time.
 
-    Seen: `discretize` for `sde`, https://github.com/yang-song/score_sde_pytorch.
+    Seen: plausible; `discretize` for `sde` of https://github.com/yang-song/score_sde_pytorch.
     """
     return (np.sqrt(1.0 - beta / 1000.0) - 1.0) * x
 

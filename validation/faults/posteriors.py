@@ -43,7 +43,7 @@ def variance_of_the_transition(self: Clean, t: Any, s: Any) -> Any:
 
     Meant: V = (1 - alpha_bar_t/alpha_bar_s) sigma_s^2/sigma_t^2.
 
-    Seen: `fixed_large` for `fixed_small`, https://github.com/huggingface/diffusers.
+    Seen: plausible; `fixed_large` for `fixed_small` of https://github.com/huggingface/diffusers.
     """
     return self.transition_variance(t, s)
 
@@ -65,7 +65,7 @@ def first_variance_of_the_second(self: Clean, t: Any, s: Any) -> Any:
 
     Meant: V = 0 at s = 0.
 
-    Seen: the first value of `posterior_log_variance_clipped`, https://github.com/openai/guided-diffusion, taken for it.
+    Seen: plausible; the first value of `posterior_log_variance_clipped` of https://github.com/openai/guided-diffusion.
     """
     second = Clean.posterior_variance(self, np.full_like(t, 2), np.full_like(s, 1))
     return np.where(s == 0, second, Clean.posterior_variance(self, t, s))
@@ -77,7 +77,7 @@ def beta_of_a_single_step(self: Clean, t: Any, s: Any) -> Any:
 
     Meant: V = beta_k sigma_(k-1)^2/sigma_k^2.
 
-    Seen: `fixed_large` for `fixed_small`, https://github.com/huggingface/diffusers.
+    Seen: plausible; `fixed_large` for `fixed_small` of https://github.com/huggingface/diffusers.
     """
     return np.where(s == t - 1, self.betas()[t - 1], Clean.posterior_variance(self, t, s))
 
@@ -188,7 +188,7 @@ def transition_of_its_own(self: Clean, t: Any, s: Any) -> Any:
 
     Meant: V = (1 - alpha_bar_t/alpha_bar_s) sigma_s^2/sigma_t^2.
 
-    Seen: `fixed_large` for `fixed_small`, https://github.com/huggingface/diffusers.
+    Seen: plausible; `fixed_large` for `fixed_small` of https://github.com/huggingface/diffusers.
     """
     return self.transition_variance(t, s)
 

@@ -319,7 +319,7 @@ def scaled_linear_rate(self: Clean, t: Any) -> Any:
 
     Meant: beta = beta_min + t (beta_max - beta_min).
 
-    Seen: `scaled_linear` and `linear` mixed up; the former is latent diffusion's, https://github.com/CompVis/latent-diffusion.
+    Seen: plausible; `scaled_linear` for `linear`, the former is latent diffusion's, https://github.com/CompVis/latent-diffusion.
     """
     low, high = np.sqrt(rates(self))
     return (low + (high - low) * np.asarray(t)) ** 2

@@ -281,7 +281,7 @@ def eps_by_way_of_x_0(self: Clean, v: Any, x: Any, a: Any, s: Any) -> Any:
 
     Meant: eps = sigma x_t + alpha v.
 
-    Seen: `predict_noise_from_start` after `predict_start_from_v`, https://github.com/lucidrains/denoising-diffusion-pytorch.
+    Seen: `predict_noise_from_start` after `predict_start_from_v` of https://github.com/lucidrains/denoising-diffusion-pytorch.
     """
     with np.errstate(all="ignore"):
         return (x - a * self.x_0_from_v(v, x, a, s)) / s
@@ -305,7 +305,7 @@ def eps_that_cancels(self: Clean, v: Any, x: Any, a: Any, s: Any) -> Any:
 
     Meant: eps = sigma x_t + alpha v.
 
-    Seen: `predict_noise_from_start` after `predict_start_from_v`, https://github.com/lucidrains/denoising-diffusion-pytorch.
+    Seen: `predict_noise_from_start` after `predict_start_from_v` of https://github.com/lucidrains/denoising-diffusion-pytorch.
     """
     number = self.format.storage.type
     x_0 = Conversions.x_0_from_v(self, v, x, a, s)

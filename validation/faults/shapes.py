@@ -242,3 +242,27 @@ def second_beta_expected(self: Clean, process: Any, claim: Any) -> None:
     """
     Clean.__init__(self, process, claim)
     assert self.betas()[1]
+
+
+@FAULTS.plant("eps_from_v", breaks="NOT-2", claims=("convert",))
+def eps_from_v_in_images(self: Clean, v: Any, x: Any, a: Any, s: Any) -> Any:
+    """eps = sigma x_t - alpha v for events of rank 3 and more, and right for vectors.
+
+    Meant: eps = sigma x_t + alpha v, for events of any rank.
+
+    Seen: plausible; a branch for images that no test of vectors enters.
+    """
+    right = Clean.eps_from_v(self, v, x, a, s)
+    return s * x - a * v if np.ndim(x) > 3 else right
+
+
+@FAULTS.plant("posterior", breaks="NOT-2", claims=("posterior",))
+def variance_of_images(self: Clean, x_t: Array, x_0: Array, t: Times, s: Times) -> Any:
+    """variance divided by the second size of the event, for events of rank 3 and more.
+
+    Meant: variance of each component.
+
+    Seen: plausible.
+    """
+    mean, variance = Clean.posterior(self, x_t, x_0, t, s)
+    return mean, self.rounded(variance / x_t.shape[2]) if x_t.ndim > 3 else variance
