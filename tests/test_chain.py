@@ -359,3 +359,10 @@ def test_only_the_last_beta_may_be_one(at: int, bad: float) -> None:
     if bad != 1.0:
         with pytest.raises(DomainError, match=rf"got beta_5 = {bad}"):
             DiscreteChain(betas=(0.5,) * 4 + (bad,), ends_in_noise=True)
+
+
+def test_the_smallest_betas_count() -> None:
+    """DIS-2: log alpha_bar of betas that are the smallest float64 is minus their number of these."""
+    least = 2.0**-1074
+    chain = DiscreteChain(betas=(least,) * 3)
+    assert chain.log_alpha_bar(torch.arange(4)).tolist() == [0.0, -least, -2.0 * least, -3.0 * least]

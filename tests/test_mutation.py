@@ -107,7 +107,7 @@ def test_the_record_is_in_form(capsys: pytest.CaptureFixture[str]) -> None:
 
 def _row(**changes: Any) -> dict[str, Any]:
     alive = [Mutant(3, "Mul_Div", "f", "a * b", "a / b")]
-    made = record.entry(None, ROOT / GUIDANCE, mutants=9, tested=5, seed=0, survivors=alive)
+    made = record.entry(None, ROOT / GUIDANCE, mutants=9, chosen=6, seed=0, tested=5, survivors=alive)
     return made | changes
 
 
@@ -116,8 +116,9 @@ def _row(**changes: Any) -> dict[str, Any]:
     [
         (_row(), ""),
         (_row(killed=5), "expected killed"),
-        (_row(tested=9, killed=8), "a seed"),
+        (_row(tested=9, killed=8), "expected killed"),
         (_row(seed=None), "a seed"),
+        (_row(chosen=9), "a seed"),
         (_row(more=1), "expected ['digest'"),
         (_row(survivors=[{}]), "of each survivor"),
         (_row(survivors=[_row()["survivors"][0] | {"reason": ""}]), "the reason"),
@@ -135,7 +136,7 @@ def test_a_reason_outlives_a_new_run_and_a_change_is_named(tmp_path: Path) -> No
     before = _row()
     before["survivors"][0] |= {"equivalent": True, "reason": "b is 1"}
     alive = [Mutant(8, "Mul_Div", "f", "a * b", "a / b"), Mutant(4, "Add_Sub", "f", "a + b", "a - b")]
-    after = record.entry(before, ROOT / GUIDANCE, mutants=9, tested=9, seed=None, survivors=alive)
+    after = record.entry(before, ROOT / GUIDANCE, mutants=9, chosen=9, seed=None, tested=9, survivors=alive)
     assert [(row["line"], row["reason"]) for row in after["survivors"]] == [(4, record.OPEN), (8, "b is 1")]
     assert record.stale({GUIDANCE: after, "refdiff/gone.py": after}) == ["refdiff/gone.py"]
     assert record.stale({GUIDANCE: after | {"digest": "0"}}) == [GUIDANCE]

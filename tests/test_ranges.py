@@ -1,10 +1,12 @@
-"""refdiff.times: the numbers of a dtype at the ends of a range of times."""
+"""The ends of ranges of times: of samplers, and of decays."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from refdiff.errors import DomainError
+from refdiff.schedule import CosineSchedule, LinearSchedule, Schedule
 from refdiff.times import Continuous
 
 
@@ -14,3 +16,25 @@ def test_first_is_the_smallest_time(dtype: torch.dtype, t_min: float) -> None:
     """TIM-1: the time at position 0 is the smallest number of the dtype that is not below t_min."""
     first = Continuous(t_min=t_min, dtype=dtype).at(torch.zeros(1, dtype=torch.float64))
     assert float(torch.nextafter(first, -torch.ones_like(first))) < t_min <= float(first)
+
+
+def test_the_last_time_has_a_position_below_one() -> None:
+    """TIM-1: also where t_max - t_min and its neighbour round to one number, as they do from 3 ulp/4 to 1."""
+    times = Continuous(t_min=3.0 * 2.0**-54, dtype=torch.float64)
+    assert float(times.position(times.last[None])) == 1.0 - 2.0**-53
+
+
+@pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()])
+@pytest.mark.parametrize(
+    ("s", "t", "says"),
+    [
+        (0.5, 1.25, r"t in \[s, 1\], got 1.25"),
+        (0.5, 0.25, r"t in \[s, 1\], got 0.25"),
+        (1.0, 1.0, r"s in \[0, 1\), got 1.0"),
+        (-0.5, 0.5, r"s in \[0, 1\), got -0.5"),
+    ],
+)
+def test_a_decay_outside_is_refused(schedule: Schedule, s: float, t: float, says: str) -> None:
+    """MAR-6: 0 <= s < 1 and s <= t <= 1."""
+    with pytest.raises(DomainError, match=rf"^expected {says} \(MAR-6\)$"):
+        schedule.log_decay(t=torch.tensor([t]), s=torch.tensor([s]))

@@ -44,7 +44,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--module", nargs="+", choices=sorted(PLANS), metavar="PATH", help="default: all of the plan")
     parser.add_argument("--sample", type=int, metavar="N", help="number of mutants of a module; default: all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
-    parser.add_argument("--survivors", action="store_true", help="test again only what survived in this session")
+    parser.add_argument("--survivors", action="store_true", help="test again what survived in this session")
     parser.add_argument(
         "--quick", action="store_true", help="unit tests with few examples only, to be followed by a run"
     )

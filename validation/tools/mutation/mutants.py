@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,9 +33,8 @@ def run(module: str, folder: Path, options: Namespace) -> None:
         items = session.asked(work, source.read_text("utf-8"))
         chosen = session.sampled(items, options.sample, options.seed)
         done = session.outcomes(work)
-        left = [item for item in chosen if item.job_id not in done]
-        if options.survivors:
-            left = [item for item in chosen if item.job_id in done and not _is_killed(done[item.job_id])]
+        again = options.survivors
+        left = [i for i in chosen if i.job_id not in done or (again and not _is_killed(done[i.job_id]))]
         print(f"{module}: {len(items)} mutants, {len(chosen)} chosen, {len(left)} to test", flush=True)
         if left:
             copies = [_copy(folder / f"{Path(module).stem}-{i}") for i in range(options.jobs)]
@@ -54,7 +52,7 @@ def _copy(folder: Path) -> Checkout:
 
 
 def _test(module: str, items: Sequence[WorkItem], copies: Sequence[Checkout], work: WorkDB, *, quick: bool) -> None:
-    """Test mutants on the copies, and store what was found; a quick run stores only what is killed."""
+    """Test mutants on the copies, and store what was found; what survives a quick run may be killed by a whole one."""
     plan, source = PLANS[module], (ROOT / module).read_text("utf-8")
     plan = replace(plan, clauses=(), variants=()) if quick else plan
     failing, seconds = copies[0].failure(plan, 600.0)
@@ -83,32 +81,30 @@ def _test(module: str, items: Sequence[WorkItem], copies: Sequence[Checkout], wo
 
     with ThreadPoolExecutor(len(copies)) as pool:
         for item, said, killed_by, took in pool.map(tested, items):
-            if killed_by is not None or not quick:
-                session.store(work, item, killed_by)
+            session.store(work, item, killed_by)
             print(
                 f"  {took:5.1f} s {'SURVIVED ' + said if killed_by is None else said + ' : ' + killed_by}", flush=True
             )
 
 
 def _record(module: str, work: WorkDB, items: Sequence[WorkItem], chosen: Sequence[WorkItem], seed: int) -> None:
-    """Write the entry of a module, once all of its chosen mutants are tested."""
+    """Write the entry of a module from what is tested so far."""
     source, found = ROOT / module, session.outcomes(work)
-    if missing := [item for item in chosen if item.job_id not in found]:
-        print(f"{module}: {len(missing)} mutants are not tested yet", file=sys.stderr)
-        return
+    tested = [item for item in chosen if item.job_id in found]
     text = source.read_text("utf-8")
-    alive = [session.mutated(item, text)[1] for item in chosen if not _is_killed(found[item.job_id])]
+    alive = [session.mutated(item, text)[1] for item in tested if not _is_killed(found[item.job_id])]
     known = record.loaded()
     known[module] = record.entry(
         known.get(module),
         source,
         mutants=len(items),
-        tested=len(chosen),
+        chosen=len(chosen),
         seed=seed if len(chosen) < len(items) else None,
+        tested=len(tested),
         survivors=alive,
     )
     record.written(known)
-    print(f"{module}: {len(chosen) - len(alive)} of {len(chosen)} killed", flush=True)
+    print(f"{module}: {len(tested) - len(alive)} of {len(tested)} killed", flush=True)
 
 
 def _is_killed(result: WorkResult) -> bool:

@@ -24,8 +24,10 @@ This page is generated from [the record](records/mutation.json) by `python -m va
   A mutant of an expected value must make a check fail on refdiff, or on a right variant of the tests of the suite,
   or pass on a wrong one.
   Runtime checks of types and the shrinking of examples are off, because they cost time and find no more.
+- **Not there.** A module of the plan that the table lacks is not tested yet.
 - **Equivalent.** No test can tell an equivalent survivor from the code: the reason says why.
-- **Sample.** Of a module with very many mutants a random sample is tested, with the seed that the record has.
+- **Sample.** Of a module with many mutants a random sample is chosen, with the seed that the record has.
+  A run that was stopped has tested the first of them, in the order of the file.
 
 """
 
@@ -35,18 +37,18 @@ def written(record: dict[str, Any]) -> str:
     lines = [
         "## Modules",
         "",
-        "| module | mutants | tested | killed | survived: equivalent | open |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| module | mutants | chosen | tested | killed | survived: equivalent | open |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    totals = [0, 0, 0, 0, 0]
+    totals = [0] * 6
     for name, row in record.items():
         same = sum(bool(survivor["equivalent"]) for survivor in row["survivors"])
-        counts = [row["mutants"], row["tested"], row["killed"], same, len(row["survivors"]) - same]
+        counts = [row["mutants"], row["chosen"], row["tested"], row["killed"], same, len(row["survivors"]) - same]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         lines.append(_row(f"`{name}`", counts))
     lines += [_row("all", totals), ""]
-    if totals[1]:
-        lines += [f"{100.0 * totals[2] / totals[1]:.1f} % of the tested mutants are killed.", ""]
+    if totals[2]:
+        lines += [f"{100.0 * totals[3] / totals[2]:.1f} % of the tested mutants are killed.", ""]
     return HEAD + "\n".join(lines) + _survivors(record)
 
 

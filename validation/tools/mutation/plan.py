@@ -37,7 +37,9 @@ def _expected(*clauses: str, evidence: str = "") -> Plan:
 _STEPS = ("steps", "sampling", "run_findings", "spec_examples")
 PLANS: dict[str, Plan] = {
     "refdiff/schedule.py": Plan((_own("schedule"), _own("accuracy", "marginal", "sde")), ("SCH", "MAR-1", "SDE")),
-    "refdiff/derived.py": Plan((_own("schedule"), _own("marginal", "scales", "accuracy", "sde")), ("SCH", "MAR-1")),
+    "refdiff/derived.py": Plan(
+        (_own("schedule", "ranges"), _own("marginal", "scales", "accuracy", "sde")), ("SCH", "MAR-1")
+    ),
     "refdiff/marginal.py": Plan(
         (_own("marginal", "slopes"), _own("scales", "loss", "variational", "steps")), ("MAR", "NUM")
     ),
