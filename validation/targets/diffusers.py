@@ -242,8 +242,10 @@ class _Ddpm(_Scheduled):
         scheduler = self._schedulers[asked.prediction, asked.variance]
 
         def one(k: int, earlier: int, prediction: Tensor, sample: Tensor, draw: Tensor) -> Tensor:
-            # `step` takes the next of the custom timesteps as its end, or -1 after the last.
-            scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, earlier])
+            # `step` ends at k - 1 without set timesteps; else at the next of the custom ones, or at -1 after the last.
+            scheduler.num_inference_steps, scheduler.custom_timesteps = None, False
+            if earlier != k - 1:
+                scheduler.set_timesteps(timesteps=[k] if earlier < 0 else [k, earlier])
             with replay(normal=[draw] if k > 0 else []):
                 moved: Tensor = scheduler.step(prediction, k, sample).prev_sample
             return moved

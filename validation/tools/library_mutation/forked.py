@@ -15,11 +15,15 @@ from typing import Any
 
 
 class Lost(Exception):
-    """The fork ended without a result, or was ended because it took too long."""
+    """The fork ended without a result."""
+
+
+class Late(Exception):
+    """The fork was ended because it took too long, which says nothing of what it runs."""
 
 
 def forked(call: Callable[[], Any], seconds: float) -> Any:
-    """Return what a function returns in a fork, through JSON. Raises Lost if there is no result within the time."""
+    """Return what a function returns in a fork, by JSON. Raises Lost if nothing comes, Late if it is too late."""
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -68,4 +72,4 @@ def _read(reading: int, until: float) -> str:
             if not part:
                 return found.decode()
             found += part
-    raise Lost("expected the fork to end in time, got none")
+    raise Late("expected the fork to end in time, got no end")

@@ -22,6 +22,9 @@ No mutants are made of defaults of arguments, annotations, messages, checks that
 
 *Golden sums* are own tests that compare the sum of a whole run with a number that the library gave once.
 They see that something changed, and cannot say which of the two is right.
+
+The own tests of azula are those of its source distribution.
+Those of diffusers are of its repository: the tests of the two schedulers, and of their base class what is for these.
 """
 _COLUMNS = (
     "module",

@@ -17,7 +17,7 @@ from typing import Any, final
 from validation.tools.library_mutation import judging, own
 from validation.tools.library_mutation.baseline import measured
 from validation.tools.library_mutation.code import replace
-from validation.tools.library_mutation.forked import Lost, forked
+from validation.tools.library_mutation.forked import Late, Lost, forked
 from validation.tools.library_mutation.operators import Mutant, mutants, mutated
 from validation.tools.library_mutation.order import Order
 from validation.tools.library_mutation.record import Part, Verdict
@@ -83,6 +83,8 @@ class Work:
         try:
             found = forked(lambda: self._judged(mutant, runs), LIMIT)
             order.learn(runs[: found["runs"]], killed="clause" in found)
+        except Late:
+            found = {}
         except Lost as lost:
             # The suite ends a target that hangs or dies, as it runs it in a process of its own.
             found = {"clause": "CON-5", "by": str(lost).splitlines()[-1][:200], "target": ""}
@@ -115,7 +117,7 @@ class Work:
         for named in (f"not {golden}", golden) if golden else ("",):
             try:
                 failed = forked(lambda: self._own(mutant, named), LIMIT)  # noqa: B023  # called at once
-            except Lost as lost:
+            except (Lost, Late) as lost:
                 failed = [str(lost).splitlines()[-1][:200]]
             if failed:
                 return failed[0], bool(golden) and named == golden
