@@ -137,4 +137,5 @@ def test_refused_end_of_time(end: str) -> None:
     found = outcomes(Refusing((LINEAR,), refuse), ("SCH", "MAR-1", "MAR-4", "SDE-1", "PAR-3", "LOS-1", "LOS-8"))
     assert musts(found) == {}
     assert refused(found)
-    assert {outcome.status for outcome in found if outcome.clause not in ("SCH-1", "SCH-4", "SCH-5")} == {"pass"}
+    judged = [outcome for outcome in found if outcome.status != "not_claimed"]  # some checks are of other processes
+    assert {outcome.status for outcome in judged if outcome.clause not in ("SCH-1", "SCH-4", "SCH-5")} == {"pass"}

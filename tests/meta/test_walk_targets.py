@@ -169,4 +169,4 @@ def test_calls_stay_within_the_claim(narrower: dict[str, Any]) -> None:
 
     found = outcomes(Strict(), "MAR-7", "DIS-4", *(f"SMP-{i}" for i in (1, 2, 3, 4, 6, 7)))
     assert {name: why for name, (status, why) in found.items() if status == "fail"} == {}
-    assert seen == {"step", "posterior"}
+    assert seen == {"step", "posterior", "perturb"}
