@@ -69,7 +69,7 @@ def _odd(call: Recorded) -> Outputs:
     parts = call.result.values() if isinstance(call.result, Mapping) else call.result
     parts = tuple(parts) if isinstance(call.result, Mapping | tuple) else (parts,)
     right = all(isinstance(x, np.ndarray | np.generic) and (not kinds or x.dtype in kinds) for x in parts)
-    return {} if right or call.method in ("decays", "times", "grid") else {f"type of {named(call)}": np.ones(1)}
+    return {} if right else {f"type of {named(call)}": np.ones(1)}
 
 
 def steadiness(call: Recorded) -> str:
