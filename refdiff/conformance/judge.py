@@ -100,7 +100,9 @@ class Judge:
         for case in self.cases(check, name):
             if isinstance(case, Case):
                 findings.append(find(check, case, body))
-                self.records.take(check.clause, findings[-1].result.status, self._recorded())
+                # A failure whose calls were too large to keep is one all the same.
+                calls = self._recorded() or [(case.process, [])]
+                self.records.take(check.clause, findings[-1].result.status, calls)
             else:
                 findings.append(unbuilt(check, *case))
                 if check.clause == "CON-1" and isinstance(case[1], ContractViolation):

@@ -48,7 +48,7 @@ class Records:
         failed = status == "fail"
         for process, made in calls:
             kept = tuple(call for call in made if self._keeps(process, call, failed=failed))
-            if kept or (failed and made):
+            if kept or failed:
                 self.units.append(Unit(clause=clause, process=process, failed=failed, calls=kept))
 
     def _keeps(self, process: Process, call: Recorded, *, failed: bool) -> bool:

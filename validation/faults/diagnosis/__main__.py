@@ -1,9 +1,9 @@
 """The trials of the diagnosis as a table, and as a record.
 
-    python -m validation.faults.diagnosis --record
+    python -m validation.faults.diagnosis --share 0.03 --pairs 30 --record
 
-tries every fault of the catalogue in each of its formats, with the parameters of the catalogue and with others, and 60
-pairs, and writes validation/records/diagnosis.json.
+writes validation/records/diagnosis.json. Without options it tries every fault of the catalogue in each of its formats,
+with the parameters of the catalogue and with others, and 60 pairs, and writes nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
     if given.record:
         rows = ",\n".join(f"  {json.dumps(_entry(trial))}" for trial in (*alone, *two))
         RECORD.write_text(
-            f'{{\n "seed": {given.seed},\n "summary": {json.dumps(counts)},\n "trials": [\n{rows}\n ]\n}}\n', "utf-8"
+            f'{{\n "seeds": [{given.seed}],\n "summary": {json.dumps(counts)},\n "trials": [\n{rows}\n ]\n}}\n', "utf-8"
         )
 
 

@@ -246,11 +246,11 @@ def diagnose(claim: Claim, units: Sequence[Unit], ask: Ask | None = None, second
         to_the_bit = _searched(Engine(claim, FAULTS, ends, tight=True, ask=ask), units)
     if to_the_bit.matches or found.wrong:
         return to_the_bit if to_the_bit.matches else found
-    return Findings(unseen=found.unseen, compared=found.compared if found.unseen else 0)
+    musts = tuple(clause for clause in found.unseen if clauses()[clause].level == "MUST")
+    return Findings(unseen=musts, compared=found.compared if musts else 0)
 
 
 def _searched(engine: Engine, units: Sequence[Unit]) -> Findings:
-    level = {clause: stated.level for clause, stated in clauses().items()}
     engine.moving = engine.unsteady(units)
     seen: list[Seen] = list({id(one): one for one in engine.moving.values()}.values())
     clear = {(one.process, "CON-4") for one in seen}
@@ -258,7 +258,7 @@ def _searched(engine: Engine, units: Sequence[Unit]) -> Findings:
     for unit in sorted(units, key=lambda unit: not unit.failed):
         ours = engine.see(unit)
         seen += ours
-        if unit.failed and level[unit.clause] == "MUST" and not any(one.wrong for one in ours):
+        if unit.failed and not any(one.wrong for one in ours):
             if (unit.process, unit.clause) in clear or any(_moves(engine, unit, call) for call in unit.calls):
                 continue
             unseen[unit.clause] = None

@@ -60,7 +60,16 @@ def told(call: Recorded) -> Outputs:
         return _refusal(call, call.refused)
     if call.method == "fit":
         return {named(call): _plain(call.answers[0].value)}
-    return _split(call, call.result, call.answers)
+    return {**_split(call, call.result, call.answers), **_odd(call)}
+
+
+def _odd(call: Recorded) -> Outputs:
+    """Return a mark if the result is of another type than the data, which no number shows."""
+    kinds = {x.dtype for x in call.arguments if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    parts = call.result.values() if isinstance(call.result, Mapping) else call.result
+    parts = tuple(parts) if isinstance(call.result, Mapping | tuple) else (parts,)
+    right = all(isinstance(x, np.ndarray | np.generic) and (not kinds or x.dtype in kinds) for x in parts)
+    return {} if right else {f"type of {named(call)}": np.ones(1)}
 
 
 def steadiness(call: Recorded) -> str:
