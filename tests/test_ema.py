@@ -239,3 +239,14 @@ def test_warm_up_outside_its_range_is_refused(most: float) -> None:
     """TRN-1: what a function of k returns is a share."""
     with pytest.raises(DomainError, match=r"expected a warm-up in \[0, 1\] at update 2.* \(TRN-1\)$"):
         decay_at(2, 0.9, warm_up=lambda k: most)
+
+
+def test_warm_up_is_the_default() -> None:
+    """TRN-1: by default the update after k others keeps (1 + k)/(10 + k), up to 0.9999."""
+    model = nn.Linear(1, 1, bias=False).double()
+    averaged, wanted = average_weights(model), 0.0
+    for k, weight in enumerate((2.0, 4.0, -3.0, 8.0)):
+        model.weight.data.fill_(weight)
+        averaged.update_parameters(model)
+        wanted += (1.0 - (1.0 + k) / (10.0 + k) if k else 1.0) * (weight - wanted)
+        assert averaged.module.weight.item() == pytest.approx(wanted, rel=1e-14)
