@@ -249,4 +249,5 @@ def test_warm_up_is_the_default() -> None:
         model.weight.data.fill_(weight)
         averaged.update_parameters(model)
         wanted += (1.0 - (1.0 + k) / (10.0 + k) if k else 1.0) * (weight - wanted)
-        assert averaged.module.weight.item() == pytest.approx(wanted, rel=1e-14)
+        (parameter,) = averaged.parameters()
+        assert parameter.item() == pytest.approx(wanted, rel=1e-14)
