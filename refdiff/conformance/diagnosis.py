@@ -108,7 +108,7 @@ class Suspect:
     faults: tuple[str, ...]
     """Names, the best first."""
     wrong: str
-    """What the first of them computes."""
+    """What they compute: of the first three, joined by "or"."""
     meant: str
     outputs: tuple[str, ...]
     processes: tuple[str, ...]
@@ -263,13 +263,18 @@ def _error(match: Match) -> float:
     return max(a.error for a in match.agreements)
 
 
+def _either(texts: Iterable[str], most: int = 3) -> str:
+    """Return different texts of faults with equal outputs, joined: which of them it is, the outputs do not say."""
+    return "; or ".join(list(dict.fromkeys(text.rstrip(".") for text in texts))[:most])
+
+
 def _suspect(group: Sequence[Match], open_places: set[Place], *, confident: bool) -> Suspect:
     best = group[0]
     shown = [a for a in best.agreements if (a.output, a.process) in open_places]
     return Suspect(
         faults=tuple(match.fault for match in group),
-        wrong=best.wrong,
-        meant=best.meant,
+        wrong=_either(match.wrong for match in group),
+        meant=_either(match.meant for match in group),
         outputs=tuple(dict.fromkeys(a.output for a in shown)),
         processes=tuple(dict.fromkeys(a.process for a in shown)),
         error=max(a.error for a in shown),

@@ -50,15 +50,18 @@ class Seen:
         """Whether a network made it."""
         return self.call.method == "fit"
 
-    def tallies(self, fault: Outputs) -> dict[str, Tally]:
-        """Return how a fault fares on each output."""
+    def tallies(self, fault: Outputs, moved: Outputs | None = None) -> dict[str, Tally]:
+        """Return how a fault fares on each output; moved: by how much rounding moves what it gives."""
         found = {}
         for name in (name for name in self.told if name in self.right):
             if name not in fault:
                 found[name] = Tally(missed=name in self.wrong, contradicted=name not in self.wrong)
                 continue
+            noise = self.noise[name]
+            own = (moved or {}).get(name, noise)
+            own = np.maximum(own, noise) if own.shape == noise.shape else noise
             found[name] = tally(
-                self.told[name], self.right[name], fault[name], self.noise[name], is_trained=self.is_trained
+                self.told[name], self.right[name], fault[name], noise, own=own, is_trained=self.is_trained
             )
         for name in self.told.keys() ^ self.right.keys():
             found[name] = _of_presence(name, self.told, fault)
@@ -90,6 +93,7 @@ class Engine:
     """Outputs that differ from call to call."""
     notes: dict[str, None] = field(default_factory=dict)
     _rights: dict[Process, Right] = field(default_factory=dict)
+    _names: dict[Process, set[str]] = field(default_factory=dict)
     _built: dict[tuple[str, Process], Any] = field(default_factory=dict)
 
     def unsteady(self, units: Iterable[Unit]) -> dict[Key, Seen]:
@@ -118,17 +122,40 @@ class Engine:
             return []
         found = []
         for call in unit.calls:
+            # A refusal is no result, and an exception says nothing of a formula but that it writes to its input.
+            if call.refused not in ("", "CON-3"):
+                continue
             try:
                 expected, noise = right.outputs(call)
             except Inapplicable:
                 continue
+            if f"exception of {call.method}" in expected:
+                continue
             given = told(call)
+            expected = self._comparable(call, unit.process, expected)
             if any((unit.process, name) in self.moving for name in given):
                 continue
             found.append(
                 Seen(call, unit.process, given, expected, noise, unit.failed, _wrong(call, given, expected, noise))
             )
         return found
+
+    def know(self, units: Iterable[Unit]) -> None:
+        """Note which coefficients the target has: the right target has all of them, and none is owed."""
+        for unit in units:
+            for call in unit.calls:
+                if call.method == "coefficients" and isinstance(call.result, Mapping):
+                    self._names.setdefault(unit.process, set()).update(map(str, call.result))
+
+    def _comparable(self, call: Recorded, process: Process, outputs: Outputs) -> Outputs:
+        """Return the outputs that the target may have: its coefficients, and of a call that raised the exception."""
+        exception = f"exception of {call.method}"
+        if call.refused:
+            return {name: value for name, value in outputs.items() if name == exception}
+        if call.method == "coefficients":
+            has = self._names.get(process, set()) | {exception}
+            return {name: value for name, value in outputs.items() if name in has}
+        return outputs
 
     def right(self, process: Process) -> Right:
         """Return the right target for a process."""
@@ -191,7 +218,13 @@ class Engine:
                 fresh = self.right(one.process).fault(fault.formula, fault.by)
                 first, second = (self.right(one.process).replay(fresh, one.call) for _ in range(2))
                 return one.tallies({steadiness(one.call): np.array([float(not same(first, second))])})
-            return one.tallies(self.right(one.process).replay(self._made(fault, one.process), one.call))
+            right = self.right(one.process)
+            made = self._comparable(one.call, one.process, right.replay(self._made(fault, one.process), one.call))
+            found = one.tallies(made)
+            if not any(t.matched and t.missed for t in found.values()):
+                return found
+            # It gives some of the numbers: where rounding moves it more than the right target, the rest may be its too.
+            return one.tallies(made, right.noise_of(fault.formula, fault.by, one.call, made))
         except Inapplicable:
             return {name: Tally(missed=1) for name in one.wrong}
 
@@ -251,6 +284,7 @@ def diagnose(claim: Claim, units: Sequence[Unit], ask: Ask | None = None, second
 
 
 def _searched(engine: Engine, units: Sequence[Unit]) -> Findings:
+    engine.know(units)
     engine.moving = engine.unsteady(units)
     seen: list[Seen] = list({id(one): one for one in engine.moving.values()}.values())
     clear = {(one.process, "CON-4") for one in seen}

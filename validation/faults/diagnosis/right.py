@@ -98,6 +98,20 @@ class Right:
         except Exception:  # noqa: BLE001  # a fault may do anything
             return UNBUILT
 
+    def noise_of(self, formula: str, by: Callable[..., Any], call: Recorded, given: Outputs) -> Outputs:
+        """Return by how much rounding may move what a fault gives. Raises Inapplicable."""
+        if self.tight:
+            return {}
+        moved = []
+        for i, shake in enumerate(SHAKES):
+            try:
+                made: Any = type("Moved", (Shaken, self._base), {formula: by})(self._known_as, self._computing)
+            except Exception:  # noqa: BLE001  # a fault may do anything
+                return {}
+            made.u, made.shake = self.format.u, shake
+            moved.append(self.replay(made, _nudged(call, self.format.u, i)))
+        return {name: self._noise(name, value, moved) for name, value in given.items()}
+
     def reaches(self, call: Recorded, formula: str) -> bool:
         """Say whether a formula has a part in a call: what replaces another one changes nothing."""
         if id(call) not in self._reached:

@@ -58,8 +58,17 @@ def wrong(told: Floats, right: Floats, noise: Floats, *, is_trained: bool = Fals
     return beyond(told, right, STRONG * noise)
 
 
-def tally(told: Floats, right: Floats, fault: Floats, noise: Floats, *, is_trained: bool = False) -> Tally:
-    """Compare one output of one call."""
+def tally(
+    told: Floats,
+    right: Floats,
+    fault: Floats,
+    noise: Floats,
+    *,
+    own: Floats | None = None,
+    is_trained: bool = False,
+) -> Tally:
+    """Compare one output of one call; noise: of the right value; own: of the fault's, by default the same."""
+    own = noise if own is None else own
     if is_trained:
         return _of_trained(told, right, fault)
     if told.shape != right.shape or fault.shape != right.shape:
@@ -69,8 +78,8 @@ def tally(told: Floats, right: Floats, fault: Floats, noise: Floats, *, is_train
         share = np.where(np.isfinite(gap), SHARE * gap, 0.0)
         off = np.abs(told - fault)
     is_wrong = beyond(told, right, STRONG * noise)
-    agrees = ~beyond(told, fault, WEAK * noise + share)
-    differs = beyond(told, fault, STRONG * noise + share)
+    agrees = ~beyond(told, fault, WEAK * own + share)
+    differs = beyond(told, fault, STRONG * own + share)
     found = Tally(
         matched=int((is_wrong & agrees).sum()),
         missed=int((is_wrong & differs).sum()),
