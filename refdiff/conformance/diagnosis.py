@@ -147,6 +147,21 @@ class Diagnosis:
         """Return a mapping that JSON can carry."""
         return _listed(asdict(self))
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Diagnosis:
+        """Return what `as_json` came from."""
+        suspects = tuple(
+            Suspect(**{**one, **{name: tuple(one[name]) for name in ("faults", "outputs", "processes")}})
+            for one in data["suspects"]
+        )
+        return Diagnosis(
+            suspects=suspects,
+            unexplained=tuple(data["unexplained"]),
+            notes=tuple(data["notes"]),
+            compared=data["compared"],
+            others=data["others"],
+        )
+
     def lines(self) -> list[str]:
         """Say it in at most five lines."""
         lines = []

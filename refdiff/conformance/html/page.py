@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refdiff.conformance.diagnosis import Diagnosis
 from refdiff.conformance.html.claims import advice
 from refdiff.conformance.html.figures import chosen
 from refdiff.conformance.html.template import filled
@@ -64,6 +65,7 @@ def page(found: Stored) -> str:
         verdict=verdict(report),
         cover=_cover(report),
         start=start(report),
+        diagnosis=_diagnosed(found),
         errors=report.errors,
         missing=absent(report),
         failed=[_row(found, row, most) for row in failed],
@@ -128,6 +130,12 @@ def _size(row: Row) -> str:
         return ""
     ratio = row.worst.ratio
     return "beyond any bound" if ratio == float("inf") else f"{ratio:.3g} × bound"
+
+
+def _diagnosed(found: Stored) -> list[str]:
+    """Return which known faults the failures look like; a report of an older version has none."""
+    data = found.data.get("diagnosis")
+    return Diagnosis.from_json(data).lines() if data else []
 
 
 def _diagnosis(found: Stored, row: Row) -> list[str]:
