@@ -55,7 +55,7 @@ def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
     assert len(_written(beside)) == 2
     (beside / "known.toml").write_text("", encoding="utf-8")
     (command,) = re.findall(r"run: \|\n((?: {8}.*\n)+)", ACTION)
-    inputs = {"TARGET": "noiselib_refdiff:Target", "REQUIRE": "", "KNOWN": "", "OPTIONS": "", **given}
+    inputs = {"TARGET": "noiselib_refdiff:Target", "REQUIRE": "", "EXEC": "", "KNOWN": "", "OPTIONS": "", **given}
     command = command.replace("--pyargs refdiff_validation", str(ROOT / "validation" / "checks"))
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  # the shell that the runner has
@@ -69,6 +69,23 @@ def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "noiselib conforms" in done.stdout
     assert ("MAR only" in done.stdout) == bool(given)
+
+
+def test_action_without_a_target_fails(beside: Path) -> None:
+    """The action never judges refdiff in place of a target that is not named."""
+    (command,) = re.findall(r"run: \|\n((?: {8}.*\n)+)", ACTION)
+    empty = dict.fromkeys(("TARGET", "EXEC", "REQUIRE", "KNOWN", "OPTIONS"), "")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  # the shell that the runner has
+        cwd=beside,
+        env={**os.environ, **empty},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "expected a target or exec, got neither" in done.stdout
 
 
 def _written(folder: Path) -> list[str]:
@@ -129,14 +146,25 @@ def test_template_is_tidy(has: list[str], framework: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["my-lib"], "expected the name of a module, got 'my-lib'"),
-        (["class"], "expected the name of a module, got 'class'"),
-        (["lib", "--has", "noise"], "expected capability as one of schedule, perturb"),
-        (["lib", "--has", ""], "wrote"),
-        (["lib", "--process", "flow"], "expected process as one of linear, cosine, chain, own, none, got 'flow'"),
-        (["lib", "--framework", "mxnet"], "expected framework as one of numpy, torch, jax, got 'mxnet'"),
-        (["lib", "--dtype", "int8"], "expected dtype as one of float16"),
-        (["lib", "--out", "missing/lib.py"], "expected a new file for the adapter, got missing/lib.py"),
+        (["my-lib", "--has", "ema", "--process", "none"], "expected the name of a module, got 'my-lib'"),
+        (["class", "--has", "ema", "--process", "none"], "expected the name of a module, got 'class'"),
+        (["lib", "--has", "noise", "--process", "own"], "expected capability as one of schedule, perturb"),
+        (["lib", "--has", "perturb", "--process", "own"], "wrote"),
+        (["lib"], "expected --has and --process, as there is no terminal to ask in, got neither or one"),
+        (["lib", "--has", "perturb"], "expected --has and --process"),
+        (
+            ["lib", "--has", "ema", "--process", "flow"],
+            "expected process as one of linear, cosine, chain, own, none, got 'flow'",
+        ),
+        (
+            ["lib", "--has", "ema", "--process", "none", "--framework", "mxnet"],
+            "expected framework as one of numpy, torch, jax, got 'mxnet'",
+        ),
+        (["lib", "--has", "ema", "--process", "none", "--dtype", "int8"], "expected dtype as one of float16"),
+        (
+            ["lib", "--has", "ema", "--process", "none", "--out", "missing/lib.py"],
+            "expected a new file for the adapter: delete it, or name another by --out; got missing/lib.py",
+        ),
     ],
 )
 def test_wrong_answer_is_one_sentence(
@@ -154,7 +182,8 @@ def test_wrong_answer_is_one_sentence(
 def test_adapter_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run leaves the adapter alone that somebody may have filled in."""
     monkeypatch.chdir(tmp_path)
-    assert new.main(["lib"]) == 0
+    command = ["lib", "--has", "perturb", "--process", "linear"]
+    assert new.main(command) == 0
     (tmp_path / "lib_refdiff.py").write_text("mine", encoding="utf-8")
-    assert new.main(["lib"]) == 1
+    assert new.main(command) == 1
     assert (tmp_path / "lib_refdiff.py").read_text(encoding="utf-8") == "mine"

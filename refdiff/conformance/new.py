@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
+        if not sys.stdin.isatty() and not (given.has and given.process):
+            raise ConfigError("expected --has and --process, as there is no terminal to ask in, got neither or one")
         library = Library(
             name=given.name,
             framework=given.framework or _asked("Framework of its arrays", FRAMEWORKS, "numpy"),
@@ -123,7 +125,8 @@ def _write(path: Path, text: str) -> None:
         # Exclusive: an adapter that somebody has filled in is never lost, and a link is never followed.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
-        raise ConfigError(f"expected a new file for the adapter, got {path} ({error.strerror})") from None
+        need = "expected a new file for the adapter: delete it, or name another by --out;"
+        raise ConfigError(f"{need} got {path} ({error.strerror})") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
 
