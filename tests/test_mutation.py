@@ -119,7 +119,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         (_row(tested=9, killed=8), "expected killed"),
         (_row(seed=None), "a seed"),
         (_row(chosen=9), "a seed"),
-        (_row(more=1), "expected ['digest'"),
+        (_row(more=1), "expected ['chosen'"),
         (_row(survivors=[{}]), "of each survivor"),
         (_row(survivors=[_row()["survivors"][0] | {"reason": ""}]), "the reason"),
         (_row(survivors=[_row()["survivors"][0] | {"equivalent": True}]), "the reason"),
