@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import exp, inf
+from typing import final
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from refdiff.derived import RateSchedule
 from refdiff.marginal import transition
 from refdiff.schedule import CosineSchedule, LinearSchedule
 
@@ -26,3 +32,31 @@ def test_slopes_of_a_transition(pair: tuple[float, float], schedule: LinearSched
         # Ratios of alpha lose up to 1e-12 near the end of the cosine.
         assert 2.0 * sigma * by_sigma.item() == pytest.approx(beta * a**2, rel=1e-9)
         assert 2.0 * by_alpha.item() == pytest.approx(-beta * a, rel=1e-9)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blowing(RateSchedule):
+    """beta = 1/(2 sqrt(1 - t)), which is infinite at t = 1, where alpha is not 0."""
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return 0.5 / torch.sqrt(1.0 - t)
+
+    def _beta_slope(self, t: Tensor) -> Tensor:
+        return 0.25 * (1.0 - t) ** -1.5
+
+    def _decay(self, s: Tensor, t: Tensor) -> Tensor:
+        return torch.sqrt(1.0 - t) - torch.sqrt(1.0 - s)
+
+    def _inverse(self, log_snr: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def test_alpha_falls_without_bound_where_the_rate_is_infinite() -> None:
+    """MAR-1: d alpha/dt = -beta alpha/2 is -inf, and not +inf, where beta is infinite and alpha is above 0."""
+    t = torch.tensor([0.75, 1.0], dtype=torch.float64, requires_grad=True)
+    alpha = Blowing().alpha(t)
+    (slope,) = torch.autograd.grad(alpha.sum(), t)
+    assert alpha[1].item() == pytest.approx(exp(-0.5))
+    assert slope[0].item() == pytest.approx(-0.5 * alpha[0].item())
+    assert slope[1].item() == -inf

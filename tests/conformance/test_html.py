@@ -274,3 +274,23 @@ def test_a_file_that_holds_no_report(tmp_path: Path, content: str | None, says: 
         read(path)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lack", "says"),
+    [
+        ("the claim lists no weight snr", "add snr to weights, if the library has it"),
+        ("the claim lists no two weights that give one loss", "list weights that give one loss"),
+        ("the claim lists no step of ddpm or ddim", "list a Step of ddpm or ddim in steps"),
+        ("coefficients has no beta", "return beta from coefficients(t), if the library has it"),
+        (
+            "coefficients has none of alpha_bar, alpha and sigma",
+            "return alpha_bar, alpha and sigma from coefficients(t)",
+        ),
+        ("coefficients has neither alpha nor sigma", "return alpha or sigma from coefficients(t)"),
+        ("the claim lists no stochastic sampler", "describe such a sampler in samplers"),
+    ],
+)
+def test_what_to_add_to_a_claim_is_said(lack: str, says: str) -> None:
+    """Each thing that a claim may lack has a sentence that names the field to fill."""
+    assert how(lack).startswith(says)

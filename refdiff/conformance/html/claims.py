@@ -72,6 +72,14 @@ def how(lack: str) -> str:
         return "list the type, such as Linear or Chain, in processes, if build can make every process of it"
     if lack.startswith("the claim lists no ") and re.search(r"\b(Linear|Cosine|Chain|Own|NoProcess)\b", lack):
         return "add a process of this kind to processes, if the library has one"
+    if weights := re.fullmatch(r"the claim lists no weight (.+)", lack):
+        return f"add {weights[1]} to weights, if the library has it"
+    if "two weights" in lack:
+        return "list weights that give one loss through two predictions, such as inverse_snr, if the library has them"
+    if steps := re.fullmatch(r"the claim lists no step of (.+)", lack):
+        return f"list a Step of {steps[1]} in steps, if the library has one"
+    if names := re.fullmatch(r"coefficients has (?:no|none of|neither|not both) (.+)", lack):
+        return f"return {names[1].replace(' nor ', ' or ')} from coefficients(t), if the library has it"
     if "sampler" in lack:
         return "describe such a sampler in samplers, if the library has one"
     return "see the clause in the specification: it says nothing of what was claimed, or in this dtype"
