@@ -1,4 +1,4 @@
-"""Files of a report, each replaced as a whole."""
+"""Files that are replaced as a whole, as those of a report, or made anew."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def replace_file(path: Path, content: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def create_file(path: Path, content: str) -> None:
+    """Write a new file. Raises FileExistsError if it is there: what somebody wrote is not lost, nor a link followed."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
+        stream.write(content)

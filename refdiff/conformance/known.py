@@ -9,13 +9,13 @@ processes = ["Linear"]  # kinds, or single processes as the report prints them; 
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from refdiff.conformance.files import create_file
 from refdiff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,10 +120,7 @@ def _quoted(text: str) -> str:
 def write(report: Report, path: Path) -> None:
     """Write the known failures of a report to a new file. Raises ConfigError if it cannot be written, or is there."""
     try:
-        # Exclusive: a list that somebody wrote, with its reasons, is never lost; a link is never followed.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        create_file(path, listing(report))
     except OSError as error:
         need = "expected --refdiff-write-known-failures to name a new file"
         raise ConfigError(f"{need}, got {path} ({error.strerror})") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-        stream.write(listing(report))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import keyword
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final, get_args
 
+from refdiff.conformance.files import create_file
 from refdiff.conformance.interface import METHODS, DType
 from refdiff.errors import ConfigError
 
@@ -122,13 +122,10 @@ def _asked(question: str, known: Sequence[str], default: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        # Exclusive: an adapter that somebody has filled in is never lost, and a link is never followed.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        create_file(path, text)
     except OSError as error:
         need = "expected a new file for the adapter: delete it, or name another by --out;"
         raise ConfigError(f"{need} got {path} ({error.strerror})") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
 
 
 if __name__ == "__main__":
