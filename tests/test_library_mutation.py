@@ -126,6 +126,7 @@ def test_watched_functions_note_their_lines(library: ModuleType) -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX warns of any fork where another test has imported it
 def test_a_fork_leaves_no_trace() -> None:
     """A fork's result comes back, and what it changes does not; one that fails or dies is lost, one that hangs late."""
     seen: list[int] = []

@@ -276,5 +276,7 @@ def test_denoiser_is_given_indices_of_a_chain() -> None:
         asked.append(k)
         return x
 
-    jax.jit(adapters.asking_jax(denoiser, "float32"))(jnp.ones((2, 1)), jnp.array([1, 1000])).block_until_ready()
+    jax.jit(adapters.asking_jax(denoiser, "float32"))(
+        jnp.ones((2, 1), jnp.float32), jnp.array([1, 1000])
+    ).block_until_ready()
     assert [(k.dtype, k.tolist()) for k in asked] == [(np.int64, [1, 1000])]

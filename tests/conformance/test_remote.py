@@ -102,7 +102,9 @@ def test_memory_has_a_limit(name: str) -> None:
 def test_noise_is_no_finding(name: str) -> None:
     """Printing, reading or forking by the target does not reach the pipe: a right target conforms."""
     outcomes = judged(f"{HOSTILE}:{name}")
-    assert {o.status for o in outcomes} == {"pass"}, [o.reason for o in outcomes]
+    statuses = {o.status for o in outcomes}
+    assert "pass" in statuses
+    assert statuses <= {"pass", "not_claimed"}, [o.reason for o in outcomes]
 
 
 def test_refusal_by_the_library_is_none_by_accident() -> None:
