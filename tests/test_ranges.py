@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.schedule import CosineSchedule, LinearSchedule, Schedule
+from refdiff.steps import ddim_step
 from refdiff.times import Continuous
 
 
@@ -38,3 +40,12 @@ def test_a_decay_outside_is_refused(schedule: Schedule, s: float, t: float, says
     """MAR-6: 0 <= s < 1 and s <= t <= 1."""
     with pytest.raises(DomainError, match=rf"^expected {says} \(MAR-6\)$"):
         schedule.log_decay(t=torch.tensor([t]), s=torch.tensor([s]))
+
+
+@pytest.mark.parametrize("process", [LinearSchedule(), DiscreteChain(betas=(0.1,) * 10)], ids=["schedule", "chain"])
+def test_ddim_refuses_a_step_of_no_length(process: LinearSchedule | DiscreteChain) -> None:
+    """SMP-3: s < t, and s = t is refused, in continuous time and on a chain."""
+    t = torch.tensor([5]) if isinstance(process, DiscreteChain) else torch.tensor([0.5], dtype=torch.float64)
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    with pytest.raises(DomainError, match=r"expected s < t.* \(SMP-3\)"):
+        ddim_step(process, x_0_hat=x, eps_hat=x, t=t, s=t)
