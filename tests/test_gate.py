@@ -49,23 +49,28 @@ ACTION = (ROOT / ".github" / "actions" / "gate" / "action.yml").read_text(encodi
 WORKFLOW = (ROOT / ".github" / "workflows" / "gate.yml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("given", [{}, {"KNOWN": "known.toml", "REQUIRE": "MAR-2", "OPTIONS": "--refdiff-chapter MAR"}])
-def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
-    """The command of the action judges the target that it is given, with and without its other inputs."""
-    assert len(_written(beside)) == 2
-    (beside / "known.toml").write_text("", encoding="utf-8")
+def act(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of the action in a folder, with some of its inputs."""
     (command,) = re.findall(r"run: \|\n((?: {8}.*\n)+)", ACTION)
-    inputs = {"TARGET": "noiselib_refdiff:Target", "REQUIRE": "", "EXEC": "", "KNOWN": "", "OPTIONS": "", **given}
     command = command.replace("--pyargs refdiff_validation", str(ROOT / "validation" / "checks"))
-    done = subprocess.run(
+    inputs = dict.fromkeys(("TARGET", "EXEC", "REQUIRE", "KNOWN", "OPTIONS"), "") | given
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  # the shell that the runner has
-        cwd=beside,
+        cwd=folder,
         env={**os.environ, **inputs},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
+
+
+@pytest.mark.parametrize("given", [{}, {"KNOWN": "known.toml", "REQUIRE": "MAR-2", "OPTIONS": "--refdiff-chapter MAR"}])
+def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
+    """The command of the action judges the target that it is given, with and without its other inputs."""
+    assert len(_written(beside)) == 2
+    (beside / "known.toml").write_text("", encoding="utf-8")
+    done = act(beside, TARGET="noiselib_refdiff:Target", **given)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "noiselib conforms" in done.stdout
     assert ("MAR only" in done.stdout) == bool(given)
@@ -73,17 +78,7 @@ def test_action_runs_the_gate(given: dict[str, str], beside: Path) -> None:
 
 def test_action_without_a_target_fails(beside: Path) -> None:
     """The action never judges refdiff in place of a target that is not named."""
-    (command,) = re.findall(r"run: \|\n((?: {8}.*\n)+)", ACTION)
-    empty = dict.fromkeys(("TARGET", "EXEC", "REQUIRE", "KNOWN", "OPTIONS"), "")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  # the shell that the runner has
-        cwd=beside,
-        env={**os.environ, **empty},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = act(beside)
     assert done.returncode == 1
     assert "expected a target or exec, got neither" in done.stdout
 

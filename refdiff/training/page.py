@@ -5,17 +5,15 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from refdiff.errors import plain
+from refdiff.templates import filled
 from refdiff.training import files
 from refdiff.training.drawing import Chart, Line, chart
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
+TEMPLATE = Path(__file__).parent / "templates" / "run.html.j2"
 REFRESH = 15
 """Seconds after which a browser loads the page of a run that goes on again."""
 PICTURES, BYTES = 6, 1_000_000
@@ -43,7 +41,8 @@ def page(course: Course, rows: Sequence[Mapping[str, Any]], settings: Mapping[st
     evaluated = [row for row in rows if row["kind"] == "evaluation"]
     held_out = next((row for row in reversed(rows) if row["kind"] == "held_out"), None)
     drawn = [_losses(trained), _by_time(trained, held_out), _distances(evaluated), _gradients(trained), _rates(trained)]
-    return _template().render(
+    return filled(
+        TEMPLATE,
         course=course,
         refresh=REFRESH,
         state=_state(course, trained),
@@ -169,18 +168,3 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             found[f"{prefix}{name}"] = plain(str(value))
     return found
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # lazy import: as matplotlib's
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("run.html.j2")

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refdiff import templates
 from refdiff.conformance import pages
 from refdiff.conformance.clauses import clauses
-from refdiff.conformance.html import page, template
+from refdiff.conformance.html import page
 from refdiff.conformance.html.claims import CALLS, advice, how
 from refdiff.conformance.html.figures import figure
 from refdiff.conformance.html.scale import logarithmic
@@ -232,7 +233,7 @@ def test_without_jinja2_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest
             raise ImportError(name)
         return real(name, *args, **more)
 
-    template._environment.cache_clear()
+    templates._environment.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
     said = pages.write_pages(whole(), tmp_path)
     monkeypatch.undo()
