@@ -15,6 +15,7 @@ from hypothesis.errors import FlakyFailure
 from hypothesis.strategies import SearchStrategy
 
 from refdiff.conformance.comparison import Comparison, Expected, compare
+from refdiff.conformance.draws import seeded
 from refdiff.conformance.formats import Format
 from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
 from refdiff.conformance.interface import Capability, Claim, Process, steps_of
@@ -172,7 +173,8 @@ class Case:
 
         run = hypothesis.seed(self.seed)(_LAW(hypothesis.given(**strategies)(once)))
         try:
-            run()
+            with seeded():
+                run()
         except Counterexample as violation:
             if self.worst is None or violation.worst.ratio > self.worst.ratio:
                 self.worst = violation.worst

@@ -140,6 +140,7 @@ def test_alpha_bar_never_rises(case: Case) -> None:
                 shown = np.where(apart & ~(step < 0.0), step, gap)
                 case.expect(f"fall of alpha_bar by {one.name}", shown, Expected(gap, 0.0), at=at)
 
+    body(times(case))
     case.law(body, drawn=drawn_times(case, least=2))
 
 
