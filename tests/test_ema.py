@@ -144,6 +144,52 @@ def test_updater_updates_as_the_average_does(dtype: torch.dtype, *, whole: bool)
             assert torch.equal(fast.state_dict()[name], wanted)
 
 
+def test_updater_serves_a_batch_norm() -> None:
+    """TRN-1: to the bit, where the only numbers beside the weights are a count."""
+    model = nn.BatchNorm1d(2)
+    slow, fast = (average_weights(model, decay=0.9) for _ in range(2))
+    update = updater(fast, model)
+    for step in range(1, 4):
+        model(torch.full((3, 2), float(step)) * torch.tensor([[1.0], [2.0], [5.0]]))
+        slow.update_parameters(model)
+        update()
+    for name, wanted in slow.state_dict().items():
+        assert torch.equal(fast.state_dict()[name], wanted)
+
+
+def test_updater_looks_up_no_tensors_after_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes it fast: the average's own update, which looks them up each time, is called once."""
+    model = nn.Linear(2, 1)
+    averaged = average_weights(model)
+    update, whole, calls = updater(averaged, model), averaged.update_parameters, []
+
+    def counted(of: nn.Module) -> None:
+        calls.append(of)
+        whole(of)
+
+    monkeypatch.setattr(averaged, "update_parameters", counted)
+    for _ in range(3):
+        update()
+    assert calls == [model]
+
+
+def test_updater_forgets_a_start_that_is_not_finite() -> None:
+    """TRN-1: the first update copies, so infinite weights at the start leave no NaN."""
+    model = nn.Linear(2, 1)
+    model.weight.data.fill_(torch.inf)
+    averaged = average_weights(model)
+    model.weight.data.fill_(1.0)
+    updater(averaged, model)()
+    assert averaged.state_dict()["module.weight"].tolist() == [[1.0, 1.0]]
+
+
+def test_averaging_adds_no_attribute() -> None:
+    """The average of nested modules in half precision has the attributes of the modules, and no other."""
+    model = nn.Sequential(nn.Sequential(Weights([1.0], torch.bfloat16)))
+    for mine, averaged in zip(model.modules(), average_weights(model).module.modules(), strict=True):
+        assert vars(mine).keys() == vars(averaged).keys()
+
+
 def test_first_update_copies_and_whole_numbers_are_copied() -> None:
     """TRN-1: the state at the start of training leaves no trace; counts and flags are those of the model."""
     model = Weights([1.0, 2.0])
@@ -239,6 +285,12 @@ def test_warm_up_outside_its_range_is_refused(most: float) -> None:
     """TRN-1: what a function of k returns is a share."""
     with pytest.raises(DomainError, match=r"expected a warm-up in \[0, 1\] at update 2.* \(TRN-1\)$"):
         decay_at(2, 0.9, warm_up=lambda k: most)
+
+
+@pytest.mark.parametrize(("most", "want"), [(0.0, 0.0), (1.0, 0.9)])
+def test_warm_up_may_be_none_or_whole(most: float, want: float) -> None:
+    """TRN-1: 0 and 1 are in the range of a warm-up."""
+    assert decay_at(3, 0.9, warm_up=lambda k: most) == want
 
 
 def test_warm_up_is_the_default() -> None:
