@@ -77,15 +77,15 @@ def test_constant_weights_stay_to_the_bit(values: list[float], decay: float, *, 
 
 
 def test_the_form_with_two_products_drifts() -> None:
-    """TRN-2: mul_(d).add_(w, alpha=1 - d), a common form, moves constant float32 weights by 1.7e-4; ours by 0."""
+    """TRN-2: mul_(d).add_(w, alpha=1 - d), a common form, moves constant float32 weights; ours does not."""
     weight = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     drifting = weight.clone()
-    for _ in range(20_000):
+    for _ in range(2_000):
         drifting.mul_(0.9999).add_(weight, alpha=1 - 0.9999)
     assert float(((drifting - weight) / weight).abs().max()) > 1.6e-4
     model = Weights(weight.tolist())
     averaged = average_weights(model)
-    for _ in range(20_000):
+    for _ in range(2_000):
         averaged.update_parameters(model)
     assert torch.equal(inside(averaged).weight, weight)
 
