@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from refdiff import CosineSchedule, LinearSchedule, sample
+from refdiff import CosineSchedule, LinearSchedule, Objective, sample
 from refdiff.chain import DiscreteChain
 from refdiff.conformance import interface
 from refdiff.errors import DomainError
@@ -181,3 +181,14 @@ def test_a_grid_outside_the_process_is_refused() -> None:
         time_grid(CHAIN, 5, t_min=0.001)
     with pytest.raises(DomainError, match=r"expected a schedule or a DiscreteChain, got Objective \(SMP-6\)$"):
         time_grid(of(LINEAR), 5)  # type: ignore[arg-type]  # what is refused
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_ddim_draws_no_more_noise_than_it_uses(eta: float) -> None:
+    """SMP-3: with eta = 0 the generator stays as it was, so that what is drawn next does not depend on the run."""
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    objective = Objective(process=LinearSchedule(), prediction="x_0")
+    sampler, x, (t, s) = DDIM(eta=eta), torch.ones(2, 3), torch.tensor([[1.0, 1.0], [0.5, 0.5]])
+    sampler.step(objective, lambda x_t, t: torch.zeros_like(x_t), x, t=t, s=s, generator=generator)
+    assert torch.equal(generator.get_state(), before) == (eta == 0.0)
