@@ -29,8 +29,7 @@ def converting(*libraries: Library, on: Claimed | tuple[Claimed, ...] = ALL, **o
                 on=on,
                 name=f"{form.__name__.replace('_', ' ')}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
-                **options,
+                **library.claimed | options,
             )
         return form
 

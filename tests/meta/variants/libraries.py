@@ -33,6 +33,13 @@ class Library:
     compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
     filled: bool = False
     """Whether a batch is padded to one of SIZES."""
+    events: tuple[tuple[int, ...], ...] | None = None
+    """Shapes of events to claim, or None for any: each is compiled anew."""
+
+    @property
+    def claimed(self) -> dict[str, Any]:
+        """Fields of the claim that the library asks for."""
+        return {"dtype": self.dtype} | ({} if self.events is None else {"events": self.events})
 
     @property
     def storage(self) -> np.dtype[Any]:
@@ -88,7 +95,9 @@ def pytorch(dtype: Width = "float32", backend: str = "") -> Library:
 
 def jax_numpy(dtype: Width = "float32", *, jit: bool = True) -> Library:
     """Return JAX, by default compiled by XLA."""
-    return Library("jax jit" if jit else "jax", jnp, dtype, jnp.asarray, jax.jit if jit else lambda f: f, filled=True)
+    if not jit:
+        return Library("jax", jnp, dtype, jnp.asarray, filled=True)
+    return Library("jax jit", jnp, dtype, jnp.asarray, jax.jit, filled=True, events=((), (2, 3)))
 
 
 NUMPY, NUMPY64 = numpy(), numpy("float64")

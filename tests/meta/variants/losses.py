@@ -78,7 +78,7 @@ def costing(
                 on=on,
                 name=f"{form.__name__.replace('_', ' ')}, {reduces}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
+                **library.claimed,
                 reduction="none" if reduces == "squares" else reduces,
                 **options,
             )

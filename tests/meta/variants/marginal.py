@@ -30,8 +30,7 @@ def noising(*libraries: Library, on: Claimed | tuple[Claimed, ...] = ALL, **opti
                 on=on,
                 name=f"{form.__name__.replace('_', ' ')}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
-                **options,
+                **library.claimed | options,
             )
         return form
 

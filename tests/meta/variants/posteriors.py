@@ -29,8 +29,7 @@ def posterior(*libraries: Library, on: Claimed | tuple[Claimed, ...] = KNOWN, **
                 on=on,
                 name=f"{form.__name__.replace('_', ' ')}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
-                **options,
+                **library.claimed | options,
             )
         return form
 

@@ -32,8 +32,7 @@ def stepping(
                 on=on,
                 name=f"{rule} {form.__name__.replace('_', ' ')}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
-                **options,
+                **library.claimed | options,
             )
         return form
 
@@ -188,8 +187,7 @@ def sde_rule(
                 on=on,
                 name=f"{rule} {form.__name__.replace('_', ' ')}, {library.name} {library.dtype}",
                 form=(form.__doc__ or "").strip(),
-                dtype=library.dtype,
-                **options,
+                **library.claimed | options,
             )
         return form
 
