@@ -109,12 +109,17 @@ class Run:
         return max(len(self.asked) / self.steps, 1.0)
 
 
-def run(case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Times, levels: Levels) -> Run:
-    """Run a sampler from `start`, (n,), all numbers of an event alike, with the best denoiser of the data."""
+def run(
+    case: Case, sampler: Sampler, data: Gaussian, start: Floats, times: Times, levels: Levels, *, later: int = 0
+) -> Run:
+    """Run a sampler from `start`, (n,), all numbers of an event alike, with the best denoiser of the data.
+
+    later: added to the seed of the case.
+    """
     event = event_of(case, (1,))
     x = case.format.rounded(np.broadcast_to(start.reshape(-1, *(1,) * len(event)), (len(start), *event)))
     denoiser = Best(case, data, sampler, levels, x.shape)
-    found = case.built.sample(denoiser, x, times, case.seed, sampler.name)
+    found = case.built.sample(denoiser, x, times, case.seed + later, sampler.name)
     asked = np.array([t[0] for t in denoiser.asked]).astype(times.dtype)
     return Run(found.astype(np.float64).reshape(len(x), -1), asked, denoiser.given, len(times) - 1)
 

@@ -40,9 +40,9 @@ from .serving import served
 COUNTS = (1, 2, 3, 7, 10, 50, 1000)
 """Steps of the grids that are asked for; of a chain N - 1, N and those of `_uneven_counts` too, and none beyond N."""
 SPREAD = Gaussian(np.array([1.0, -0.5, 0.7, 0.3]), np.array([0.09, 0.36, 1.0, 2.25]))
-POINTS = Gaussian(SPREAD.mean, np.zeros(4))
+POINTS = Gaussian(np.array([1.0, -0.5, 6.0, -20.0]), np.zeros(4))
 Z = np.array([1.0, -1.5, 0.6, 1.2])
-"""Data of four examples, and how many deviations each begins from its mean."""
+"""Data of four examples, and how many deviations each begins from its mean; two points show a sampler that clips."""
 DOUBLED = (4, 8, 16, 32, 64)
 """Steps of the runs whose errors give an order."""
 HALVED = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -304,7 +304,7 @@ def test_mean_of_a_run(case: Case) -> None:
 
 @check("SMP-13", "sample")
 def test_seeds_of_a_run(case: Case) -> None:
-    """SMP-13: another seed gives a stochastic sampler other noise."""
+    """SMP-13: another seed gives a stochastic sampler other noise, from the first step on."""
     case.once_a_kind()
     chosen = {sampler.name: sampler for sampler in _chosen(case, stochastic=True)}
     z = case.rng().standard_normal(FEW)
@@ -315,14 +315,26 @@ def test_seeds_of_a_run(case: Case) -> None:
         one, other = (drawn(case, chosen[name], ONE, z, times, levels, later=later) for later in (0, 1))
         same = np.array_equal(one, other)
         case.expect(f"runs of {name} agree for two seeds", [float(same)], Expected(0.0, 0.0), at={"t": times[-1:]})
+        _first_step_is_noisy(case, chosen[name], z)
 
     served(case, tuple(chosen), twice)
 
 
-def _run_of(case: Case, sampler: Sampler, n: int) -> tuple[Times, Levels]:
-    """Return the times of a run of n steps, and the scales there; twice as many steps along a library's own grid."""
+def _first_step_is_noisy(case: Case, sampler: Sampler, z: Floats) -> None:
+    """Compare what the denoiser is given last in a run of two steps: only the noise of the first differs there."""
+    times, levels = _run_of(case, sampler, 2, own=2)
+    judgeable(case, sampler, times)
+    start = ONE.on_flow(z, *(x[:1] for x in levels(times[:1].astype(np.float64))))
+    one, other = (run(case, sampler, ONE, start, times, levels, later=later).given for later in (0, 1))
+    if len(one) > 1:
+        same, what = np.array_equal(one[-1], other[-1]), f"{sampler.name}'s first step is the same for two seeds"
+        case.expect(what, [float(same)], Expected(0.0, 0.0), at={"t": times[1:2]})
+
+
+def _run_of(case: Case, sampler: Sampler, n: int, own: int = 2 * COARSE) -> tuple[Times, Levels]:
+    """Return the times of a run of n steps, and the scales there; of `own` steps along a library's own grid."""
     if sampler.times == "grid":
-        (times,) = own_times(case, (2 * n,))
+        (times,) = own_times(case, (own,))
         return times, levels_of_grids(case, [times])
     over = stretch(case)
     return falling(even_times(case, over, n)), over.levels

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .clean.runs import SAMPLERS
+from .clean.runs import SAMPLERS, Ask, Noise
 from .clean.target import Clean
 from .fault import LINEAR, OWN, Chapter
 
@@ -85,6 +85,17 @@ def x_0_a_tenth_too_large(self: Clean, x: Any, eps: Any, t: Any) -> Any:
     return 1.1 * Clean.denoised(self, x, eps, t)
 
 
+@FAULTS.plant("denoised", breaks="SMP-12", **ANCESTRAL)
+def x_0_clipped_far_out(self: Clean, x: Any, eps: Any, t: Any) -> Any:
+    """x_0 is clipped to [-10, 10] along the run.
+
+    Meant: x_0 as predicted, unless a clip is asked for.
+
+    Seen: plausible, as a guard against a prediction that explodes.
+    """
+    return np.clip(Clean.denoised(self, x, eps, t), -10.0, 10.0)
+
+
 @FAULTS.plant("denoised", breaks="SMP-12 SMP-13", **ANCESTRAL)
 def x_0_not_divided(self: Clean, x: Any, eps: Any, t: Any) -> Any:
     """x_0 = x_t - sigma eps.
@@ -105,6 +116,20 @@ def data_in_the_unit_interval(self: Clean, x: Any, eps: Any, t: Any) -> Any:
     Seen: plausible; data in [0, 255] or [0, 1] is met in six issues of trainers.
     """
     return np.clip(Clean.denoised(self, x, eps, t), 0.0, 1.0)
+
+
+@FAULTS.plant("run_ancestral", breaks="SMP-13", **ANCESTRAL)
+def first_step_without_noise(self: Clean, x: Any, times: Any, ask: Ask, noise: Noise) -> Any:
+    """The first step adds no noise.
+
+    Meant: every step to s > 0 adds noise.
+
+    Seen: plausible, as a test of the index of the step for its first in place of its last.
+    """
+    for k, (t, s) in enumerate(self.pairs(times)):
+        on_x_0, on_x_t = self.posterior_factors(t, s)
+        x = on_x_0 * self.denoised(x, ask(x, t), t) + on_x_t * x + (k > 0) * self.spread_of(t, s) * noise()
+    return x
 
 
 @FAULTS.plant("draw", breaks="SMP-13", **ANCESTRAL)

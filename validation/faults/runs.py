@@ -83,7 +83,7 @@ def x_0_in_the_direction(self: Clean, x: Any, eps: Any, t: Any, s: Any) -> Any:
     return (self.alpha(s) + self.sigma(s)) * x_0
 
 
-@FAULTS.plant("moved", breaks="SMP-11", **DDIM)
+@FAULTS.plant("moved", breaks="SMP-11 SMP-12", **DDIM)
 def x_0_clipped(self: Clean, x: Any, eps: Any, t: Any, s: Any) -> Any:
     """x_0 is clipped to [-1, 1] along the run.
 
@@ -92,6 +92,18 @@ def x_0_clipped(self: Clean, x: Any, eps: Any, t: Any, s: Any) -> Any:
     Seen: `clip_sample=True` of https://github.com/huggingface/diffusers, the default.
     """
     x_0 = np.clip((x - self.sigma(t) * eps) / self.alpha(t), -1.0, 1.0)
+    return self.alpha(s) * x_0 + self.sigma(s) * eps
+
+
+@FAULTS.plant("moved", breaks="SMP-12", **DDIM)
+def x_0_clipped_far_out(self: Clean, x: Any, eps: Any, t: Any, s: Any) -> Any:
+    """x_0 is clipped to [-10, 10] along the run.
+
+    Meant: x_0 as predicted, unless a clip is asked for.
+
+    Seen: plausible, as a guard against a prediction that explodes.
+    """
+    x_0 = np.clip((x - self.sigma(t) * eps) / self.alpha(t), -10.0, 10.0)
     return self.alpha(s) * x_0 + self.sigma(s) * eps
 
 

@@ -34,7 +34,7 @@ def _expected(*clauses: str, evidence: str = "") -> Plan:
     return Plan((files,) if files else (), clauses, clauses)
 
 
-_STEPS = ("steps", "sampling", "run_findings", "spec_examples")
+_STEPS = ("steps", "ranges", "sampling", "run_findings", "spec_examples")
 PLANS: dict[str, Plan] = {
     "refdiff/schedule.py": Plan((_own("schedule"), _own("accuracy", "marginal", "sde")), ("SCH", "MAR-1", "SDE")),
     "refdiff/derived.py": Plan(
