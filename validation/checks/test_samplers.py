@@ -324,7 +324,8 @@ def _first_step_is_noisy(case: Case, sampler: Sampler, z: Floats) -> None:
     """Compare what the denoiser is given last in a run of two steps: only the noise of the first differs there."""
     times, levels = _run_of(case, sampler, 2, own=2)
     judgeable(case, sampler, times)
-    start = ONE.on_flow(z, *(x[:1] for x in levels(times[:1].astype(np.float64))))
+    alpha, sigma = (float(x[0]) for x in levels(times[:1].astype(np.float64)))
+    start = ONE.on_flow(z, alpha, sigma)
     one, other = (run(case, sampler, ONE, start, times, levels, later=later).given for later in (0, 1))
     if len(one) > 1:
         same, what = np.array_equal(one[-1], other[-1]), f"{sampler.name}'s first step is the same for two seeds"
