@@ -70,6 +70,8 @@ class Case:
     """Whether to leave out the ends t = 0 and t = 1, which the target does not serve."""
     refusals: list[str] = field(default_factory=list)
     """Calls that the target did not serve, while it served others."""
+    unclaimed: list[str] = field(default_factory=list)
+    """What the claim lacks for a part of the clause, while it claims the rest."""
     worst: Worst | None = None
     """The worst comparison so far."""
     recorder: Recorder = field(default_factory=Recorder)

@@ -64,7 +64,9 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
     except Unsupported as refusal:
         if not (case.inner or case.built.is_chain or _violated(case)):
             # It may serve all but the ends: the rest is judged, and the refusal is shown.
-            inner = _find(check, replace(case, inner=True, worst=None, refusals=[], recorder=Recorder()), body)
+            inner = _find(
+                check, replace(case, inner=True, worst=None, refusals=[], unclaimed=[], recorder=Recorder()), body
+            )
             refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
             return replace(inner, result=replace(inner.result, refusals=refusals))
         status, why = "unsupported", str(refusal)
@@ -91,6 +93,7 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
         refusals=tuple(dict.fromkeys(case.refusals)),
         traceback=trace,
         broken=tuple(clause for clause, _, _ in broken),
+        unclaimed=tuple(case.unclaimed),
     )
     worst = case.worst and replace(case.worst, reproducer=expecting(case.worst.reproducer, case.worst))
     series = case.recorder.series(repr(case.process))

@@ -25,8 +25,8 @@ What `build(process)` returns has the methods of the capabilities that the claim
 
 Data is (batch, *event); t and s are (batch,): floats in [0, 1], or for a `Chain`, and `Own` with steps, int64 k in 1..N
 (s may be 0). A method that cannot serve one process, one pair of parameterisations, one weighting or one rule,
-raises `Unsupported`. Arguments are passed by position. A claim may narrow the times, the shapes of events and the law
-of the times that are drawn: the suite keeps to what is claimed.
+raises `Unsupported`. Arguments are passed by position. A claim may narrow the predictions, the times, the shapes of
+events and the law of the times that are drawn: the suite keeps to what is claimed.
 
 `denoiser(x_t, t)` maps arrays of the claimed dtype, (batch, *event) and (batch,), to a prediction shaped as x_t; `loss`
 calls it once. Weights and what they multiply: the table of spec chapter 5. A weight is a string, or `MinSNR(gamma)` if
@@ -56,6 +56,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refdiff.conformance.averaging import Equal, Power, Ratio, WarmUp
+from refdiff.conformance.predictions import Conversion, checked_conversions, checked_predictions
 from refdiff.conformance.runs import Grid as Grid
 from refdiff.conformance.runs import Sampler as Sampler
 from refdiff.conformance.runs import checked_samplers
@@ -280,6 +281,11 @@ class Claim:
     """Reduction of `loss`."""
     weights: Weights = FIRST
     """Weights that `loss` is called with; the type `MinSNR` stands for any gamma."""
+    predictions: tuple[Parameterization, ...] | None = None
+    """Predictions that `loss` is asked for; None: all. They say too what `convert` is asked for, unless
+    `conversions` does: from each of them to the others, x_0 and eps. Steps and samplers name their own."""
+    conversions: tuple[Conversion, ...] | None = None
+    """Pairs (source, to) that `convert` is asked for; None: those of `predictions`."""
     loss_factor: float = 1.0
     """Constant by which the library multiplies every loss, such as 1/2."""
     t_min: float = 0.0
@@ -331,6 +337,8 @@ class Claim:
                 f"expected reduction as one of {', '.join(get_args(Reduction))}, got {self.reduction!r} (CON-1)"
             )
         object.__setattr__(self, "weights", checked_weights(self.weights))
+        object.__setattr__(self, "predictions", checked_predictions(self.predictions))
+        object.__setattr__(self, "conversions", checked_conversions(self.conversions))
         object.__setattr__(self, "loss_factor", float(self.loss_factor))
         if not 0.0 < self.loss_factor < inf:
             raise ConfigError(f"expected loss_factor in (0, inf), got {self.loss_factor} (CON-1)")

@@ -123,6 +123,8 @@ class Result:
     """Of the suite's own failure."""
     broken: tuple[str, ...] = ()
     """Clauses of the contract that were broken, one for each failure that is no comparison."""
+    unclaimed: tuple[str, ...] = ()
+    """What the claim lacks for a part of the clause, one line each; the part that is claimed is judged whole."""
 
     @property
     def in_part(self) -> bool:
@@ -132,7 +134,8 @@ class Result:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Return what `asdict` made of one."""
-        return Result(**{**data, **{name: tuple(data[name]) for name in ("failures", "refusals", "broken")}})
+        lists = ("failures", "refusals", "broken", "unclaimed")  # a report of an older version lacks the last
+        return Result(**{**data, **{name: tuple(data.get(name, ())) for name in lists}})
 
 
 @final

@@ -131,14 +131,25 @@ def few(processes: Sequence[str], most: int = 3) -> str:
 
 
 def unjudged(report: Report) -> list[str]:
-    """Return one line for each reason for which clauses were not judged, with their ids."""
+    """Return one line for each reason for which clauses, or parts of them, were not judged, with their ids."""
     groups: dict[tuple[str, str], list[str]] = {}
     for status in ("not_claimed", "unsupported", "not_run", "no_check"):
         for row in report.rows:
             if row.status == status:
                 reason = "no call of the contract shows it" if status == "no_check" else _reasons(row.reason)
                 groups.setdefault((row.word, reason), []).append(row.clause.id)
-    return [plain(f"{word}, as {reason}: {spans(ids)}") for (word, reason), ids in groups.items()]
+    lines = [plain(f"{word}, as {reason}: {spans(ids)}") for (word, reason), ids in groups.items()]
+    return [*lines, *(plain(f"a part not claimed, as {lack}: {spans(ids)}") for lack, ids in unclaimed(report).items())]
+
+
+def unclaimed(report: Report) -> dict[str, list[str]]:
+    """Return what a claim lacks for a part of clauses that were judged, with their ids."""
+    groups: dict[str, list[str]] = {}
+    for row in report.rows:
+        results = [result for outcome in row.outcomes for result in outcome.results if row.status in JUDGED]
+        for lack in dict.fromkeys(lack for result in results for lack in result.unclaimed):
+            groups.setdefault(lack, []).append(row.clause.id)
+    return groups
 
 
 def absent(report: Report) -> list[str]:

@@ -360,6 +360,8 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
         "members": [{"process": repr(m.process), "kind": kind_of(m.process)} for m in members],
         "contract": claim.contract,
         "steps": [str(step) for step in claim.steps] if claim.contract > 1 and "step" in claim.capabilities else [],
+        **({"predictions": list(claim.predictions)} if claim.predictions else {}),
+        **({"conversions": [" to ".join(pair) for pair in claim.conversions]} if claim.conversions else {}),
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, final
 
 from refdiff.conformance.clauses import Clause
+from refdiff.conformance.loss_roots import Losses
 from refdiff.conformance.outcome import Result
 
 STATED: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +63,7 @@ USED: Mapping[str, tuple[str, ...]] = {
     "SDE-4": ("alpha_bar", "the diffusion"),
     **dict.fromkeys(("PAR-1", "PAR-2", "PAR-3", "PAR-4"), _SCALES),
     **dict.fromkeys(("PAR-5", "PAR-6", "PAR-7", "PAR-8"), (*_SCALES, *_CONVERSIONS)),
-    "LOS-1": (*_SCALES, "x_t", "v", "the score", "the reduction"),
+    "LOS-1": (*_SCALES, "x_t", "v", "the score"),
     "LOS-2": (*_SCALES, "x_t", "v", "the score"),
     **dict.fromkeys(("LOS-3", "LOS-5", "LOS-7", "LOS-8", "LOS-9", "LOS-16", "LOS-17"), (*_SCALES, *_LOSS)),
     "LOS-4": ("the shape of a batch", *_LOSS),
@@ -81,7 +82,9 @@ USED: Mapping[str, tuple[str, ...]] = {
     "NUM-3": ("alpha_bar", *_SCALES, "x_t"),
     "NUM-5": ("alpha_bar", "alpha_bar to the last digits", *_SCALES),
 }
-"""By clause: the quantities that its checks use, and that other clauses state. A clause that is missing uses none."""
+"""By clause: the quantities that its checks use, and that other clauses state. A clause that is missing uses none.
+
+What a loss uses of LOS-1, LOS-2 and the weights depends on what failed of them: `Losses` says."""
 
 
 @final
@@ -117,11 +120,15 @@ def find_causes(rows: Iterable[Failed]) -> dict[str, tuple[Cause, ...]]:
     """
     failed = [row for row in rows if row.status in ("fail", "known_failure")]
     where = {row.clause.id: {r.process for r in row.results_with("fail") if _is_compared(r)} for row in failed}
+    losses = Losses.of(
+        {row.clause.id: [r.failures[-1] for r in row.results_with("fail") if _is_compared(r)] for row in failed}
+    )
     musts = {row.clause.id for row in failed if row.clause.level == "MUST"}
     found = {}
     for row in failed:
         able = musts if row.clause.level == "MUST" else where.keys()
-        found[row.clause.id] = _causes(row, {clause: where[clause] for clause in able if clause != row.clause.id})
+        others = {clause: where[clause] for clause in able if clause != row.clause.id}
+        found[row.clause.id] = _causes(row, others, losses)
     return {clause: _first(causes, found) for clause, causes in found.items() if causes}
 
 
@@ -131,7 +138,7 @@ def _first(causes: tuple[Cause, ...], found: Mapping[str, tuple[Cause, ...]]) ->
     return tuple(cause for cause in causes if not ids & {before.clause for before in found.get(cause.clause, ())})
 
 
-def _causes(row: Failed, where: Mapping[str, Collection[str]]) -> tuple[Cause, ...]:
+def _causes(row: Failed, where: Mapping[str, Collection[str]], losses: Losses) -> tuple[Cause, ...]:
     """Return the causes of one failure, or none if they leave a process unexplained.
 
     where: by clause, the processes on which a comparison failed.
@@ -143,8 +150,7 @@ def _causes(row: Failed, where: Mapping[str, Collection[str]]) -> tuple[Cause, .
         causes |= dict.fromkeys(Cause(rule, "") for rule in result.broken)
         stated = [
             Cause(clause, quantity)
-            for quantity in USED.get(row.clause.id, ())
-            for clause in STATED[quantity]
+            for quantity, clause in _used(row.clause.id, result, losses)
             if result.process in where.get(clause, ())
         ]
         if _is_compared(result):
@@ -152,6 +158,13 @@ def _causes(row: Failed, where: Mapping[str, Collection[str]]) -> tuple[Cause, .
                 return ()
             causes |= dict.fromkeys(stated)
     return tuple(causes)
+
+
+def _used(clause: str, result: Result, losses: Losses) -> list[tuple[str, str]]:
+    """Return the quantities that a failing check uses, each with a clause that states it."""
+    used = [(quantity, stating) for quantity in USED.get(clause, ()) for stating in STATED[quantity]]
+    weights = losses.weights_of(clause, result.failures[-1]) if clause.startswith("LOS-") and result.failures else []
+    return [*(pair for pair in used if losses.may_cause(pair[1])), *weights]
 
 
 def _is_compared(result: Result) -> bool:

@@ -281,6 +281,8 @@ def test_a_file_that_holds_no_report(tmp_path: Path, content: str | None, says: 
     ("lack", "says"),
     [
         ("the claim lists no weight snr", "add snr to weights, if the library has it"),
+        ("the claim lists no prediction v and no score", "add v or score to predictions, if the library has it"),
+        ("the claim lists no conversion v to eps", "add v to eps to conversions, if the library has it"),
         ("the claim lists no two weights that give one loss", "list weights that give one loss"),
         ("the claim lists no step of ddpm or ddim", "list a Step of ddpm or ddim in steps"),
         ("coefficients has no beta", "return beta from coefficients(t), if the library has it"),

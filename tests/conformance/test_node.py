@@ -71,6 +71,22 @@ def test_wrong_target_fails(clause: str, tmp_path: Path) -> None:
     assert worst.got in np.asarray(numbers, dtype=np.float64)
 
 
+def test_program_with_one_prediction_is_judged_whole(tmp_path: Path) -> None:
+    """A claim of eps alone is asked for no other prediction, which the program refuses."""
+    refuse = ("    loss: (denoiser, prediction, x_0, eps, t, weight) => {\n",) * 2
+    refuse = (refuse[0], refuse[1] + '      if (prediction !== "eps") throw new Unsupported("eps alone");\n')
+    narrow = (
+        '  weights: ["uniform", ',
+        '  predictions: ["eps"],\n  conversions: [["eps", "x_0"]],\n  weights: ["uniform", ',
+    )
+    outcomes = judged(plant(tmp_path, "target.js", NARROW, refuse, narrow), "LOS-1", "PAR")
+    losses = [o for o in outcomes if o.clause == "LOS-1"]
+    assert {(o.status, o.in_part) for o in losses} == {("pass", False)}
+    assert "the claim lists no prediction v" in losses[0].results[0].unclaimed
+    judged_conversions = {o.clause for o in outcomes if o.status == "pass" and o.clause.startswith("PAR")}
+    assert judged_conversions == {"PAR-1", "PAR-6", "PAR-8"}
+
+
 def test_error_names_call_and_cause() -> None:
     """An exception in JavaScript is an error of that call, and the program continues."""
     target = Remote(Launch(command=f"node '{SCRIPT}'"))

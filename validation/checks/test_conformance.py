@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,12 +17,12 @@ from refdiff.conformance.interface import (
     Array,
     Capability,
     NoProcess,
-    Parameterization,
     Sampler,
     Times,
     Unsupported,
     Weight,
 )
+from refdiff.conformance.predictions import PREDICTIONS, converts
 from refdiff.conformance.reproducer import Predicts
 
 from ..expected.conversions import BY_ALPHA, BY_SIGMA, TERMS
@@ -49,9 +49,9 @@ def _calls(case: Case, key: int = 0) -> dict[str, Callable[[], tuple[Array, ...]
     t, s, x, y = _sample(case, key)
     built = case.built
     # Without a divisor first: at the times of some processes alpha or sigma is 0 in the format.
-    pairs = sorted(TERMS, key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
+    pairs = sorted((p for p in TERMS if converts(case.claim, p)), key=lambda pair: pair in BY_ALPHA | BY_SIGMA)
     weights: tuple[Weight, ...] = (*(w for w in case.claim.weights if not isinstance(w, type)), *gammas(case))
-    kinds = [(prediction, weight) for weight in weights for prediction in get_args(Parameterization)]
+    kinds = [(prediction, weight) for weight in weights for prediction in case.claim.predictions or PREDICTIONS]
     order = ("ddim", "ddpm", "em", "ode")
     steps = sorted(case.claim.steps, key=lambda step: (order.index(step.kind), step.prediction != "eps"))
     known: dict[str, Callable[[], tuple[Array, ...]]] = {

@@ -12,7 +12,8 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.check import check
 from refdiff.conformance.comparison import Expected
 from refdiff.conformance.guard import NotClaimed
-from refdiff.conformance.interface import Chain, Cosine, Linear, Parameterization, Times, Weight
+from refdiff.conformance.interface import Chain, Cosine, Linear, Times, Weight
+from refdiff.conformance.predictions import predicts
 
 from ..expected.conversions import converted
 from ..expected.losses import Batch, Kind, Solves, truth, weight
@@ -21,9 +22,9 @@ from ..expected.tiers import column
 from .grids import drawn_data, drawn_events, drawn_times, event_of, middle, serves, times
 from .inferred import scales
 from .losses import call, call_with, claimed, gammas, known_scales, listed, losses, reduced, time_tolerance
+from .narrowing import asked, predictions
 from .serving import served
 
-PREDICTIONS: tuple[Parameterization, ...] = ("eps", "x_0", "v", "score")
 LIMITED: tuple[Weight, ...] = ("uniform", "inverse_snr", "min_snr", "snr", "snr_plus_one")
 """Weights that are judged of every process, the ends included."""
 WEIGHTS: tuple[Weight, ...] = (*LIMITED, "likelihood")
@@ -76,7 +77,7 @@ def _weights(case: Case, *weights: Weight) -> None:
     def one(kind: Kind) -> None:
         _compare(case, kind, times(case, count=24, event=event), event)
 
-    kinds = tuple((prediction, weight) for weight in weights for prediction in PREDICTIONS)
+    kinds = tuple((prediction, weight) for weight in weights for prediction in predictions(case))
     served(case, kinds, one, again=True)
 
 
@@ -94,7 +95,7 @@ def _kinds(case: Case, weights: tuple[Weight, ...], *, each: bool) -> list[Kind]
             call(case, kind, _drawn(case, t, event, 1))
             found[kind] = None
 
-    served(case, tuple((prediction, weight) for prediction in PREDICTIONS for weight in weights), ask)
+    served(case, tuple((prediction, weight) for prediction in predictions(case) for weight in weights), ask)
     return list(found)
 
 
@@ -163,7 +164,7 @@ def test_perfect_prediction_costs_nothing(case: Case) -> None:
             expected = Expected(0.0, of_rounded.value + of_rounded.tolerance)
             case.expect(f"{kind[1]} {kind[0]} loss of the truth", got, expected, at={"t": few.t})
 
-    served(case, tuple((p, w) for p in PREDICTIONS for w in claimed(case, *LIMITED)), one, again=True)
+    served(case, tuple((p, w) for p in predictions(case) for w in claimed(case, *LIMITED)), one, again=True)
 
 
 @check("LOS-3", "loss")
@@ -190,8 +191,8 @@ def test_truth_of_what_is_given_costs_nothing(case: Case) -> None:
             name = f"{kind[1]} {kind[0]} loss of the truth of the x_t given"
             case.expect(name, got, expected, at={"t": few.t})
 
-    predictions: tuple[Parameterization, ...] = ("eps", "v", "score")
-    served(case, tuple((p, w) for p in predictions for w in claimed(case, *LIMITED)), one, again=True)
+    predicted = predictions(case, "eps", "v", "score")
+    served(case, tuple((p, w) for p in predicted for w in claimed(case, *LIMITED)), one, again=True)
 
 
 @check("LOS-4", "loss")
@@ -239,14 +240,14 @@ def test_losses_of_converted_predictions_agree(case: Case) -> None:
 
 
 def _equal(case: Case) -> tuple[tuple[Kind, Kind], ...]:
-    """Return the pairs of weights that the claim lists. Raises NotClaimed if there are none."""
+    """Return the pairs of predictions and weights that the claim lists. Raises NotClaimed if there are none."""
     weights = {weight for pair in EQUAL for _, weight in pair}
     has = claimed(case, *(w for w in (*WEIGHTS,) if w in weights))
     parametric: tuple[tuple[Kind, Kind], ...] = tuple(
         ((prediction, w), ("x_0", w)) for w in gammas(case)[:1] for prediction in ("eps", "v")
     )
     if found := (*(pair for pair in EQUAL if all(w in has for _, w in pair)), *parametric):
-        return found
+        return asked(case, found, lambda claim, pair: all(predicts(claim, prediction) for prediction, _ in pair))
     raise NotClaimed("the claim lists no two weights that give one loss")
 
 
@@ -265,6 +266,7 @@ def _agree(case: Case, pair: tuple[Kind, Kind], parts: list[tuple[Batch, Expecte
 def test_simple_loss_at_every_index(case: Case) -> None:
     """LOS-6: the simple loss of DDPM has the weight 1 at every k, the first and the last included."""
     listed(case, "uniform")
+    predictions(case, "eps")
     event = event_of(case, (1,))
     _compare(case, ("eps", "uniform"), times(case, event=event), event)
 
@@ -290,8 +292,8 @@ def test_weights_at_the_ends(case: Case) -> None:
     if not ends:
         raise NotClaimed("the ends of time are not claimed, or not served")
     t, event = case.format.rounded(np.array(ends)), event_of(case, (3,))
-    predictions: tuple[Parameterization, ...] = ("eps", "x_0", "v")
-    kinds = tuple((p, w) for p in predictions for w in claimed(case, *LIMITED))
+    predicted = predictions(case, "eps", "x_0", "v")
+    kinds = tuple((p, w) for p in predicted for w in claimed(case, *LIMITED))
     served(case, kinds, lambda kind: _compare(case, kind, t, event))
 
 

@@ -13,11 +13,12 @@ from refdiff.conformance.comparison import Expected
 from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Array, Chain, Own, Parameterization, Process, Times
 
-from ..expected.conversions import TERMS, Pair, converted, parts, sensitivity
+from ..expected.conversions import PARTS, TERMS, Pair, converted, parts, sensitivity
 from ..expected.tiers import KNOWN, Scales, in_rho_domain, must_scales, should_scales
 from ..oracles.certified import Floats
 from .grids import drawn_data, drawn_times, event_of, times
 from .inferred import scales
+from .narrowing import conversions, trips
 from .serving import served
 
 KEYS = st.integers(0, 2**16)
@@ -57,7 +58,7 @@ def _compare(
         expected = converted(pair, value, x_t, at, case.format, by_any_way=not relative)
         case.expect(f"{pair[1]} from {pair[0]}", got, expected, at={"t": t})
 
-    served(case, pairs, one, again=True)
+    served(case, conversions(case, pairs), one, again=True)
 
 
 @check("PAR-1", "convert", on=KNOWN)
@@ -93,6 +94,7 @@ def test_relative_accuracy(case: Case) -> None:
 @check("PAR-4", "convert", "perturb")
 def test_score_is_minus_eps_over_own_sigma(case: Case) -> None:
     """PAR-4: score = -eps/sigma with the sigma of the target's own `perturb`."""
+    conversions(case, (("eps", "score"),))
 
     def body(t: Times, key: int) -> None:
         at = scales(case, t)
@@ -111,6 +113,7 @@ def test_velocity_by_own_scales(case: Case) -> None:
 
     Conversions that take -v for v agree with one another, so of a process of the library's own only this finds them.
     """
+    pairs = conversions(case, TO_V)
 
     def body(t: Times, key: int) -> None:
         at = scales(case, t)
@@ -122,7 +125,7 @@ def test_velocity_by_own_scales(case: Case) -> None:
                 got = case.built.convert(value, x_t, t, *pair)
                 case.expect(f"{pair[1]} from {pair[0]}", got, expected, at={"t": t})
 
-        served(case, TO_V, one)
+        served(case, pairs, one)
 
     case.law(body, t=drawn_times(case, most=3), key=KEYS)
 
@@ -130,6 +133,7 @@ def test_velocity_by_own_scales(case: Case) -> None:
 @check("PAR-5", "convert", "perturb")
 def test_round_trips(case: Case) -> None:
     """PAR-5: there and back is where one was."""
+    pairs = trips(case, tuple(TERMS), lambda pair: (pair, (pair[1], pair[0])))
 
     def body(t: Times, key: int) -> None:
         at = scales(case, t)
@@ -149,7 +153,7 @@ def test_round_trips(case: Case) -> None:
             tolerance = second.tolerance + np.where(slope > 0.0, slope * first.tolerance, 0.0)
             case.expect(f"{there[0]} by way of {there[1]}", got, Expected(value, tolerance), at={"t": t})
 
-        served(case, tuple(TERMS), both_ways)
+        served(case, pairs, both_ways)
 
     case.law(body, t=drawn_times(case, most=3), key=KEYS)
 
@@ -157,6 +161,7 @@ def test_round_trips(case: Case) -> None:
 @check("PAR-6", "convert", "perturb")
 def test_parts_make_the_whole(case: Case) -> None:
     """PAR-6: alpha x_0 + sigma eps = x_t, for the x_0 and eps that follow from any prediction."""
+    sources = trips(case, SOURCES, lambda pair: [(pair[0], to) for to in PARTS if to != pair[0]])
 
     def body(t: Times, key: int) -> None:
         at = scales(case, t)
@@ -179,7 +184,7 @@ def test_parts_make_the_whole(case: Case) -> None:
             got = q.alpha * x_0 + q.sigma * eps
             case.expect(f"alpha x_0 + sigma eps from {source[0]}", got, Expected(x_t, tolerance), at={"t": t})
 
-        served(case, SOURCES, whole)
+        served(case, sources, whole)
 
     case.law(body, t=drawn_times(case, most=3), key=KEYS)
 
@@ -198,4 +203,4 @@ def test_no_divisor(case: Case) -> None:
         shown = np.where(np.isfinite(got), exact, got)
         case.expect(f"finite {pair[1]} from {pair[0]}", shown, Expected(exact, 0.0), at={"t": t})
 
-    served(case, NO_DIVISOR, one, again=True)
+    served(case, conversions(case, NO_DIVISOR), one, again=True)

@@ -153,6 +153,9 @@ def _said(group: str, row: Row | None) -> str:
 def _settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return what differs in target, versions and options."""
     pairs = [(name, _text(old["target"].get(name)), _text(new["target"].get(name))) for name in _NAMED]
+    for name in ("predictions", "conversions"):
+        was, is_now = (_text(one["target"].get(name, "all")) for one in (old, new))
+        pairs.append((name, was, is_now))
     pairs.append(("refdiff", old["refdiff"]["version"], new["refdiff"]["version"]))
     pairs.append(("chapters", _text(old["chapters"]), _text(new["chapters"])))
     for name in ("python", "seed", "full"):

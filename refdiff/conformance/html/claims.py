@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from refdiff.conformance.interface import Capability
-from refdiff.conformance.render import spans
+from refdiff.conformance.render import spans, unclaimed
 from refdiff.conformance.report import Report
 
 CALLS: Mapping[Capability, str] = {
@@ -50,7 +50,8 @@ def advice(report: Report) -> list[Advice]:
             for lack in dict.fromkeys(lack for outcome in row.outcomes for lack in _lacks(outcome.reason)):
                 groups.setdefault(lack, []).append(row.clause.id)
     order = [*CALLS, *sorted(groups.keys() - set(CALLS))]
-    return [Advice(lack, how(lack), spans(groups[lack])) for lack in order if lack in groups]
+    whole = [Advice(lack, how(lack), spans(groups[lack])) for lack in order if lack in groups]
+    return whole + [Advice(lack, how(lack), f"more of {spans(ids)}") for lack, ids in unclaimed(report).items()]
 
 
 def _lacks(reason: str) -> list[str]:
@@ -74,6 +75,8 @@ def how(lack: str) -> str:
         return "add a process of this kind to processes, if the library has one"
     if weights := re.fullmatch(r"the claim lists no weight (.+)", lack):
         return f"add {weights[1]} to weights, if the library has it"
+    if narrow := re.fullmatch(r"the claim lists no (prediction|conversion) (.+)", lack):
+        return f"add {narrow[2].replace(' and no ', ' or ')} to {narrow[1]}s, if the library has it"
     if "two weights" in lack:
         return "list weights that give one loss through two predictions, such as inverse_snr, if the library has them"
     if steps := re.fullmatch(r"the claim lists no step of (.+)", lack):
