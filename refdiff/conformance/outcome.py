@@ -123,6 +123,8 @@ class Result:
     """Of the suite's own failure."""
     broken: tuple[str, ...] = ()
     """Clauses of the contract that were broken, one for each failure that is no comparison."""
+    methods: tuple[str, ...] = ()
+    """The methods whose calls broke them, one for each."""
 
     @property
     def in_part(self) -> bool:
@@ -132,7 +134,8 @@ class Result:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Return what `asdict` made of one."""
-        return Result(**{**data, **{name: tuple(data[name]) for name in ("failures", "refusals", "broken")}})
+        lists = {name: tuple(data.get(name, ())) for name in ("failures", "refusals", "broken", "methods")}
+        return Result(**{**data, **lists})
 
 
 @final

@@ -103,11 +103,11 @@ def why(row: Row) -> str:
 
 
 def hint(row: Row) -> str:
-    """Return the hint of the clause, unless its failure may follow from another, which the hint would not mend.
+    """Return the hint on a failure, unless its failure may follow from another, which the hint would not mend.
 
     A wrong shape (CON-2) is the exception: it may be just what the hint is about.
     """
-    return row.clause.hint if {cause.clause for cause in row.causes} <= {"CON-2"} else ""
+    return row.hint if {cause.clause for cause in row.causes} <= {"CON-2"} else ""
 
 
 def where(row: Row, most: int = 3) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tabulate import tabulate
 
-from refdiff.conformance.guard import AGAIN
+from refdiff.conformance.broken import AGAIN, told
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.render import (
     absent,
@@ -38,7 +38,7 @@ _SHOWN = 20
 """Lines of one kind that the terminal prints; report.md has them all."""
 _JUDGED = (*JUDGED, "suite_error")
 """Statuses of a row of the table."""
-_MORE = re.compile(r" \(and \d+ more failures?\)$")
+_MORE = re.compile(r" \(and \d+ more failures?(?: of \w+)?\)$")
 
 
 def table(report: Report) -> str:
@@ -87,7 +87,9 @@ def problems(report: Report) -> list[str]:
         if (heading := _heading(row)) not in lines:
             lines.append(heading)
         reason = _reason(row, shown)
-        lines.append(f"{name}: {row.clause.id} {row.word}: {reason}")
+        said = told(reason, row.methods)
+        shown |= {_MORE.sub("", line) for line in said}
+        lines += [f"{name}: {row.clause.id} {row.word}: {line}" for line in said]
         lines += [f"    {line}" for line in _notes(row, is_told=reason != row.reason)]
     lines += [f"{name}: error: {error}" for error in report.errors]
     lines += [f"{name}: incomplete: {line}" for line in absent(report)]

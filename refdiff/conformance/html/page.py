@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refdiff.conformance.broken import told
 from refdiff.conformance.diagnosis import Diagnosis
 from refdiff.conformance.html.claims import advice
 from refdiff.conformance.html.figures import chosen
@@ -106,7 +107,7 @@ def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
         "kind": row.word.replace(" ", "-"),
         "mark": MARKS[row.word],
         "is_failed": row.status != "pass",
-        "reason": row.reason,
+        "reasons": [line for line in told(row.reason, row.methods) if line],
         "hint": hint(row) if row.status != "pass" else "",
         "where": where(row, most=99),
         "why": why(row),
