@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from math import inf, isnan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ from refdiff.conformance.report import JUDGED, Report, Row
 from refdiff.conformance.versions import advice
 from refdiff.errors import plain
 
+GUIDE = Path(__file__).with_name("reading.md")
+"""The page that explains what is printed."""
 _WIDTH = 100
 """Columns: the lines are the same in every terminal, and in the log of a pipeline, which has none."""
 _TITLE = 34
@@ -152,6 +155,8 @@ def write(report: Report, reporter: Any, folder: str) -> None:
     if changed := advice(report.target):
         reporter.write_line(changed)
     reporter.write_line(f"every failure, with a reproducer: {folder}/report.md; for programs: {folder}/report.json")
+    if found:
+        reporter.write_line(f"what these words mean, and ten common failures: {GUIDE}")
 
 
 def say_once(config: pytest.Config) -> None:
