@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from refdiff.conformance import diagnosis, outcome, render, terminal
+from refdiff.conformance import report as statuses
 from refdiff.conformance.clauses import clauses
 from refdiff.conformance.html import page
 from refdiff.conformance.judge import Judge, Settings
@@ -68,7 +69,8 @@ def phrases() -> Iterator[str]:
 
 def test_words_that_are_explained_are_printed() -> None:
     """Every word of the tables stands in the code that prints, or in the example of the page."""
-    code = "".join(map(inspect.getsource, (diagnosis, outcome, render, terminal)))
+    modules = (diagnosis, outcome, render, statuses, terminal)
+    code = "".join(map(inspect.getsource, modules)).replace("_", " ")
     example = PAGE.split("```")[3]
     for phrase in phrases():
         parts = [part.strip(" ()") for part in re.split(r"\.\.\.|, as |\b[A-Z]{3}-\d+|\d+", phrase)]
