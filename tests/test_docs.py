@@ -29,6 +29,7 @@ PATHS = (
     "refdiff/conformance/README.md",
     "refdiff/conformance/gate.md",
     "refdiff/training/README.md",
+    "refdiff/conformance/reading.md",
     "validation/README.md",
     "validation/faults/MATRIX.md",
     "validation/gallery.md",
@@ -40,7 +41,7 @@ PATHS = (
     "spec/vectors/README.md",
 )
 PAGES = {path: (ROOT / path).read_text(encoding="utf-8") for path in PATHS}
-README, CONTRIBUTING, ADAPTERS, GATE, TRAINER = (PAGES[path] for path in PATHS[:5])
+README, CONTRIBUTING, ADAPTERS, GATE, TRAINER, READING = (PAGES[path] for path in PATHS[:6])
 SPECIFICATION = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted((ROOT / "spec").glob("*.md"))
 }
@@ -138,7 +139,7 @@ def test_shown_report_is_real(theirs: Path) -> None:
     assert done.returncode == 1
     printed = [line.rstrip() for line in done.stdout.splitlines()]
     shown = [
-        line.rstrip() for text in (README, ADAPTERS) for block in blocks(text, "text") for line in block.split("\n")
+        line.rstrip() for text in (README, READING) for block in blocks(text, "text") for line in block.split("\n")
     ]
     assert len(shown) > 8
     assert not [line for line in shown if line and line not in printed], done.stdout

@@ -31,13 +31,15 @@ REFUSALS: Refusals = (NotImplementedError,)
 class ContractViolation(RefdiffError):
     """A target violated a rule of the contract."""
 
-    def __init__(self, clause: str, cause: str, *, fatal: bool = False) -> None:
-        """Store the clause, the cause, and whether repeating the same call would be pointless."""
+    def __init__(self, clause: str, cause: str, *, fatal: bool = False, method: str = "") -> None:
+        """Store the clause, the cause, whether repeating the same call would be pointless, and the method."""
         super().__init__(cause)
         self.clause = clause
         """The rule that was broken."""
         self.fatal = fatal
         """Whether the call hung, or ended the process."""
+        self.method = method
+        """The method that was called; empty where it is not known."""
 
 
 _LONGEST = 300
@@ -163,7 +165,7 @@ class Local(Callee):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # a property may do anything
-            raise ContractViolation("CON-5", f"reading {method} raised {one_line(error)}") from None
+            raise ContractViolation("CON-5", f"reading {method} raised {one_line(error)}", method=method) from None
 
 
 @final

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import FlakyFailure
 from hypothesis.strategies import SearchStrategy
 
+from refdiff.conformance.broken import Broken
 from refdiff.conformance.comparison import Comparison, Expected, compare
 from refdiff.conformance.draws import seeded
 from refdiff.conformance.formats import Format
@@ -21,7 +22,7 @@ from refdiff.conformance.guard import Built, ContractViolation, NotClaimed
 from refdiff.conformance.interface import Capability, Claim, Process, steps_of
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
-from refdiff.conformance.reproducer import reproducer
+from refdiff.conformance.reproducer import reproducer, saying
 from refdiff.conformance.series import Recorder
 
 _LAW = settings(
@@ -76,6 +77,8 @@ class Case:
     """The worst comparison so far."""
     recorder: Recorder = field(default_factory=Recorder)
     """What the figures of the report show."""
+    broken: list[Broken] = field(default_factory=list)
+    """Rules of the contract that calls broke."""
     _raising: bool = field(default=False)
 
     @property
@@ -131,6 +134,15 @@ class Case:
             raise Counterexample(worst)
         if self.worst is None or worst.ratio > self.worst.ratio:
             self.worst = worst
+
+    def breaks(self, failure: ContractViolation) -> None:
+        """Record that the last call broke a rule of the contract; what the check compares beside it is judged too."""
+        code = ""
+        if self.built.last.method:
+            code = reproducer(self.origin, self.member, self.built.last, None, failure.clause)
+            code = saying(code, f"{failure.clause}: {failure}")
+        method = failure.method or self.built.last.method
+        self.broken.append(Broken(failure.clause, str(failure), method, code))
 
     def _axis(self, name: str) -> str:
         """Return the name of a place as a reader sees it: the time of a chain is an index k."""

@@ -9,13 +9,14 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from refdiff.conformance.broken import Broken
 from refdiff.conformance.case import Case
 from refdiff.conformance.check import Check
 from refdiff.conformance.guard import Call, ContractViolation, NotClaimed, one_line
 from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
-from refdiff.conformance.reproducer import expecting, reproducer, saying
+from refdiff.conformance.reproducer import expecting
 from refdiff.conformance.series import Recorder, Series, bounded
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
@@ -31,8 +32,8 @@ class Finding:
     worst: Worst | None = None
     why: str = ""
     """Why nothing was judged."""
-    broken: tuple[tuple[str, str, str], ...] = ()
-    """Rules of the contract that were broken: clause, sentence, and the call that did it."""
+    broken: tuple[Broken, ...] = ()
+    """Rules of the contract that were broken."""
     calls: Counts = field(default_factory=dict)
     built: bool = True
     series: tuple[Series, ...] = ()
@@ -53,20 +54,17 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
     case.built.last = Call()  # A reproducer never shows the call of an earlier check.
     status: Status = "pass"
     why = trace = ""
-    broken: tuple[tuple[str, str, str], ...] = ()
     try:
         # What a target returns may be infinite or NaN, and `expect` says so: arithmetic on it warns nobody.
         with np.errstate(all="ignore"):
             body(case)
     except ContractViolation as failure:
-        call = _shown(case, failure) if case.built.last.method else ""
-        status, broken = "fail", ((failure.clause, str(failure), call),)
+        case.breaks(failure)
     except Unsupported as refusal:
         if not (case.inner or case.built.is_chain or _violated(case)):
             # It may serve all but the ends: the rest is judged, and the refusal is shown.
-            inner = _find(
-                check, replace(case, inner=True, worst=None, refusals=[], unclaimed=[], recorder=Recorder()), body
-            )
+            inside = replace(case, inner=True, worst=None, refusals=[], unclaimed=[], broken=[], recorder=Recorder())
+            inner = _find(check, inside, body)
             refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
             return replace(inner, result=replace(inner.result, refusals=refusals))
         status, why = "unsupported", str(refusal)
@@ -81,9 +79,11 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
             # A check that compared nothing is no evidence, whatever it returned.
             status = "unsupported" if case.refusals else "not_claimed"
             why = "; ".join(case.refusals) or "nothing lies in the domain of the clause in this dtype"
-    failures = tuple(f"{sentence} ({clause})" for clause, sentence, _ in broken)
+    failures = tuple(f"{broken.sentence} ({broken.clause})" for broken in case.broken)
     if status == "suite_error":
         failures = (*failures, why)
+    elif case.broken:
+        status, why = "fail", ""
     if case.worst is not None and _violated(case):
         status, failures = "fail", (*failures, case.worst.sentence())
     result = Result(
@@ -92,18 +92,13 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
         failures=failures,
         refusals=tuple(dict.fromkeys(case.refusals)),
         traceback=trace,
-        broken=tuple(clause for clause, _, _ in broken),
+        broken=tuple(broken.clause for broken in case.broken),
+        methods=tuple(broken.method for broken in case.broken),
         unclaimed=tuple(case.unclaimed),
     )
     worst = case.worst and replace(case.worst, reproducer=expecting(case.worst.reproducer, case.worst))
     series = case.recorder.series(repr(case.process))
-    return Finding(result=result, worst=worst, why=why, broken=broken, series=series)
-
-
-def _shown(case: Case, failure: ContractViolation) -> str:
-    """Return code that shows how the last call broke a rule."""
-    code = reproducer(case.origin, case.member, case.built.last, None, failure.clause)
-    return saying(code, f"{failure.clause}: {failure}")
+    return Finding(result=result, worst=worst, why=why, broken=tuple(case.broken), series=series)
 
 
 def _violated(case: Case) -> bool:
@@ -118,8 +113,9 @@ def unbuilt(check: Check, member: Member, failure: ContractViolation | Unsupport
     clause = failure.clause if isinstance(failure, ContractViolation) else "CON-1"
     if check.clause == "CON-1":
         failures = (f"{sentence} ({clause})",)
-        result = Result(process=repr(member.process), status="fail", failures=failures, broken=(clause,))
-        return Finding(result=result, broken=((clause, sentence, ""),), built=False)
+        name = repr(member.process)
+        result = Result(process=name, status="fail", failures=failures, broken=(clause,), methods=("build",))
+        return Finding(result=result, broken=(Broken(clause, sentence, "build"),), built=False)
     result = Result(process=repr(member.process), status="unsupported", refusals=(str(failure),))
     return Finding(result=result, why=str(failure), built=False)
 
@@ -129,10 +125,17 @@ def fold(check: Check, name: str, findings: Sequence[Finding]) -> list[Outcome]:
     broken: dict[str, tuple[str, str]] = {}
     seen: dict[str, list[Result]] = {}
     for finding in findings:
-        for clause, sentence, call in finding.broken:
-            broken.setdefault(clause, (f"{finding.result.process}: {sentence}", call))
-            one = Result(process=finding.result.process, status="fail", failures=(sentence,), broken=(clause,))
-            seen.setdefault(clause, []).append(one)
+        process = finding.result.process
+        for one in finding.broken:
+            broken.setdefault(one.clause, (f"{process}: {one.sentence}", one.reproducer))
+            told = Result(
+                process=process,
+                status="fail",
+                failures=(one.sentence,),
+                broken=(one.clause,),
+                methods=(one.method,),
+            )
+            seen.setdefault(one.clause, []).append(told)
     worst = max((f.worst for f in findings if f.worst is not None), key=lambda w: w.ratio, default=None)
     status = _status(findings)
     own = Outcome(

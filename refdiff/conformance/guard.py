@@ -8,6 +8,7 @@ from typing import Any, final, get_args
 import numpy as np
 import numpy.typing as npt
 
+from refdiff.conformance.broken import AGAIN as AGAIN
 from refdiff.conformance.calls import Callee as Callee
 from refdiff.conformance.calls import ContractViolation as ContractViolation
 from refdiff.conformance.calls import Local, Trained, described
@@ -27,9 +28,6 @@ from refdiff.conformance.interface import (
 from refdiff.conformance.recorder import LARGEST, Answer, Recorded, Recorder, Watched
 from refdiff.conformance.step import Step
 from refdiff.errors import RefdiffError
-
-AGAIN = ", and is not called again"
-"""Ends the sentence on a call that was not made, as the one before it hung or ended the process."""
 
 
 @final
@@ -265,10 +263,11 @@ class Built:
     def _ask(self, callee: Callee, what: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
         """Make the call, unless the same call hung or ended the process before."""
         if what in self._hung:
-            raise ContractViolation("CON-5", f"{self._hung[what]}{AGAIN}")
+            raise ContractViolation("CON-5", f"{self._hung[what]}{AGAIN}", method=method)
         try:
             return callee.ask(what, method, arguments, seconds)
         except ContractViolation as error:
+            error.method = error.method or method
             if error.fatal:
                 self._hung[what] = str(error)
             raise

@@ -7,6 +7,7 @@ import re
 
 from tabulate import tabulate
 
+from refdiff.conformance.broken import told
 from refdiff.conformance.render import (
     absent,
     hint,
@@ -81,7 +82,8 @@ def _detail(row: Row) -> list[str]:
     parts.append(f"> {' '.join(row.clause.text.split())}")
     if text := hint(row):
         parts.append(f"Hint: {text}")
-    parts.append(_text(plain(row.reason)))
+    said = [plain(line) for line in told(row.reason, row.methods)]
+    parts.append(_items(said) if len(said) > 1 else _text(said[0]))
     parts += [_sentence(line) for line in (where(row, most=99), why(row)) if line]
     if len(row.failures) > 1:
         # A blank line, or Markdown does not read the list inside of the tag.

@@ -123,6 +123,8 @@ class Result:
     """Of the suite's own failure."""
     broken: tuple[str, ...] = ()
     """Clauses of the contract that were broken, one for each failure that is no comparison."""
+    methods: tuple[str, ...] = ()
+    """The methods whose calls broke them, one for each."""
     unclaimed: tuple[str, ...] = ()
     """What the claim lacks for a part of the clause, one line each; the part that is claimed is judged whole."""
 
@@ -134,7 +136,8 @@ class Result:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Return what `asdict` made of one."""
-        lists = ("failures", "refusals", "broken", "unclaimed")  # a report of an older version lacks the last
+        # A report of an older version lacks the last.
+        lists = ("failures", "refusals", "broken", "methods", "unclaimed")
         return Result(**{**data, **{name: tuple(data.get(name, ())) for name in lists}})
 
 

@@ -102,12 +102,20 @@ def why(row: Row) -> str:
     return "; ".join(lines)
 
 
+def after(row: Row) -> str:
+    """Return a few words: the clauses from which a failure may follow; empty if from none."""
+    rules = [cause.clause for cause in row.causes if not cause.uses]
+    stated = dict.fromkeys(cause.clause for cause in row.causes if cause.uses)
+    parts = [f"follows from {spans(rules)}"] if rules else []
+    return ", ".join([*parts, f"may follow from {_list(stated)}"] if stated else parts)
+
+
 def hint(row: Row) -> str:
-    """Return the hint of the clause, unless its failure may follow from another, which the hint would not mend.
+    """Return the hint on a failure, unless its failure may follow from another, which the hint would not mend.
 
     A wrong shape (CON-2) is the exception: it may be just what the hint is about.
     """
-    return row.clause.hint if {cause.clause for cause in row.causes} <= {"CON-2"} else ""
+    return row.hint if {cause.clause for cause in row.causes} <= {"CON-2"} else ""
 
 
 def where(row: Row, most: int = 3) -> str:

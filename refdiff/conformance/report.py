@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
 from refdiff import __version__
+from refdiff.conformance.broken import First, advice, by_method
 from refdiff.conformance.clauses import Clause
 from refdiff.conformance.diagnosis import Diagnosis
 from refdiff.conformance.files import replace_file
@@ -47,6 +48,8 @@ class Row:
     status: RowStatus
     reason: str
     """One line: why it failed, or was not judged."""
+    hint: str
+    """What may mend it; empty if nothing is known."""
     evidence: tuple[str, ...]
     """Kinds of evidence, independent of the target, that the clause is true."""
     worst: Worst | None
@@ -80,6 +83,11 @@ class Row:
             for result in outcome.results
             for line in result.failures
         )
+
+    @property
+    def methods(self) -> tuple[First, ...]:
+        """The first failure of each method that broke it, of a rule of the contract."""
+        return by_method(self.clause.id, self.outcomes)
 
     @property
     def failed_on(self) -> tuple[str, ...]:
@@ -178,11 +186,12 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "level": row.clause.level,
         "chapter": row.clause.chapter,
         "title": row.clause.title,
-        "hint": row.clause.hint,
+        "hint": row.hint,
         "text": " ".join(row.clause.text.split()),
         "status": row.word.replace(" ", "_"),
         "in_part": row.in_part,
         "reason": row.reason,
+        "methods": [first.as_json() for first in row.methods],
         "may_follow_from": [asdict(cause) for cause in row.causes],
         "failed_on": list(row.failed_on),
         "passed_on": list(row.passed_on),
@@ -224,6 +233,7 @@ def assemble(
         # Sorted: xdist's workers finish in any order, and the report says the same.
         own = tuple(sorted((o for o in found if o.clause == clause.id), key=lambda o: (o.check, o.reason)))
         row = _row(clause, own, tuple(sorted(set(evidence.get(clause.id, ())))), chapters)
+        row = replace(row, hint=row.hint or advice(row.methods, has_events=bool(target.get("events"))))
         if clause.id in known:
             row, passing = applied(row, known[clause.id])
             errors += passing
@@ -267,6 +277,7 @@ def _row(clause: Clause, outcomes: tuple[Outcome, ...], evidence: tuple[str, ...
         clause=clause,
         status=status,
         reason=reason,
+        hint=clause.hint,
         evidence=evidence,
         worst=worst,
         reproducer=_reproducer(worst, outcomes),
@@ -357,6 +368,7 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
         "dtype": claim.dtype,
         "processes": processes,
         "capabilities": sorted(claim.capabilities),
+        "events": None if claim.events is None else [list(event) for event in claim.events],
         "members": [{"process": repr(m.process), "kind": kind_of(m.process)} for m in members],
         "contract": claim.contract,
         "steps": [str(step) for step in claim.steps] if claim.contract > 1 and "step" in claim.capabilities else [],

@@ -78,6 +78,7 @@ def _row(data: Mapping[str, Any], chapters: list[str]) -> Row:
         ),
         status=cast("RowStatus", "fail" if warned else data["status"]),
         reason=data["reason"],
+        hint=data["hint"],
         evidence=tuple(data["evidence"]),
         worst=Worst.from_json(data["worst"]) if data["worst"] else None,
         reproducer=data["reproducer"],

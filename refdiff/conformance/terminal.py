@@ -6,12 +6,13 @@ import re
 import textwrap
 from collections.abc import Iterator
 from math import inf, isnan
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tabulate import tabulate
 
-from refdiff.conformance.guard import AGAIN
+from refdiff.conformance.broken import AGAIN, told
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.render import (
     absent,
@@ -30,6 +31,8 @@ from refdiff.conformance.report import JUDGED, Report, Row
 from refdiff.conformance.versions import advice
 from refdiff.errors import plain
 
+GUIDE = Path(__file__).with_name("reading.md")
+"""The page that explains what is printed."""
 _WIDTH = 100
 """Columns: the lines are the same in every terminal, and in the log of a pipeline, which has none."""
 _TITLE = 34
@@ -38,7 +41,7 @@ _SHOWN = 20
 """Lines of one kind that the terminal prints; report.md has them all."""
 _JUDGED = (*JUDGED, "suite_error")
 """Statuses of a row of the table."""
-_MORE = re.compile(r" \(and \d+ more failures?\)$")
+_MORE = re.compile(r" \(and \d+ more failures?(?: of \w+)?\)$")
 
 
 def table(report: Report) -> str:
@@ -87,7 +90,9 @@ def problems(report: Report) -> list[str]:
         if (heading := _heading(row)) not in lines:
             lines.append(heading)
         reason = _reason(row, shown)
-        lines.append(f"{name}: {row.clause.id} {row.word}: {reason}")
+        said = told(reason, row.methods)
+        shown |= {_MORE.sub("", line) for line in said}
+        lines += [f"{name}: {row.clause.id} {row.word}: {line}" for line in said]
         lines += [f"    {line}" for line in _notes(row, is_told=reason != row.reason)]
     lines += [f"{name}: error: {error}" for error in report.errors]
     lines += [f"{name}: incomplete: {line}" for line in absent(report)]
@@ -150,6 +155,8 @@ def write(report: Report, reporter: Any, folder: str) -> None:
     if changed := advice(report.target):
         reporter.write_line(changed)
     reporter.write_line(f"every failure, with a reproducer: {folder}/report.md; for programs: {folder}/report.json")
+    if found:
+        reporter.write_line(f"what these words mean, and ten common failures: {GUIDE}")
 
 
 def say_once(config: pytest.Config) -> None:

@@ -30,6 +30,12 @@ def seconds_to_open(page: Any) -> float:
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
 
+def columns(page: Any) -> int:
+    """Return in how many columns the first figures are."""
+    script = "getComputedStyle(document.querySelector('details[open] .figures')).gridTemplateColumns.split(' ').length"
+    return int(page.evaluate(script))
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page of a report in which every clause has as many figures as it may have, and long words."""
@@ -51,20 +57,23 @@ def test_page_on_a_phone(report: Path) -> None:
     with opened(report, PHONE) as (shown, told):
         window: Any = shown
         assert window.evaluate("document.documentElement.scrollWidth") <= PHONE
+        assert columns(window) == 1
         window.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert window.evaluate("document.documentElement.scrollWidth") <= PHONE
         assert told == []
 
 
 def test_page_on_paper(report: Path) -> None:
-    """In print every clause is open; the page becomes a PDF, and is opened within a second."""
+    """In print every clause is open, with its figures in one column; a PDF is made, and the page opens in a second."""
     with opened(report, 1200) as (shown, told):
         window: Any = shown
         assert 0.0 < seconds_to_open(window) < 1.0
         closed = window.locator("details:not([open]) blockquote").first
         assert not closed.is_visible()
+        assert columns(window) == 2
         window.emulate_media(media="print")
         assert closed.is_visible()
+        assert columns(window) == 1
         assert window.pdf().startswith(b"%PDF")
         assert told == []
 

@@ -25,13 +25,13 @@ from refdiff.conformance.html.scale import logarithmic
 from refdiff.conformance.html.slope import interval, slope
 from refdiff.conformance.interface import METHODS
 from refdiff.conformance.known import KnownFailure
-from refdiff.conformance.outcome import Outcome
+from refdiff.conformance.outcome import Outcome, Result
 from refdiff.conformance.render import verdict
 from refdiff.conformance.report import Report, assemble
 from refdiff.conformance.series import MOST, POINTS, Kind, Series
 from refdiff.conformance.stored import read, stored
 from refdiff.errors import ConfigError
-from tests.conformance.reports import TARGET, made, outcome, series, worst
+from tests.conformance.reports import PROCESS, TARGET, made, outcome, series, worst
 
 ALL = (series("errors"), series("order"), series("law"))
 
@@ -87,6 +87,54 @@ def test_everything_that_a_failure_has_is_shown() -> None:
     assert shown.count("<svg") == shown.count("<figcaption") == 6
     for word in ("! warning", "~ known failure", "✓ pass"):
         assert word in text(shown)
+
+
+def summaries(shown: str) -> dict[str, str]:
+    """Return by clause what its closed row shows."""
+    found = re.findall(r'<details class="clause [^"]*" id="([^"]+)"[^>]*>\n<summary>(.*?)</summary>', shown, flags=re.S)
+    return {name: text(row) for name, row in found}
+
+
+def test_a_closed_row_names_what_its_failure_may_follow_from() -> None:
+    """The names of all its roots, and nothing of the kind in the row of a root."""
+    wrong = [outcome(name, "fail", "wrong", ratio=3.0) for name in ("MAR-1", "MAR-2", "MAR-4")]
+    broken = Result(process=PROCESS, status="fail", failures=("x (CON-2)",), broken=("CON-2",), methods=("loss",))
+    wrong += [Outcome(clause=name, check="c", status="fail", results=(broken,)) for name in ("CON-2", "LOS-1")]
+    rows = summaries(page(stored(assemble(clauses().values(), wrong, target=TARGET).as_json())))
+    assert "may follow from MAR-1 and MAR-2" in rows["MAR-4"]
+    assert "follows from CON-2" in rows["LOS-1"]
+    assert not [name for name in ("MAR-1", "MAR-2", "CON-2") if "follow" in rows[name]]
+
+
+def test_text_comes_before_figures() -> None:
+    """What was got and expected, its bound, the hint and the reproducer stand above the first figure."""
+    data = whole().as_json()
+    row = page(stored(data)).split('id="ABC-1"')[1].split('<details class="clause')[0]
+    places = [row.index(part) for part in ("sigma is wrong", "Hint", "<dt>got", "<dt>bound", "print(1)", "<svg")]
+    assert places == sorted(places)
+
+
+def test_figures_that_look_alike_are_folded() -> None:
+    """One of them is shown, and the others are counted; errors at other times, and of another size, are shown."""
+
+    def shown(*drawn: Series) -> tuple[int, int]:
+        row = page(stored(made(outcome("ABC-1", "fail", "x", ratio=3.0, drawn=drawn)).as_json()))
+        folded = re.findall(
+            r'<details class="more">\n<summary>(\d) more figures?</summary>(.*?)</details>', row, flags=re.S
+        )
+        assert all(int(count) == inside.count("<svg") for count, inside in folded)
+        return row.count("<svg"), sum(int(count) for count, _ in folded)
+
+    def errors(*points: tuple[float, float]) -> Series:
+        values = tuple((x, error, 1.0) for x, error in points)
+        return Series(kind="errors", quantity="q", process=PROCESS, axis="t", points=values, of=9)
+
+    early, late = errors((1e-9, 5.0), (1e-8, 5.0), (1.0, 0.1)), errors((1e-9, 0.1), (0.5, 5.0), (1.0, 5.0))
+    large, right = errors((1e-9, 0.1), (0.5, 5e4), (1.0, 5e4)), errors((0.1, 0.5), (1.0, 0.5))
+    assert shown(early, early, early) == (3, 2)
+    assert shown(early, late, large, right) == (4, 0)
+    assert shown(late, large, right, right) == (4, 1)
+    assert shown(series("law"), series("law")) == (2, 0)
 
 
 def test_what_was_not_claimed_says_how_to_claim_it() -> None:

@@ -8,6 +8,7 @@ from html import escape
 from math import exp, inf, isfinite, log
 from typing import final
 
+from refdiff.conformance.html.likeness import is_like
 from refdiff.conformance.html.scale import Scale, logarithmic, written
 from refdiff.conformance.html.slope import slope
 from refdiff.conformance.outcome import Outcome
@@ -136,8 +137,15 @@ def _crosses(places: Iterable[tuple[float, float]]) -> str:
     return f'<path class="cross" d="{joined}"/>' if joined else ""
 
 
-def chosen(outcomes: Iterable[Outcome], most: int) -> list[Figure]:
-    """Return at most so many figures: those of runs and laws, and of the errors closest to their bounds."""
+def chosen(outcomes: Iterable[Outcome], most: int) -> tuple[list[Figure], list[Figure]]:
+    """Return at most so many figures: those of runs and laws, and of the errors closest to their bounds.
+
+    The second list has those that look like one of the first.
+    """
     found = [(one, outcome.check) for outcome in outcomes for one in outcome.series if len(one.points) > 1]
     ranked = sorted(found, key=lambda pair: (pair[0].kind == "errors", -pair[0].ratio))
-    return [figure(one, check) for one, check in ranked[:most]]
+    shown: list[tuple[Series, str]] = []
+    alike: list[tuple[Series, str]] = []
+    for pair in ranked[:most]:
+        (alike if any(is_like(pair[0], other) for other, _ in shown) else shown).append(pair)
+    return [figure(*pair) for pair in shown], [figure(*pair) for pair in alike]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refdiff.conformance.broken import told
 from refdiff.conformance.diagnosis import Diagnosis
 from refdiff.conformance.html.claims import advice
 from refdiff.conformance.html.figures import chosen
 from refdiff.conformance.html.template import filled
 from refdiff.conformance.render import (
     absent,
+    after,
     hint,
     in_order,
     refused,
@@ -93,7 +95,7 @@ def _cover(report: Report) -> list[dict[str, Any]]:
 
 def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
     """Return what the template shows of a clause that was judged."""
-    figures = chosen(row.outcomes, most)
+    figures, alike = chosen(row.outcomes, most)
     total = sum(len(outcome.series) for outcome in row.outcomes)
     results = [(outcome.check, result) for outcome in row.outcomes for result in outcome.results]
     return {
@@ -106,10 +108,11 @@ def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
         "kind": row.word.replace(" ", "-"),
         "mark": MARKS[row.word],
         "is_failed": row.status != "pass",
-        "reason": row.reason,
+        "reasons": [line for line in told(row.reason, row.methods) if line],
         "hint": hint(row) if row.status != "pass" else "",
         "where": where(row, most=99),
         "why": why(row),
+        "after": after(row),
         "causes": list(dict.fromkeys(cause.clause for cause in row.causes)),
         "diagnosis": _diagnosis(found, row),
         "worst": row.worst,
@@ -120,7 +123,8 @@ def _row(found: Stored, row: Row, most: int) -> dict[str, Any]:
         "results": [pair for pair in results if pair[1].status not in _IDLE],
         "idle": sum(result.status in _IDLE for _, result in results),
         "figures": figures,
-        "left": total - len(figures),
+        "alike": alike,
+        "left": total - len(figures) - len(alike),
     }
 
 
