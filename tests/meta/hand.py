@@ -30,10 +30,13 @@ def says(found: Expected, value: npt.ArrayLike, tolerance: npt.ArrayLike, domain
     """Assert an expected value with its tolerance, and its domain, which broadcasts to the value."""
     same(found.value, np.asarray(value, dtype=np.float64))
     same(found.tolerance, np.asarray(tolerance, dtype=np.float64))
-    np.testing.assert_array_equal(*np.broadcast_arrays(found.domain, domain))
+    assert (
+        np.broadcast_to(found.domain, found.value.shape).tolist() == np.broadcast_to(domain, np.shape(value)).tolist()
+    )
 
 
 def scales(alpha: Any, sigma: Any, d_alpha: Any = 0.0, d_sigma: Any = 0.0, floor: float = 0.0) -> Scales:
     """Return scales with their uncertainties, each number repeated for all examples."""
-    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, float)) for x in (alpha, sigma, d_alpha, d_sigma)))
-    return Scales(*(np.array(x) for x in arrays), floor)
+    columns = (np.atleast_1d(np.asarray(x, np.float64)) for x in (alpha, sigma, d_alpha, d_sigma))
+    a, s, d_a, d_s = (np.array(x) for x in np.broadcast_arrays(*columns))
+    return Scales(a, s, d_a, d_s, floor)
