@@ -63,11 +63,11 @@ PLANS: dict[str, Plan] = {
     "validation/expected/denoiser.py": _expected("bounds", "TRN-4", "TRN-5", "TRN-6"),
     "validation/expected/guided.py": _expected("bounds", "SMP-9", evidence="guidance"),
     "validation/expected/integral.py": _expected("averages", "SCH-3", "SDE-4"),
-    "validation/expected/losses.py": _expected("bounds", "LOS"),
+    "validation/expected/losses.py": _expected("losses", "LOS"),
     "validation/expected/marginal.py": _expected("bounds", "MAR-4", "LOS-1"),
     "validation/expected/posteriors.py": _expected("bounds", "MAR-7", "MAR-8", "DIS-4", "SMP-2"),
     "validation/expected/propagation.py": _expected("bounds", "SMP-1", "SMP-4"),
-    "validation/expected/steps.py": _expected("bounds", "SMP-1", "SMP-2", "SMP-3", "SMP-4", "SMP-5", "SMP-6"),
+    "validation/expected/steps.py": _expected("steps", "SMP-1", "SMP-2", "SMP-3", "SMP-4", "SMP-5", "SMP-6"),
     "validation/expected/tiers.py": _expected("tiers", "MAR-1", "MAR-2", "MAR-10", "SCH", "DIS", "SDE"),
 }
 """Path of a mathematical module -> its plan."""
