@@ -81,8 +81,8 @@ def test_conversion_by_any_way(row: Any) -> None:
     source, to, value, size, by_alpha, by_sigma, _, largest, way = row
     pair, floor = (source, to), 2.0**-6
 
-    def bound(*d: float, floor: float = 0.0, fmt: Any = HALF) -> float:
-        found = converted(pair, V, X, scales(0.5, 0.25, *d, floor=floor), fmt, by_any_way=True)
+    def bound(d_alpha: float = 0.0, d_sigma: float = 0.0, *, floor: float = 0.0, fmt: Any = HALF) -> float:
+        found = converted(pair, V, X, scales(0.5, 0.25, d_alpha, d_sigma, floor), fmt, by_any_way=True)
         same(found.value, [[value]])
         return float(found.tolerance[0, 0])
 

@@ -108,7 +108,7 @@ def test_domain_of_a_weight() -> None:
     alpha, sigma = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
     at = known(alpha, sigma, [1 / 8, 0.126, 0, 0, 0, 0], [0, 0, 0, 1 / 8, 0.126, 0], beta=1.0)
     everywhere, by_alpha, by_sigma = [True] * 6, [True, False, False, True, True, True], [True] * 4 + [False] * 2
-    divides = {
+    divides: dict[Kind, list[bool]] = {
         **{(y, w): by_alpha for y in ("eps", "score") for w in ("inverse_snr", "snr_plus_one")},
         **{(y, "likelihood"): by_sigma for y in ("eps", "x_0", "v")},
         **{("x_0", w): by_sigma for w in ("snr", "snr_plus_one")},
@@ -144,7 +144,8 @@ def test_truth(prediction: Parameterization, value: float, by_alpha: float, by_s
             same(found.value, value * signs)
             same(found.tolerance, (8 / 7 * moved + u * size) * np.abs(signs))
             assert found.domain.tolist() == [True]
-    three = Batch(*(np.ones((3, 1)) for _ in range(3)), np.zeros(3))
+    ones = np.ones((3, 1))
+    three = Batch(ones, ones, ones, np.zeros(3))
     found = truth(prediction, three, scales(0.5, [0.25, 0.25, 0.0], 0.0, [1 / 32, 0.032, 0.0]), HALF)
     assert found.domain.tolist() == ([True, False, False] if prediction == "score" else [True] * 3)
 
@@ -200,7 +201,8 @@ def test_loss_of_an_uncertain_truth() -> None:
 
 def test_loss_of_nothing() -> None:
     """LOS-3: a perfect prediction of zeros is within the smallest number of each element; 0 of a way is no NaN."""
-    zeros = Batch(*(np.zeros((2, 3)) for _ in range(3)), np.zeros(2))
+    zero = np.zeros((2, 3))
+    zeros = Batch(zero, zero, zero, np.zeros(2))
     says(losses(("eps", "uniform"), zeros, known([0.5, 0.5], 0.25), HALF), [0.0] * 2, [3.0 * LEAST] * 2)
 
 
@@ -259,8 +261,8 @@ def test_means_of_losses() -> None:
 
 def test_rows_and_size_of_a_batch() -> None:
     """LOS-4: examples are taken in the order given, and the size is that of one event."""
-    three = (np.arange(12.0).reshape(2, 2, 3) + shift for shift in (0.0, 20.0, 40.0))
-    batch = Batch(*three, np.array([0.25, 0.75]))
+    first = np.arange(12.0).reshape(2, 2, 3)
+    batch = Batch(first, first + 20.0, first + 40.0, np.array([0.25, 0.75]))
     rows = batch.rows(np.array([1, 0, 1]))
     assert (batch.size, rows.size) == (6, 6)
     assert [x[:, 0, 0].tolist() for x in (rows.predicted, rows.x_0, rows.eps)] == [

@@ -45,8 +45,8 @@ def limits(coefficient: float = 0.0, variance: float = 0.0, added: float = 0.0, 
 
 def test_arguments_of_a_step() -> None:
     """Chapter 10: the arguments are widened, and h = t - s."""
-    half = (np.full((2, 3), value, np.float16) for value in (1.0, 2.0, 3.0))
-    found = Inputs.of(*half, np.array([0.25, 0.0], np.float16), np.array([1.0, 0.5], np.float16))
+    x, eps, z = (np.full((2, 3), value, np.float16) for value in (1.0, 2.0, 3.0))
+    found = Inputs.of(x, eps, z, np.array([0.25, 0.0], np.float16), np.array([1.0, 0.5], np.float16))
     assert [array.dtype for array in (found.x, found.eps, found.noise, found.h)] == [np.float64] * 4
     assert (found.x[0, 0], found.eps[0, 0], found.noise[0, 0], found.h.tolist()) == (1.0, 2.0, 3.0, [[0.75], [0.5]])
 

@@ -60,7 +60,7 @@ PLANS: dict[str, Plan] = {
     "validation/expected/averages.py": _expected("averages", "TRN-1", "TRN-2", "TRN-3"),
     "validation/expected/convergence.py": _expected("averages", "SMP-11", evidence="runs"),
     "validation/expected/conversions.py": _expected("conversions", "PAR", "LOS-1", "SMP-3"),
-    "validation/expected/denoiser.py": _expected("bounds", "TRN-4", "TRN-5", "TRN-6"),
+    "validation/expected/denoiser.py": _expected("denoiser", "TRN-4", "TRN-5", "TRN-6"),
     "validation/expected/guided.py": _expected("bounds", "SMP-9", evidence="guidance"),
     "validation/expected/integral.py": _expected("averages", "SCH-3", "SDE-4"),
     "validation/expected/losses.py": _expected("losses", "LOS"),
