@@ -157,17 +157,23 @@ def losses(kind: Kind, batch: Batch, known: Known, fmt: Format, factor: float = 
     """
     w, y, size = weight(kind, known, fmt), truth(kind[0], batch, known.at, fmt), batch.size
     r = np.abs(batch.predicted.astype(np.float64) - y.value)
-    d_r = y.tolerance + 4.0 * fmt.u * r
-    squares, moved = (x.reshape(len(x), -1).sum(1) for x in (r**2, 2.0 * r * d_r + d_r**2))
+    squares, d_r = (r**2).reshape(len(r), -1).sum(1), y.tolerance + 4.0 * fmt.u * r
     value = w.value * squares
+    moved = _moved(r, d_r)
     direct = w.value * moved + w.tolerance * (squares + moved) + (size + 8) * fmt.u * value + size * fmt.smallest
     largest = np.maximum(np.abs(value + direct), np.abs(squares + moved))
     domain = w.domain & y.domain & (max(1.0, factor) * largest < fmt.largest) & np.isfinite(direct)
-    d_r = d_r + _by_ways(kind[0], batch, known.at, fmt)
-    moved = (np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1)
-    by_way = np.where(w.value > 0.0, w.value * moved, 0.0) + 12.0 * fmt.u * value
-    tolerance = direct + by_way + np.where(w.tolerance > 0.0, w.tolerance * moved, 0.0)
+    moved = _moved(r, d_r + _by_ways(kind[0], batch, known.at, fmt))
+    tolerance = np.where(w.value > 0.0, w.value * moved, 0.0) + np.where(
+        w.tolerance > 0.0, w.tolerance * (squares + moved), 0.0
+    )
+    tolerance = tolerance + (size + 20) * fmt.u * value + size * fmt.smallest
     return Expected(value, tolerance, domain) if factor == 1.0 else _scaled(value, tolerance, domain, factor, fmt)
+
+
+def _moved(r: Floats, d_r: Floats) -> Floats:
+    """Return how far the sums of r^2 move, (n,), if each r moves by d_r, which may be infinite."""
+    return np.asarray((np.where(r > 0.0, 2.0 * r * d_r, 0.0) + d_r**2).reshape(len(r), -1).sum(1))
 
 
 def _scaled(value: Floats, tolerance: Floats, domain: Any, factor: float, fmt: Format) -> Expected:

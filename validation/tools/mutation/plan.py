@@ -28,10 +28,10 @@ def _own(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/test_{name}.py" for name in names)
 
 
-def _expected(*clauses: str, evidence: str = "") -> Plan:
-    """Return the plan of expected values: evidence on them, and checks with them on refdiff and on the variants."""
+def _expected(laws: str, *clauses: str, evidence: str = "") -> Plan:
+    """Return the plan of expected values: laws, evidence, and checks with them on refdiff and on the variants."""
     files = (f"validation/evidence/test_{evidence}.py",) if evidence else ()
-    return Plan((files,) if files else (), clauses, clauses)
+    return Plan(((f"tests/meta/test_expected_{laws}.py",), *((files,) if files else ())), clauses, clauses)
 
 
 _STEPS = ("steps", "ranges", "sampling", "run_findings", "spec_examples")
@@ -57,17 +57,17 @@ PLANS: dict[str, Plan] = {
     "refdiff/ema.py": Plan((_own("ema"),), ("TRN-1", "TRN-2", "TRN-3")),
     "refdiff/guidance.py": Plan((_own("guidance"),), ("SMP-9",)),
     "refdiff/numerics.py": Plan((_own("numerics"), _own("schedule", "variational", "chain")), ("SCH-9",)),
-    "validation/expected/averages.py": _expected("TRN-1", "TRN-2", "TRN-3"),
-    "validation/expected/convergence.py": _expected("SMP-11", evidence="runs"),
-    "validation/expected/conversions.py": _expected("PAR", "LOS-1", "SMP-3"),
-    "validation/expected/denoiser.py": _expected("TRN-4", "TRN-5", "TRN-6"),
-    "validation/expected/guided.py": _expected("SMP-9", evidence="guidance"),
-    "validation/expected/integral.py": _expected("SCH-3", "SDE-4"),
-    "validation/expected/losses.py": _expected("LOS"),
-    "validation/expected/marginal.py": _expected("MAR-4", "LOS-1"),
-    "validation/expected/posteriors.py": _expected("MAR-7", "MAR-8", "DIS-4", "SMP-2"),
-    "validation/expected/propagation.py": _expected("SMP-1", "SMP-4"),
-    "validation/expected/steps.py": _expected("SMP-1", "SMP-2", "SMP-3", "SMP-4", "SMP-5", "SMP-6"),
-    "validation/expected/tiers.py": _expected("MAR-1", "MAR-2", "MAR-10", "SCH", "DIS", "SDE"),
+    "validation/expected/averages.py": _expected("averages", "TRN-1", "TRN-2", "TRN-3"),
+    "validation/expected/convergence.py": _expected("averages", "SMP-11", evidence="runs"),
+    "validation/expected/conversions.py": _expected("conversions", "PAR", "LOS-1", "SMP-3"),
+    "validation/expected/denoiser.py": _expected("denoiser", "TRN-4", "TRN-5", "TRN-6"),
+    "validation/expected/guided.py": _expected("bounds", "SMP-9", evidence="guidance"),
+    "validation/expected/integral.py": _expected("averages", "SCH-3", "SDE-4"),
+    "validation/expected/losses.py": _expected("losses", "LOS"),
+    "validation/expected/marginal.py": _expected("bounds", "MAR-4", "LOS-1"),
+    "validation/expected/posteriors.py": _expected("bounds", "MAR-7", "MAR-8", "DIS-4", "SMP-2"),
+    "validation/expected/propagation.py": _expected("bounds", "SMP-1", "SMP-4"),
+    "validation/expected/steps.py": _expected("steps", "SMP-1", "SMP-2", "SMP-3", "SMP-4", "SMP-5", "SMP-6"),
+    "validation/expected/tiers.py": _expected("tiers", "MAR-1", "MAR-2", "MAR-10", "SCH", "DIS", "SDE"),
 }
 """Path of a mathematical module -> its plan."""
