@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from refdiff.conformance.clauses import clauses
+from refdiff.conformance.clauses import clauses, spec_folder
+from refdiff.conformance.compare.changes import compared, text
+from refdiff.conformance.html.claims import advice
+from refdiff.conformance.html.page import page
 from refdiff.conformance.interface import Capability, Chain, Claim, Linear, Parameterization, Unsupported
 from refdiff.conformance.judge import Judge, Settings
+from refdiff.conformance.portable import dumped
 from refdiff.conformance.render import unjudged
-from refdiff.conformance.report import Report, assemble, described
+from refdiff.conformance.report import Report, assemble, described, environment
+from refdiff.conformance.stored import stored
 from validation.checks.suite import checks
 from validation.faults.catalogue import named
 from validation.faults.clean.target import EVERYTHING, Clean, CleanTarget
@@ -60,7 +67,8 @@ def judged(claim: Claim, replaced: Mapping[str, Callable[..., Any]], *prefixes: 
     found = judge.judge((c, b) for c, b in checks() if c.clause.startswith(prefixes))
     rows = [clause for clause in clauses().values() if clause.id.startswith(prefixes)]
     target = described(claim, "t", judge.members)
-    return assemble(rows, found, target=target, required=required.split())
+    where = environment(seed=3, full=False, evidence_run=False, in_process=True)
+    return assemble(rows, found, target=target, environment=where, required=required.split())
 
 
 def verdicts(report: Report) -> dict[str, str]:
@@ -95,6 +103,22 @@ def test_loss_of_one_prediction_is_judged_in_part_of_a_wide_claim(prediction: st
     assert verdicts(judged(claim("loss"), served, "LOS-1"))["LOS-1"] == "pass, in part"
     (row, *_) = judged(claim("loss"), served, "LOS-1", required="LOS-1").rows
     assert row.reason.startswith("required, but judged in part: ")
+
+
+def test_file_and_page_show_what_is_not_claimed() -> None:
+    """The file has what the claim lists and lacks, the page says how to claim it, and a comparison names both."""
+    schema = json.loads((spec_folder() / "report.schema.json").read_text(encoding="utf-8"))
+    wide, narrow = (judged(claim("loss", **more), {}, "LOS-3") for more in ({}, {"predictions": ("eps", "x_0")}))
+    old, new = (json.loads(dumped(report.as_json())) for report in (wide, narrow))
+    Draft202012Validator(schema).validate(new)
+    back = stored(new)
+    assert unjudged(back.report) == unjudged(narrow) != unjudged(wide)
+    entries = {one.lacks: (one.how, one.clauses) for one in advice(back.report)}
+    how = "add v to predictions, if the library has it"
+    assert entries["the claim lists no prediction v"] == (how, "more of LOS-3")
+    assert how in page(back)
+    assert "<dt>predictions</dt><dd>eps, x_0</dd>" in page(back)
+    assert "differs: predictions: all -> eps, x_0" in text(compared(stored(old), back))
 
 
 def test_claimed_prediction_that_is_refused_is_told() -> None:
