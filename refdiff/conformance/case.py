@@ -23,7 +23,7 @@ from refdiff.conformance.interface import Capability, Claim, Process, steps_of
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Worst
 from refdiff.conformance.reproducer import reproducer, saying
-from refdiff.conformance.series import Recorder
+from refdiff.conformance.series import Curves
 
 _LAW = settings(
     max_examples=25,
@@ -75,7 +75,7 @@ class Case:
     """What the claim lacks for a part of the clause, while it claims the rest."""
     worst: Worst | None = None
     """The worst comparison so far."""
-    recorder: Recorder = field(default_factory=Recorder)
+    curves: Curves = field(default_factory=Curves)
     """What the figures of the report show."""
     broken: list[Broken] = field(default_factory=list)
     """Rules of the contract that calls broke."""
@@ -123,7 +123,7 @@ class Case:
         if comparison.got.size == 0:
             return
         axis, where = next(iter(at.items()))
-        self.recorder.compared(quantity, comparison, self._axis(axis), where, self.format)
+        self.curves.compared(quantity, comparison, self._axis(axis), where, self.format)
         # Most comparisons are not the worst, and a Worst with its reproducer takes as long as the comparison.
         ratio = float(comparison.ratio[comparison.worst])
         if self.worst is not None and ratio <= self.worst.ratio and not (self._raising and ratio > 1.0):

@@ -17,7 +17,7 @@ from refdiff.conformance.interface import Unsupported
 from refdiff.conformance.loading import Member
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.reproducer import expecting
-from refdiff.conformance.series import Recorder, Series, bounded
+from refdiff.conformance.series import Curves, Series, bounded
 
 Counts: TypeAlias = Mapping[str, tuple[int, int]]
 """By method: calls served, calls refused."""
@@ -63,7 +63,7 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
     except Unsupported as refusal:
         if not (case.inner or case.built.is_chain or _violated(case)):
             # It may serve all but the ends: the rest is judged, and the refusal is shown.
-            inside = replace(case, inner=True, worst=None, refusals=[], unclaimed=[], broken=[], recorder=Recorder())
+            inside = replace(case, inner=True, worst=None, refusals=[], unclaimed=[], broken=[], curves=Curves())
             inner = _find(check, inside, body)
             refusals = tuple(dict.fromkeys((str(refusal), *inner.result.refusals)))
             return replace(inner, result=replace(inner.result, refusals=refusals))
@@ -97,7 +97,7 @@ def _find(check: Check, case: Case, body: Callable[[Case], None]) -> Finding:
         unclaimed=tuple(case.unclaimed),
     )
     worst = case.worst and replace(case.worst, reproducer=expecting(case.worst.reproducer, case.worst))
-    series = case.recorder.series(repr(case.process))
+    series = case.curves.series(repr(case.process))
     return Finding(result=result, worst=worst, why=why, broken=tuple(case.broken), series=series)
 
 

@@ -86,7 +86,7 @@ def _ratio(y: float, bound: float) -> float:
 
 @final
 @dataclass(slots=True)
-class Recorder:
+class Curves:
     """Collects what one check compares on one process, at a small cost beside the comparison."""
 
     _rows: dict[tuple[str, str], list[tuple[Floats, int]]] = field(default_factory=dict)

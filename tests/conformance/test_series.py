@@ -16,7 +16,7 @@ from refdiff.conformance.interface import Chain, Claim, Linear, Process, Times
 from refdiff.conformance.judge import Judge
 from refdiff.conformance.outcome import Outcome
 from refdiff.conformance.portable import dumped
-from refdiff.conformance.series import MOST, POINTS, QUANTITIES, TIMES, Recorder, Series, bounded
+from refdiff.conformance.series import MOST, POINTS, QUANTITIES, TIMES, Curves, Series, bounded
 from tests.conformance.reports import series
 from validation.checks.laws import record_draws
 from validation.checks.suite import checks
@@ -27,10 +27,10 @@ ULP = float(FORM.ulp(1.0))
 
 def recorded(got: Sequence[float], bound: float = 4 * ULP, axis: str = "t", value: float = 1.0) -> tuple[Series, ...]:
     """Return what is recorded of one comparison at times 1, 2, 3, ..."""
-    recorder = Recorder()
+    curves = Curves()
     at = np.arange(1.0, len(got) + 1.0)
-    recorder.compared("q", compare(got, Expected(value, bound)), axis, at, FORM)
-    return recorder.series("p")
+    curves.compared("q", compare(got, Expected(value, bound)), axis, at, FORM)
+    return curves.series("p")
 
 
 def test_errors_are_in_ulp_of_the_expected_value() -> None:
@@ -59,9 +59,9 @@ def test_of_an_event_the_worst_number_is_kept() -> None:
     """An example has one time and many numbers: that closest to its bound stands for it."""
     got = np.ones((3, 2, 2))
     got[:, 1, 0] += np.array([1.0, 5.0, 2.0]) * ULP
-    recorder = Recorder()
-    recorder.compared("q", compare(got, Expected(1.0, ULP)), "t", np.arange(3.0), FORM)
-    assert [point[1] for point in recorder.series("p")[0].points] == [1.0, 5.0, 2.0]
+    curves = Curves()
+    curves.compared("q", compare(got, Expected(1.0, ULP)), "t", np.arange(3.0), FORM)
+    assert [point[1] for point in curves.series("p")[0].points] == [1.0, 5.0, 2.0]
 
 
 def test_what_has_no_time_or_no_ulp_is_left_out() -> None:
@@ -75,13 +75,13 @@ def test_what_has_no_time_or_no_ulp_is_left_out() -> None:
 
 def test_a_check_cannot_flood_the_report() -> None:
     """However often a check compares, and however many quantities, what it records is bounded."""
-    recorder = Recorder()
+    curves = Curves()
     for quantity in range(3 * QUANTITIES):
         for _ in range(3 * TIMES):
             comparison = compare(np.ones(100), Expected(1.0, ULP))
-            recorder.compared(f"q{quantity}", comparison, "t", np.arange(100.0), FORM)
-            recorder.law(f"q{quantity}", "p", [(0.5, 0.0, 1.0)] * 1000)
-    found = recorder.series("p")
+            curves.compared(f"q{quantity}", comparison, "t", np.arange(100.0), FORM)
+            curves.law(f"q{quantity}", "p", [(0.5, 0.0, 1.0)] * 1000)
+    found = curves.series("p")
     assert len(found) == 2 * QUANTITIES
     assert {one.of for one in found if one.kind == "errors"} == {100 * TIMES}
     assert max(len(one.points) for one in found) <= POINTS
@@ -163,11 +163,11 @@ def test_draws_are_shown_against_the_uniform_law(shift: float) -> None:
     class Held:
         """Stands for a case."""
 
-        recorder = Recorder()
+        curves = Curves()
         process = "p"
 
     record_draws(Held(), "q", np.clip(np.linspace(0.0, 1.0, 1001) - shift, 0.0, 1.0), 0.05)  # type: ignore[arg-type]  # what it reads of a case
-    (one,) = Held.recorder.series("p")
+    (one,) = Held.curves.series("p")
     assert max(abs(point[1]) for point in one.points) == pytest.approx(shift, abs=0.02)
     assert {point[2] for point in one.points} == {0.05}
 

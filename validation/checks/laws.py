@@ -14,7 +14,7 @@ def record_law(case: Case, what: str, levels: Floats, differences: Floats, high:
     """Record the differences of two distribution functions at some levels, and the distance that passes."""
     order = np.argsort(levels)[np.linspace(0, len(levels) - 1, min(POINTS, len(levels))).astype(int)]
     points = [(float(levels[i]), float(differences[i]), high) for i in order]
-    case.recorder.law(what, repr(case.process), points)
+    case.curves.law(what, repr(case.process), points)
 
 
 def record_draws(case: Case, what: str, places: Floats, high: float) -> None:

@@ -195,7 +195,7 @@ def _record(case: Case, what: str, runs: Sequence[Times], found: Sequence[tuple[
     if len(set(sizes)) == 1:
         sizes = [round(1.0 / length) for length in HALVED]
     points = [(float(n), error, floor) for n, (error, floor) in zip(sizes, found, strict=True)]
-    case.recorder.run(what, repr(case.process), points, float(order))
+    case.curves.run(what, repr(case.process), points, float(order))
 
 
 def _error(case: Case, sampler: Sampler, times: Times, levels: Levels) -> tuple[float, float]:
