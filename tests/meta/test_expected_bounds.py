@@ -114,9 +114,9 @@ def test_bounds_of_the_posterior_of_a_known_process() -> None:
     12u (1 + 3/4) + u/4, and 12u (1 + 18/64) + 2u/64. e = (1 + 4) 36.65625u = 183.28125u at s = 1, t = 2.
     """
     fmt = FORMATS["float32"]
-    s, t = np.array([1, 0, 2]), np.array([2, 1, 1])
+    s, t = np.array([1, 0, 2, 2]), np.array([2, 1, 1, 2])
     found = tolerances_at(CHAIN, s, t, fmt)
-    assert found.domain.tolist() == [True, True, False]
+    assert found.domain.tolist() == [True, True, False, False]
     # sigma_t|s^2 = 15/16, sigma_s^2 = 3/4, V = 5/7, sigma_t^2 = 63/64. From k = 1 to 0, e = (1 + 1)(12u + 21.25u), and
     # V = 0, sigma_t|s^2 = sigma_t^2 = 3/4.
     e, u = 183.28125 * 2.0**-24, 2.0**-24

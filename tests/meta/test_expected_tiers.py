@@ -176,3 +176,12 @@ def test_scales_are_shaped_for_data() -> None:
     assert (rows.alpha.tolist(), rows.sigma.tolist()) == ([0.125, 0.5], [6.0, 4.0])
     assert (rows.d_alpha.tolist(), rows.d_sigma.tolist(), rows.floor) == ([3.0, 1.0], [9.0, 7.0], 0.75)
     assert tiers.Scales(at.alpha, at.sigma, at.d_alpha, at.d_sigma).floor == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "inside"),
+    [(1.0, 1 / 8, True), (1.0, 0.126, False), (1.0, 0.0, True), (2**-100, 0.0, True), (0.0, 0.0, False)],
+)
+def test_a_right_form_divides_by_what_is_known_to_an_eighth(value: float, uncertainty: float, inside: bool) -> None:
+    """Chapter 11: a divisor is above 0, and its uncertainty at most an eighth of it."""
+    assert tiers.divides(np.array([value]), np.array([uncertainty])).tolist() == [inside]

@@ -17,7 +17,7 @@ from refdiff.conformance.step import Step
 from ..expected.conversions import PARTS, parts, parts_of, sensitivity
 from ..expected.posteriors import Tolerances
 from ..expected.steps import ROUNDINGS
-from ..expected.tiers import Scales, column
+from ..expected.tiers import Scales, column, divides
 from ..oracles.certified import Floats
 from .grids import drawn_times, event_of
 from .inferred import placed, scales, unit_scales
@@ -56,7 +56,7 @@ def lands(case: Case, asked: Step) -> None:
         if not ((s < t) & (s >= (1 if chain else 0))).all():
             return
         at_s, at_t = (scales(case, x) for x in (s, t))
-        if not ((8.0 * at_t.d_alpha <= at_t.alpha) & (at_t.alpha > 0.0)).all():
+        if not divides(at_t.alpha, at_t.d_alpha).all():
             return
         (a_s, s_s), (a_t, s_t) = unit_scales(case, s), unit_scales(case, t)
         limits = tolerances(case, s, t, (a_s, a_t), (s_s**2, s_t**2))

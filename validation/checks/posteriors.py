@@ -9,7 +9,7 @@ from refdiff.conformance.case import Case
 from refdiff.conformance.interface import Chain, Own, Times
 
 from ..expected.posteriors import Tolerances, tolerances_of
-from ..expected.tiers import delta, of_variance
+from ..expected.tiers import delta, divides, of_variance
 from ..oracles.certified import Floats
 from .inferred import uncertainty
 
@@ -33,7 +33,7 @@ def tolerances(
     # By way of eps the mean is divided by alpha_t: where a right alpha_t may come out as 0, that is 0/0.
     known = not isinstance(case.process, Own)
     d_alpha = delta(case.process, "alpha", t, case.format) if known else of_variance(alphas[1], uncertain[1])
-    divides = (alphas[1] > 0.0) & (8.0 * d_alpha <= alphas[1])
+    inside = divides(alphas[1], d_alpha)
     if zero_too and isinstance(case.process, Chain):
-        divides = divides | (alphas[1] == 0.0)
-    return replace(found, domain=found.domain & divides)
+        inside = inside | (alphas[1] == 0.0)
+    return replace(found, domain=found.domain & inside)

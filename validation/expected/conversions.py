@@ -12,7 +12,7 @@ from refdiff.conformance.formats import Format
 from refdiff.conformance.interface import Array, Parameterization
 
 from ..oracles.certified import Floats
-from .tiers import JUDGE_U, Scales
+from .tiers import JUDGE_U, Scales, divides
 
 Terms: TypeAlias = Callable[[Any, Any, Any, Any], tuple[Any, ...]]
 Pair: TypeAlias = tuple[Parameterization, Parameterization]
@@ -122,9 +122,9 @@ def converted(pair: Pair, value: Array, x_t: Array, at: Scales, fmt: Format, *, 
             tolerance = np.maximum(tolerance, moved + _by_ways(pair, np.abs(x), np.abs(v), q, fmt))
         domain = np.ones(x.shape, dtype=bool)
         if pair in BY_ALPHA:
-            domain &= (8.0 * q.d_alpha <= q.alpha) & (q.alpha > 0.0)
+            domain &= divides(q.alpha, q.d_alpha)
         if pair in BY_SIGMA:
-            domain &= (8.0 * q.d_sigma <= q.sigma) & (q.sigma > 0.0)
+            domain &= divides(q.sigma, q.d_sigma)
         # What overflows the format is not asked for, nor what passes through an overflow.
         reached = size + np.where(np.isinf(tolerance), 0.0, tolerance)
         inside = reached / np.minimum(1.0, np.where(domain, q.sigma, 1.0)) < fmt.largest

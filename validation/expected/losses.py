@@ -16,7 +16,7 @@ from refdiff.conformance.interface import Array, MinSNR, Parameterization, Times
 
 from ..oracles.certified import Floats
 from .conversions import divisor_lost, formed, magnitude, ways
-from .tiers import JUDGE_U, Scales
+from .tiers import JUDGE_U, Scales, divides
 
 GAMMA = 5.0
 """gamma of the weight that is named min_snr."""
@@ -114,9 +114,9 @@ def weight(kind: Kind, known: Known, fmt: Format) -> Expected:
     formula = _formula(kind)
     domain = np.isfinite(known.beta)
     if kind in _BY_ALPHA:
-        domain &= (q.alpha > 0.0) & (8.0 * q.d_alpha <= q.alpha)
+        domain &= divides(q.alpha, q.d_alpha)
     if kind in _BY_SIGMA:
-        domain &= (q.sigma > 0.0) & (8.0 * q.d_sigma <= q.sigma)
+        domain &= divides(q.sigma, q.d_sigma)
     value = np.asarray(formula(q.alpha, q.sigma, known.beta))
     moved = np.zeros(len(value))
     for a, s, b in product((-1.0, 1.0), repeat=3):
@@ -144,7 +144,7 @@ def truth(prediction: Parameterization, batch: Batch, at: Scales, fmt: Format) -
         tolerance = 8.0 / 7.0 * (np.abs(e) * q.d_alpha + np.abs(x) * q.d_sigma) + u * size
         return Expected(q.alpha * e - q.sigma * x, tolerance, everywhere)
     score = -e / q.sigma
-    domain = (at.sigma > 0.0) & (8.0 * at.d_sigma <= at.sigma)
+    domain = divides(at.sigma, at.d_sigma)
     return Expected(score, np.abs(score) * (8.0 / 7.0 * q.d_sigma / q.sigma + u), domain)
 
 

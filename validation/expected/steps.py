@@ -17,7 +17,7 @@ from ..oracles.certified import Floats
 from .conversions import converted, parts_of
 from .posteriors import Tolerances, coefficients
 from .propagation import Ingredients, Terms, propagated
-from .tiers import column, delta, exact, must_scales, of_variance
+from .tiers import column, delta, divides, exact, must_scales, of_variance
 
 ROUNDINGS = 12.0
 """Of the terms of a step (chapter 10)."""
@@ -76,12 +76,11 @@ def step(
     found = propagated(_TERMS[rule](given), known, fmt, ROUNDINGS)
     sigma, d_sigma = known["s_t"]
     with np.errstate(all="ignore"):
-        domain = ((sigma > 0.0) & (8.0 * d_sigma <= sigma)) | (rule == "ddim" and not general)
+        domain = divides(sigma, d_sigma) | (rule == "ddim" and not general)
         largest = (np.abs(found.value) + found.tolerance) / sigma
         if rule == "ddim":
-            alpha, d_alpha = known["a_t"]
-            domain = domain & (alpha > 0.0) & (8.0 * d_alpha <= alpha)
-            largest = (np.abs(found.value) + found.tolerance) / alpha
+            domain = domain & divides(*known["a_t"])
+            largest = (np.abs(found.value) + found.tolerance) / known["a_t"][0]
         else:
             # The slope may leave the range of the format though the step would not.
             slope = known["beta"][0] * (np.abs(given.x) + np.abs(given.eps) / sigma)
@@ -137,8 +136,7 @@ def _moved(found: Expected, parts: tuple[Expected, ...], per: tuple[Floats, ...]
 
 def _divided(known: Ingredients) -> Mask:
     """Return where a step of ddim or ddpm may divide by sigma_t, and by alpha_t unless a chain has an exact 0."""
-    (alpha, d_alpha), (sigma, d_sigma) = known["a_t"], known["s_t"]
-    return np.asarray((8.0 * d_sigma <= sigma) & (sigma > 0.0) & ((8.0 * d_alpha <= alpha) | known_zero(known)))
+    return np.asarray(divides(*known["s_t"]) & (divides(*known["a_t"]) | known_zero(known)))
 
 
 def known_zero(known: Ingredients) -> Mask:

@@ -135,6 +135,11 @@ class Scales:
         return Scales(alpha, sigma, d_alpha, d_sigma, self.floor)
 
 
+def divides(value: Floats, uncertainty: Floats) -> npt.NDArray[np.bool_]:
+    """Return where a right form may divide by a scale: where it is above 0, and known to within an eighth of itself."""
+    return np.asarray((value > 0.0) & (8.0 * uncertainty <= value))
+
+
 def column(values: npt.NDArray[Number], ndim: int) -> npt.NDArray[Number]:
     """Return one number for each example, reshaped to broadcast against data of that rank."""
     return np.asarray(values.reshape(-1, *(1,) * (ndim - 1)))
