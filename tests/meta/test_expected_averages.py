@@ -82,10 +82,11 @@ def test_bound_of_a_movement() -> None:
     ],
 )
 def test_largest_order(errors: list[float], floors: list[float], order: float, last: int) -> None:
-    """SMP-11: the largest order is p_2 + |p_2 - p_1| at the last three errors that rounding does not hide."""
-    found, index = largest_order(errors, floors)
-    assert found == pytest.approx(order, rel=1e-14)
-    assert index == last
+    """SMP-11: the largest order is p_2 + |p_2 - p_1| at the last three errors that rounding leaves clear, in any unit."""
+    for unit in (1.0, 2.0**-20, 2.0**20):
+        found, index = largest_order([unit * error for error in errors], [unit * floor for floor in floors])
+        assert found == pytest.approx(order, rel=1e-13)
+        assert index == last
 
 
 @pytest.mark.parametrize("error", [nan, inf, -inf])
