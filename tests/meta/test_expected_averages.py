@@ -82,7 +82,7 @@ def test_bound_of_a_movement() -> None:
     ],
 )
 def test_largest_order(errors: list[float], floors: list[float], order: float, last: int) -> None:
-    """SMP-11: the largest order is p_2 + |p_2 - p_1| at the last three errors that rounding leaves clear, in any unit."""
+    """SMP-11: the largest order is p_2 + |p_2 - p_1| at the last three errors clear of rounding, in any unit."""
     for unit in (1.0, 2.0**-20, 2.0**20):
         found, index = largest_order([unit * error for error in errors], [unit * floor for floor in floors])
         assert found == pytest.approx(order, rel=1e-13)

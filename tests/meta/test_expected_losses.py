@@ -290,3 +290,9 @@ def test_denoiser_that_solves(prediction: Parameterization, value: float, slope:
     same(solves.exact(np.array([[3.0, 5.0]]))[0, 0], value)
     of_eps = 8 / 7 * (2.0**-8 + 2.0**-10 + 4.0 * U) * 4.0
     same(solves.tolerance(np.array([[1.0, 3.0]])), slope * (of_eps + 2.0 * U) * np.array([[1.0, 3.0]]))
+
+
+def test_no_weight_leaves_no_loss() -> None:
+    """LOS-16: at alpha = 0 the weight SNR on x_0 is 0, and so is the loss, whatever a way by eps would lose there."""
+    batch = Batch(np.array([[2.0]]), np.array([[1.0]]), np.array([[1.0]]), np.array([1.0]))
+    says(losses(("x_0", "snr"), batch, known(0.0, 1.0), HALF), [0.0], [LEAST])
