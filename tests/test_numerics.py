@@ -12,10 +12,11 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd.forward_ad import dual_level, make_dual
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
 from refdiff.conformance.formats import FORMATS
-from refdiff.numerics import expm1, log1mexp, veltkamp_split, with_slopes
+from refdiff.numerics import expm1, has_slopes, log1mexp, veltkamp_split, with_slopes
 
 _LOG_2 = log(2.0)
 
@@ -221,3 +222,23 @@ def test_halves_of_a_split_multiply_exactly(x: float, n: int) -> None:
     assert head + rest == x
     for part in (head, rest):
         assert Fraction(part * n) == Fraction(part) * n
+
+
+def test_a_slope_is_prepared_only_where_it_may_be_asked_for() -> None:
+    """NUM-4: recorded, in forward mode, or under a transform; plain numbers, and those under no_grad, cost nothing."""
+    plain, recorded = torch.tensor([0.5]), torch.tensor([0.5], requires_grad=True)
+    assert not has_slopes(plain)
+    assert has_slopes(recorded)
+    assert has_slopes(plain, recorded)
+    with torch.no_grad():
+        assert not has_slopes(recorded)
+    with dual_level():
+        assert has_slopes(make_dual(plain, torch.ones(1)))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    seen: list[bool] = []
+
+    def noted(t: Tensor) -> Tensor:
+        seen.append(has_slopes(t))
+        return t
+
+    vmap(noted)(plain)
+    assert seen == [True]
