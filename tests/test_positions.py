@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -54,3 +56,34 @@ def test_the_state_of_a_new_resampler_is_loaded() -> None:
     sampler = SecondMoment(2)
     sampler.load_state_dict(SecondMoment(2).state_dict())
     assert sampler.state_dict()["counts"].tolist() == [0, 0]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A base sampler that returns these positions, each with the weight 1."""
+
+    levels: tuple[float, ...]
+
+    def __call__(self, n: int, *, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return them."""
+        return torch.tensor(self.levels[:n], dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+
+
+def test_levels_of_a_density_are_mapped_by_its_quantiles() -> None:
+    """TIM-5: of the masses 1/4 and 3/4 the quantile function is 2u up to u = 1/4, and then 1/2 + 2/3 (u - 1/4)."""
+    levels = (0.0, 0.125, 0.25, 0.625, 0.8125)
+    position, weight = Importance(torch.tensor([1.0, 3.0]), base=Levels(levels))(5)
+    torch.testing.assert_close(
+        position, torch.tensor([0.0, 0.25, 0.5, 0.75, 0.875], dtype=torch.float64), rtol=2.0**-50, atol=0.0
+    )
+    torch.testing.assert_close(
+        weight, torch.tensor([2.0, 2.0, 2 / 3, 2 / 3, 2 / 3], dtype=torch.float64), rtol=2.0**-50, atol=0.0
+    )
+
+
+@pytest.mark.parametrize("cells", [3, 7, 10, 49, 1000])
+def test_the_largest_level_is_in_the_last_cell(cells: int) -> None:
+    """TIM-5: rounding of the sum of masses leaves no level without a cell."""
+    masses = torch.linspace(1.0, 2.0, cells, dtype=torch.float64)
+    position, _ = Importance(masses, base=Levels((1.0 - 2.0**-53, 1.0 - 2.0**-52)))(2)
+    assert bool(((position >= 1.0 - 1.0 / cells) & (position < 1.0)).all())

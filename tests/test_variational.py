@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import e, log, log1p
 
 import numpy as np
 import pytest
@@ -102,3 +102,18 @@ def test_terms_of_one_example_are_those_in_a_batch() -> None:
     for got, *alone in zip(terms(slice(None)), *(terms(slice(i, i + 1)) for i in range(3)), strict=True):
         torch.testing.assert_close(torch.cat(alone), got, rtol=1e-12, atol=0.0)
     assert [term.shape for term in terms(slice(0))] == [(0,), (0,)]
+
+
+def test_prior_of_data_that_is_not_on_the_unit_circle() -> None:
+    """LOS-13: with beta = 1 and t = 1, alpha^2 = 1/e: 1/2 (4/e - 1/e - log(1 - 1/e)) for x_0 = 2, and so for each."""
+    schedule, x_0 = LinearSchedule(beta_min=1.0, beta_max=1.0), torch.tensor([[2.0], [0.5]], dtype=torch.float64)
+    found = prior_term(schedule, x_0, torch.ones(2, dtype=torch.float64))
+    want = [0.5 * (x**2 / e - 1.0 / e - log1p(-1.0 / e)) for x in (2.0, 0.5)]
+    torch.testing.assert_close(found, torch.tensor(want, dtype=torch.float64), rtol=2.0**-48, atol=0.0)
+
+
+def test_decoder_has_the_256_levels_of_bytes() -> None:
+    """LOS-15: by default the levels are those of bytes."""
+    x_0, mean, std = torch.tensor([[1.0 / 255.0]]), torch.tensor([[0.0]]), torch.tensor([0.01])
+    assert torch.equal(decoder_term(x_0, mean, std), decoder_term(x_0, mean, std, levels=256))
+    assert not torch.equal(decoder_term(x_0, mean, std), decoder_term(x_0, mean, std, levels=255))
