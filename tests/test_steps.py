@@ -129,3 +129,11 @@ def test_a_step_outside_its_domain_is_refused() -> None:
         ddim_step(LINEAR, x_0_hat=x, eps_hat=eps, t=0.5 * one, s=0.75 * one)
     with pytest.raises(DomainError, match=r"expected s <= t, got -0.25 \(SMP-4\)$"):
         ode_step(LINEAR, x, eps_hat=eps, t=0.5 * one, s=0.75 * one)
+
+
+def test_an_euler_step_of_no_length_stays() -> None:
+    """SMP-1, SMP-4: s = t is in the domain, and x_s is x_t."""
+    x, t = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])
+    given = {"eps_hat": torch.ones(1, 2), "t": t, "s": t}
+    assert torch.equal(ode_step(LinearSchedule(), x, **given), x)
+    assert torch.equal(em_step(LinearSchedule(), x, noise=torch.ones(1, 2), **given), x)
