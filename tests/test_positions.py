@@ -33,6 +33,7 @@ def test_the_resampler_waits_for_ten_losses_of_each_cell() -> None:
 def test_one_cell_and_even_draws_are_in_the_domain() -> None:
     """TIM-5, TIM-6: a density of one cell is uniform, and so is a resampler whose draws are all even."""
     assert Importance.of(lambda u: 3.0 + u, cells=1).masses.tolist() == [1.0]
+    assert SecondMoment(1, history=1).masses.tolist() == [1.0]
     sampler = SecondMoment(2, history=1, uniform=1.0)
     sampler.update(torch.tensor([0.25, 0.75]), torch.tensor([1.0, 3.0]))
     assert sampler.masses.tolist() == [0.5, 0.5]

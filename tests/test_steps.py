@@ -137,3 +137,25 @@ def test_an_euler_step_of_no_length_stays() -> None:
     given = {"eps_hat": torch.ones(1, 2), "t": t, "s": t}
     assert torch.equal(ode_step(LinearSchedule(), x, **given), x)
     assert torch.equal(em_step(LinearSchedule(), x, noise=torch.ones(1, 2), **given), x)
+
+
+HALVES = DiscreteChain(betas=(0.5, 0.5))
+"""alpha_bar = 1/2, 1/4; from k = 2 to 1 the transition has the variance 1/2, and the posterior 1/2 * 1/2 / (3/4)."""
+
+
+def test_ddpm_with_the_variance_of_the_transition() -> None:
+    """SMP-2: the mean is 2/3 sqrt(1/2) (x_0_hat + x_t), the noise sqrt(1/2) z; in the step to 0 there is none."""
+    x_t, x_0_hat, z = (torch.full((2, 1), x, dtype=torch.float64) for x in (2.0, 1.0, 3.0))
+    t, s = torch.tensor([2, 1]), torch.tensor([1, 0])
+    found = ddpm_step(HALVES, x_t, x_0_hat=x_0_hat, t=t, s=s, noise=z, variance="beta")
+    want = torch.tensor([[5.0 * 0.5**0.5], [1.0]], dtype=torch.float64)
+    torch.testing.assert_close(found, want, rtol=2.0**-50, atol=0.0)
+
+
+def test_ddim_with_half_of_the_noise() -> None:
+    """SMP-3: with eta = 1/2, c^2 = 1/12: sqrt(1/2) x_0_hat + sqrt(1/2 - 1/12) eps_hat + sqrt(1/12) z."""
+    x_0_hat, eps_hat, z = (torch.full((1, 1), x, dtype=torch.float64) for x in (2.0, -3.0, 5.0))
+    t, s = torch.tensor([2]), torch.tensor([1])
+    found = ddim_step(HALVES, x_0_hat=x_0_hat, eps_hat=eps_hat, t=t, s=s, noise=z, eta=0.5)
+    want = 2.0 * 0.5**0.5 - 3.0 * (5.0 / 12.0) ** 0.5 + 5.0 * (1.0 / 12.0) ** 0.5
+    torch.testing.assert_close(found, torch.tensor([[want]], dtype=torch.float64), rtol=2.0**-48, atol=0.0)
