@@ -88,3 +88,10 @@ def test_the_largest_level_is_in_the_last_cell(cells: int) -> None:
     masses = torch.linspace(1.0, 2.0, cells, dtype=torch.float64)
     position, _ = Importance(masses, base=Levels((1.0 - 2.0**-53, 1.0 - 2.0**-52)))(2)
     assert bool(((position >= 1.0 - 1.0 / cells) & (position < 1.0)).all())
+
+
+def test_losses_of_0_leave_the_draws_even() -> None:
+    """TIM-6: where every last loss is 0 no cell has more than another, and no mass is NaN."""
+    sampler = SecondMoment(2, history=1)
+    sampler.update(torch.tensor([0.25, 0.75]), torch.zeros(2))
+    assert sampler.masses.tolist() == [0.5, 0.5]
