@@ -24,7 +24,7 @@ This page is generated from [the record](records/mutation.json) by `python -m va
   A mutant of an expected value must make a check fail on refdiff, or on a right variant of the tests of the suite,
   or pass on a wrong one.
   Runtime checks of types and the shrinking of examples are off, because they cost time and find no more.
-  A survivor that the unit tests passed, and whose reason shows that no check can tell it, was not always tried on checks.
+  A survivor of the unit tests whose reason shows that no check can tell it was not always tried on checks.
 - **Not there.** A module of the plan that the table lacks is not tested yet.
 - **Equivalent.** No test can tell an equivalent survivor from the code: the reason says why.
 - **Sample.** Of a module with many mutants a random sample is chosen, with the seed that the record has.
