@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from refdiff.chain import DiscreteChain
 from refdiff.errors import DomainError
 from refdiff.schedule import CosineSchedule, LinearSchedule, Schedule
 from refdiff.steps import ddim_step
-from refdiff.times import Continuous
+from refdiff.times import Continuous, Discrete
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -49,3 +51,21 @@ def test_ddim_refuses_a_step_of_no_length(process: LinearSchedule | DiscreteChai
     x = torch.zeros(1, 1, dtype=torch.float64)
     with pytest.raises(DomainError, match=r"expected s < t.* \(SMP-3\)"):
         ddim_step(process, x_0_hat=x, eps_hat=x, t=t, s=t)
+
+
+def test_the_first_time_has_the_position_0() -> None:
+    """TIM-1: t_min is in the range, and t_max is not."""
+    assert Continuous(t_min=0.25).position(torch.tensor([0.25, 0.625])).tolist() == [0.0, 0.5]
+
+
+def test_a_range_may_hold_one_number() -> None:
+    """TIM-1: of float32 there is one number in [1/2, 1/2 + 2^-24), and each draw is that."""
+    times = Continuous(t_min=0.5, t_max=0.5 + 2.0**-24)
+    assert times(3)[0].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_an_index_is_one_of_the_chain_where_nothing_can_be_checked() -> None:
+    """TIM-1: under a transform a position outside [0, 1) gives an index from 1 to N, which a table has."""
+    index = torch.func.vmap(Discrete(steps=4).at)(torch.tensor([nan, -1.0, 0.0, 0.99, 2.0], dtype=torch.float64))
+    assert all(1 <= k <= 4 for k in index.tolist())
+    assert index.tolist()[2:4] == [1, 4]

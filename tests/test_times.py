@@ -241,24 +241,6 @@ def test_only_the_ratio_of_masses_counts(scale: float) -> None:
     assert sorted(set(sampler(64, generator=seeded())[1].tolist())) == [0.5, 1.0, 2.0]
 
 
-def test_the_first_time_has_the_position_0() -> None:
-    """TIM-1: t_min is in the range, and t_max is not."""
-    assert Continuous(t_min=0.25).position(torch.tensor([0.25, 0.625])).tolist() == [0.0, 0.5]
-
-
-def test_a_range_may_hold_one_number() -> None:
-    """TIM-1: of float32 there is one number in [1/2, 1/2 + 2^-24), and each draw is that."""
-    times = Continuous(t_min=0.5, t_max=0.5 + 2.0**-24)
-    assert times(3)[0].tolist() == [0.5, 0.5, 0.5]
-
-
-def test_an_index_is_one_of_the_chain_where_nothing_can_be_checked() -> None:
-    """TIM-1: under a transform a position outside [0, 1) gives an index from 1 to N, which a table has."""
-    index = torch.func.vmap(Discrete(steps=4).at)(torch.tensor([nan, -1.0, 0.0, 0.99, 2.0], dtype=torch.float64))
-    assert all(1 <= k <= 4 for k in index.tolist())
-    assert index.tolist()[2:4] == [1, 4]
-
-
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_time_outside_has_no_position(device: str) -> None:
     """TIM-1: refused on the CPU with clause, range and time; where no value can be looked at, nothing is raised."""

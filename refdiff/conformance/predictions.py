@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias, get_args
+from typing import Any, Protocol, TypeAlias, TypeVar, get_args
 
 from refdiff.conformance.step import Parameterization
 from refdiff.errors import ConfigError
 
+Kind = TypeVar("Kind")
 Conversion: TypeAlias = tuple[Parameterization, Parameterization]
 """From what, and to what."""
 PREDICTIONS: tuple[Parameterization, ...] = get_args(Parameterization)
@@ -42,14 +43,7 @@ def converts(claim: Narrow, pair: Conversion) -> bool:
 
 def checked_predictions(claimed: Iterable[Any] | None) -> tuple[Parameterization, ...] | None:
     """Return the predictions of a claim. Raises ConfigError for what is none, for one twice, and for an empty list."""
-    if claimed is None:
-        return None
-    found = tuple(claimed)
-    if wrong := [one for one in found if one not in PREDICTIONS]:
-        raise ConfigError(f"expected predictions among {_NAMES}, got {wrong[0]!r} (CON-1)")
-    if not found or len(set(found)) < len(found):
-        raise ConfigError(f"expected predictions as at least one, each once, or None for all, got {found} (CON-1)")
-    return found
+    return None if claimed is None else _listed("predictions", f"among {_NAMES}", PREDICTIONS, tuple(claimed))
 
 
 def checked_conversions(claimed: Iterable[Any] | None) -> tuple[Conversion, ...] | None:
@@ -57,9 +51,14 @@ def checked_conversions(claimed: Iterable[Any] | None) -> tuple[Conversion, ...]
     if claimed is None:
         return None
     found = tuple(tuple(pair) if isinstance(pair, list) else pair for pair in claimed)
-    pairs = [(source, to) for source in PREDICTIONS for to in PREDICTIONS if source != to]
-    if wrong := [one for one in found if one not in pairs]:
-        raise ConfigError(f"expected conversions as pairs of two of {_NAMES}, got {wrong[0]!r} (CON-1)")
+    pairs = tuple((source, to) for source in PREDICTIONS for to in PREDICTIONS if source != to)
+    return _listed("conversions", f"as pairs of two of {_NAMES}", pairs, found)
+
+
+def _listed(what: str, are: str, allowed: tuple[Kind, ...], found: tuple[Any, ...]) -> tuple[Kind, ...]:
+    """Return what a claim lists, of what it may list, each once."""
+    if wrong := [one for one in found if one not in allowed]:
+        raise ConfigError(f"expected {what} {are}, got {wrong[0]!r} (CON-1)")
     if not found or len(set(found)) < len(found):
-        raise ConfigError(f"expected conversions as at least one, each once, or None, got {found} (CON-1)")
+        raise ConfigError(f"expected {what} as at least one, each once, or None, got {found} (CON-1)")
     return found

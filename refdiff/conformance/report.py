@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
@@ -375,17 +373,6 @@ def described(claim: Claim | None, origin: str, members: Iterable[Member] = ()) 
         **({"predictions": list(claim.predictions)} if claim.predictions else {}),
         **({"conversions": [" to ".join(pair) for pair in claim.conversions]} if claim.conversions else {}),
     }
-
-
-def environment(**more: Any) -> dict[str, Any]:
-    """Return where a run took place: Python, platform, and the versions of what computes."""
-    packages = {}
-    for name in ("numpy", "scipy", "torch", "hypothesis", "python-flint", "sympy", "torchsde"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"python": platform.python_version(), "platform": platform.platform(), "packages": packages, **more}
 
 
 def write(report: Report, folder: Path, markdown: str, *, last: bool = True) -> None:

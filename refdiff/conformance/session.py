@@ -296,8 +296,9 @@ class Session:
     def _assembled(self, stopped: str, *, is_last: bool = False) -> Report:
         """Return the report on what has run so far; stopped: why the rest has not; is_last: whether nothing follows."""
         from refdiff.conformance.clauses import clauses
+        from refdiff.conformance.environment import environment
         from refdiff.conformance.plan import evidence, missing
-        from refdiff.conformance.report import assemble, environment
+        from refdiff.conformance.report import assemble
 
         loaded = [sent["target"] for sent in self.workers if sent["target"]["dtype"]]
         target = loaded[0] if loaded else self._target()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refdiff.conformance import report
 from refdiff.conformance.clauses import Clause, Level
+from refdiff.conformance.environment import environment
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
 from refdiff.conformance.report import Report, assemble
 from refdiff.conformance.series import Kind, Series
@@ -94,5 +94,5 @@ def made(*outcomes: Outcome, target: dict[str, Any] | None = None, **options: An
     """Return the report on five clauses with these outcomes; those without one pass."""
     there = {one.clause for one in outcomes}
     others = [outcome(one.id, "pass") for one in CLAUSES if one.id not in there]
-    environment = report.environment(seed=0, full=False, evidence_run=False, in_process=False)
-    return assemble(CLAUSES, [*outcomes, *others], target=target or TARGET, environment=environment, **options)
+    where = environment(seed=0, full=False, evidence_run=False, in_process=False)
+    return assemble(CLAUSES, [*outcomes, *others], target=target or TARGET, environment=where, **options)

@@ -41,7 +41,7 @@ RIGHT: dict[str, Any] = {
         ({"t_max": float("nan")}, "expected 0 <= t_min < t_max <= 1"),
         ({"events": ()}, "expected shapes of events"),
         ({"events": ((3, 0),)}, "expected shapes of events"),
-        ({"predictions": ()}, "expected predictions as at least one, each once, or None for all, got ()"),
+        ({"predictions": ()}, "expected predictions as at least one, each once, or None, got ()"),
         ({"predictions": ("v", "v")}, "expected predictions as at least one, each once"),
         ({"predictions": "eps"}, "expected predictions among eps, x_0, v, score, got 'e'"),
         ({"predictions": ("x0",)}, "expected predictions among eps, x_0, v, score, got 'x0' (CON-1)"),

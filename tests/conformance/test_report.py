@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from refdiff.conformance import render, report, terminal
 from refdiff.conformance.clauses import Clause, Level, spec_folder
+from refdiff.conformance.environment import environment
 from refdiff.conformance.known import KnownFailure, read
 from refdiff.conformance.markdown import markdown
 from refdiff.conformance.outcome import Outcome, Result, Status, Worst
@@ -20,7 +21,7 @@ from refdiff.conformance.report import Report, assemble
 from refdiff.errors import ConfigError
 
 SCHEMA = json.loads((spec_folder() / "report.schema.json").read_text(encoding="utf-8"))
-ENVIRONMENT = report.environment(seed=0, full=False, evidence_run=False, in_process=False)
+ENVIRONMENT = environment(seed=0, full=False, evidence_run=False, in_process=False)
 
 
 TARGET = {

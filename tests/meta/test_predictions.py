@@ -11,13 +11,14 @@ from jsonschema import Draft202012Validator
 
 from refdiff.conformance.clauses import clauses, spec_folder
 from refdiff.conformance.compare.changes import compared, text
+from refdiff.conformance.environment import environment
 from refdiff.conformance.html.claims import advice
 from refdiff.conformance.html.page import page
 from refdiff.conformance.interface import Capability, Chain, Claim, Linear, Parameterization, Unsupported
 from refdiff.conformance.judge import Judge, Settings
 from refdiff.conformance.portable import dumped
 from refdiff.conformance.render import unjudged
-from refdiff.conformance.report import Report, assemble, described, environment
+from refdiff.conformance.report import Report, assemble, described
 from refdiff.conformance.stored import stored
 from validation.checks.suite import checks
 from validation.faults.catalogue import named
