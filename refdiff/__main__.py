@@ -91,6 +91,8 @@ class Sample:
     """Sampler."""
     steps: int = 50
     """Number of sampling steps."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto uses cuda if available, else cpu. The noise of a seed differs between devices."""
     weights: Literal["ema", "model"] = "ema"
     """Weights to load from a folder: the EMA (ema), or those of the last step (model)."""
     overwrite: bool = False
@@ -101,7 +103,8 @@ class Sample:
     def __call__(self) -> int:
         """Sample, and return the exit status. Raises RefdiffError."""
         path = self.checkpoint / f"{self.weights}.safetensors" if files.is_folder(self.checkpoint) else self.checkpoint
-        trained = Trained(path, plugins.denoiser(self.denoiser) if self.denoiser is not None else None)
+        own = plugins.denoiser(self.denoiser) if self.denoiser is not None else None
+        trained = Trained(path, own, self.device)
         if not self.overwrite:
             generate.check_output(self.out)  # before the time that sampling takes
         made = trained.samples(

@@ -114,7 +114,7 @@ def joined(device: str, timeout: float = 600.0) -> Iterator[World]:
         PeerError: another process failed before this one.
     """
     launch = Launch.of_environment()
-    chosen = _device(device, launch.local)
+    chosen = find_device(device, launch.local)
     if dist.is_initialized():  # by the script that calls the trainer
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=chosen)
         return
@@ -164,7 +164,14 @@ def _explained(error: Exception, launch: Launch, timeout: float) -> TrainingErro
     return TrainingError(f"expected no exception, got {type(error).__name__} at {where}: {reason} (TRN-10)")
 
 
-def _device(name: str, local: int) -> torch.device:
+def find_device(name: str, local: int = 0) -> torch.device:
+    """Return the device of this name, which has been used once; of several CUDA devices the one with this number.
+
+    name: a name of torch's, or auto: CUDA if it is available, else the CPU.
+
+    Raises:
+        ConfigError: the device is not available.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -20,8 +20,9 @@ from refdiff.samplers import Rule, RungeKutta4, Sampler
 from refdiff.sampling import sample, sampler_named
 from refdiff.tensors import Data
 from refdiff.times import TimeSampler
-from refdiff.training import build, checkpoint, files, sizes
+from refdiff.training import build, checkpoint, files, memory, sizes
 from refdiff.training.build import Factory
+from refdiff.training.distributed import find_device
 from refdiff.training.errors import CheckpointError
 from refdiff.training.labels import conditioned, find_classes
 from refdiff.training.randomness import generator
@@ -94,16 +95,19 @@ def grid(times: TimeSampler, steps: int, sampler: Sampler) -> list[float] | list
 class Trained:
     """An exported network with its objective, training times and config."""
 
-    def __init__(self, path: Path, factory: Factory | None = None) -> None:
+    def __init__(self, path: Path, factory: Factory | None = None, device: str = "cpu") -> None:
         """Load an exported network.
 
         Args:
             path: a .safetensors file, or the output folder of a run, of which the EMA weights are loaded.
             factory: builds the network, if it is not the default one; the file itself never names code to run.
+            device: device that samples, or auto: CUDA if it is available. Noise differs between devices.
 
         Raises:
             CheckpointError: the file is not a network that refdiff exported, or its weights do not fit.
+            ConfigError: the device is not available, or has too little memory.
         """
+        self.device = find_device(device)
         read = checkpoint.weights(path)
         plan = read.config.network
         if factory is None and plan.blocks * len(plan.multipliers) > len(read.tensors):
@@ -125,7 +129,8 @@ class Trained:
         except RuntimeError as error:
             said = " ".join(str(error).split())
             raise CheckpointError(f"expected weights of this network, got {path}: {said[:200]} (TRN-11)") from None
-        self.model.float().eval()
+        with memory.explained(self.device, "the weights of this network"):
+            self.model.float().to(self.device).eval()
 
     def samples(
         self,
@@ -161,9 +166,10 @@ class Trained:
         label = self.label(count, labels, guidance)
         known = (self.model, self.objective, self.times, self.event)
         total, null = count if label is None else len(label), len(self.names)
-        return samples(
-            *known, total, seed=seed, sampler=sampler, steps=steps, label=label, null=null, guidance=guidance
-        )
+        with memory.explained(self.device, f"samples of shape {self.event}, {AT_ONCE} at a time"):
+            return samples(
+                *known, total, seed=seed, sampler=sampler, steps=steps, label=label, null=null, guidance=guidance
+            )
 
     def label(self, count: int, labels: Sequence[int | str], guidance: float = 1.0) -> Tensor | None:
         """Return the label of each sample, or None in a network without labels."""

@@ -1,9 +1,13 @@
-"""Available memory, and the refusal of what cannot fit in it, before it is allocated (TRN-8)."""
+"""Available memory: what cannot fit is refused before it is allocated, and an allocation that fails is told (TRN-8).
+
+Before a run only lower bounds are known. What a network keeps for its gradient, for instance, shows at the first step.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -56,6 +60,27 @@ def need(
         raise kind(
             f"expected at most the {_gib(free)} of memory available, got {_gib(size)} at least for {what} (TRN-8)"
         )
+
+
+@contextmanager
+def explained(device: torch.device, what: str) -> Iterator[None]:
+    """Raise ConfigError in place of the error of an allocation that fails in this block.
+
+    what: what needs the memory, and which setting lowers it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        raise ConfigError(
+            f"expected enough memory on {device}, got too little, beside what else uses it, for {what} (TRN-8)"
+        ) from None
+
+
+def _is_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Return whether an allocation failed; that of a CPU is a plain RuntimeError of torch."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def _gib(size: int) -> str:

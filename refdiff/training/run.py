@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from refdiff.errors import ConfigError, plain
-from refdiff.training import checkpoint, checks, classes, folder, generate, labels, plugins, sizes
+from refdiff.training import checkpoint, checks, classes, folder, generate, labels, memory, plugins, sizes
 from refdiff.training.agreement import agree, described
 from refdiff.training.build import Factory
 from refdiff.training.config import Config
@@ -39,6 +39,8 @@ End: TypeAlias = Literal["finished", "interrupted", "stopped early"]
 Say: TypeAlias = Callable[[str], None]
 CHANGEABLE = ("steps", "monitor", "runtime.timeout")
 """Settings and tables that may change on resuming. A cosine learning rate follows a new number of steps."""
+FITS = "this run: lower batch.size, network.width or monitor.eval_samples, or raise batch.accumulation"
+"""What a run needs memory for, and what lowers it."""
 CHECKED = 64
 """Number of examples in the checks before the first step."""
 
@@ -82,7 +84,11 @@ def train(
     Raises:
         RefdiffError: the run cannot start or continue; the message is one line.
     """
-    with joined(config.runtime.device, config.runtime.timeout) as world, _repeatable(world.device):
+    with (
+        joined(config.runtime.device, config.runtime.timeout) as world,
+        _repeatable(world.device),
+        memory.explained(world.device, FITS),
+    ):
         said = (say or _to_stderr) if world.first else _say_nothing
         _check_setup(config, world)
         with folder.held(out, world, said, resume=resume):

@@ -65,6 +65,21 @@ class Affine(nn.Module):
         return out
 
 
+class Hungry(nn.Module):
+    """A network that asks for more memory than there is at its first step, whose batch has 16 examples."""
+
+    def __init__(self) -> None:
+        """Keep one weight."""
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return zeros, or fail to allocate."""
+        if len(x) == 16 and torch.is_grad_enabled():
+            torch.empty(2**60, dtype=torch.uint8, device=x.device)
+        return x * self.scale
+
+
 def quiet(_: str) -> None:
     """Say nothing."""
 

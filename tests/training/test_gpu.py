@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from refdiff import CosineSchedule, LinearSchedule, perturb
-from refdiff.training.config import Config, OptimizerConfig, RuntimeConfig
+from refdiff import ConfigError, CosineSchedule, LinearSchedule, perturb
+from refdiff.training import generate
+from refdiff.training.config import BatchConfig, Config, MonitorConfig, OptimizerConfig, RuntimeConfig
+from refdiff.training.generate import Trained
+from refdiff.training.run import train
 from validation.tools import gpu
 
 from . import runs
@@ -151,3 +156,63 @@ def test_times_outside_the_domain_give_nan(schedule: LinearSchedule | CosineSche
         assert torch.isnan(getattr(schedule, name)(t)).tolist() == [True] * 5 + [False], name
     x = torch.ones(6, 2, device="cuda")
     assert torch.isnan(perturb(schedule, x, x, t)).all(1).tolist() == [True] * 5 + [False]
+
+
+def test_samples_are_those_of_the_cpu(data: str, tmp_path: Path) -> None:
+    """SMP-6: from one checkpoint and the same noise, by ten steps of DDIM.
+
+    Sums of float32 in another order differ by some 1e-6 of their size, which ten steps may add up.
+    """
+    runs.run(runs.config(data, runtime=RuntimeConfig(device="cuda")), tmp_path)
+    noise, made = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), {}
+    for device in ("cpu", "cuda"):
+        trained = Trained(tmp_path, device=device)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn", lambda *_, device, **__: noise.to(device))
+            known = (trained.model, trained.objective, trained.times, trained.event)
+            made[device] = generate.samples(*known, 16, seed=0, steps=10)
+    torch.testing.assert_close(made["cuda"], made["cpu"], rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_evaluations_and_findings(tmp_path: Path) -> None:
+    """TRN-13: a labelled run on the GPU draws, evaluates and saves as one on the CPU does."""
+    watch = MonitorConfig(log_every=10, picture_every=10, eval_every=10, eval_samples=64, save_every=10, guidance=2.0)
+    how = runs.config("digits", steps=20, runtime=RuntimeConfig(device="cuda"), monitor=watch)
+    runs.run(replace(how, condition=replace(how.condition, labels=True)), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"run.html", "samples.png", "metrics.jsonl", "ema.safetensors"}
+
+
+def _said(*command: str) -> tuple[int, str]:
+    """Return the exit code of a command, and what it wrote on stderr."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "launch", [("-m", "refdiff"), ("-m", "torch.distributed.run", "--nproc-per-node=1", "-m", "refdiff")]
+)
+def test_commands(tmp_path: Path, launch: tuple[str, ...]) -> None:
+    """TRN-8 to TRN-13: train and sample choose the GPU by themselves, by hand and under torchrun."""
+    code, said = _said(sys.executable, *launch, "train", "--out", str(tmp_path / "run"), "--steps", "20")
+    assert code == 0, said
+    assert "parameters on cuda:0" in said
+    asked = ("--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "samples"), "--num", "4")
+    code, said = _said(sys.executable, "-m", "refdiff", "sample", *asked)
+    assert code == 0, said
+    assert (tmp_path / "samples" / "samples.png").exists()
+
+
+def test_a_failed_allocation_is_told(data: str, tmp_path: Path) -> None:
+    """TRN-8: one sentence, where a batch fits in the memory, but not what the network needs for its gradient."""
+    how = runs.config(data, runtime=RuntimeConfig(device="cuda"))
+    with pytest.raises(ConfigError, match=r"^expected enough memory on cuda:0, got .* lower batch.size.*\(TRN-8\)$"):
+        train(how, tmp_path, denoiser=lambda event: runs.Hungry(), say=runs.quiet)
+
+
+def test_a_batch_that_does_not_fit_is_refused(data: str, tmp_path: Path) -> None:
+    """TRN-8: before the first step, by the memory of the GPU."""
+    free = torch.cuda.mem_get_info()[0]
+    how = runs.config(data, steps=1, batch=BatchConfig(size=free // 64, shards=1), runtime=RuntimeConfig(device="cuda"))
+    with pytest.raises(ConfigError, match=r"^expected at most the .* of memory available, got .*batch.size"):
+        runs.run(how, tmp_path)
+    assert not tmp_path.joinpath("checkpoints").exists()

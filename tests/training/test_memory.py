@@ -12,6 +12,9 @@ from refdiff.nn import MLP, Architecture, Layers, UNet
 from refdiff.schedule import CosineSchedule
 from refdiff.training import memory, sizes
 from refdiff.training.config import BatchConfig, Config, MonitorConfig, OptimizerConfig
+from refdiff.training.run import train
+
+from . import runs
 
 CPU = torch.device("cpu")
 
@@ -78,3 +81,26 @@ def test_micro_batches_need_less(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Config(batch=BatchConfig(size=2**19, shards=4), monitor=quiet)
     with pytest.raises(ConfigError, match=r"batch\.accumulation"):
         sizes.check(whole, (2,), CPU, processes=1, own_network=False)
+
+
+def test_an_allocation_that_fails_in_training_is_told(tmp_path: Path) -> None:
+    """TRN-8: as one sentence with the device and what to lower, not as an error of torch's allocator."""
+    how = runs.config(runs.images(tmp_path), batch=BatchConfig(size=16, shards=4))
+    with pytest.raises(ConfigError, match=r"^expected enough memory on cpu, got .* lower batch.size.*\(TRN-8\)$"):
+        train(how, tmp_path / "out", denoiser=lambda event: runs.Hungry(), say=runs.quiet)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1")])
+def test_each_failed_allocation_is_told(error: Exception) -> None:
+    """TRN-8: Python's own and that of an accelerator too."""
+    says = r"^expected enough memory on cpu, got too little.* for a picture \(TRN-8\)$"
+    with pytest.raises(ConfigError, match=says), memory.explained(CPU, "a picture"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("sizes differ"), ValueError("DefaultCPUAllocator")])
+def test_other_errors_are_not_called_a_lack_of_memory(error: Exception) -> None:
+    """TRN-8: they pass unchanged."""
+    with pytest.raises(type(error)) as caught, memory.explained(CPU, "a picture"):
+        raise error
+    assert caught.value is error
