@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from refdiff.nn import Architecture, UNet
 from refdiff.training.config import RuntimeConfig
-from validation.tools import gpu, gpu_peer
+from validation.tools import gpu
 
 README = Path(__file__).parents[1] / "README.md"
 NOT_MEASURED = "Not measured on a GPU."
 FIELDS = {
-    *("device", "driver", "cuda", "torch", "diffusers", "commit", "date", "tests", "networks", "images_per_second"),
+    *("device", "driver", "cuda", "torch", "diffusers", "commit", "date", "tests", "sizes"),
 }
 FOUND: dict[str, Any] = dict.fromkeys(FIELDS, "") | {"device": "Some GPU", "tests": {"a::b": "passed"}}
 
@@ -91,13 +90,13 @@ def test_with_a_gpu_the_record_is_whole(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
     monkeypatch.setattr(gpu, "_said", lambda *_: "1.2\n3.4")
     rates = {"refdiff": 1.25, "diffusers": 1.0}
-    monkeypatch.setattr(gpu, "throughput", lambda machine, *, steps: rates)
+    monkeypatch.setattr(gpu, "throughput", lambda machine, width, batch, *, steps: rates)
     for outcome, code in (("passed", 0), ("failed", 1), ("skipped", 1)):
         monkeypatch.setattr(gpu, "outcomes", lambda *_, outcome=outcome: {"a::b": outcome})
         assert gpu.main(["--out", str(path)]) == code
         found = json.loads(path.read_text("utf-8"))
         assert found.keys() == FIELDS
-        assert found["images_per_second"] == dict.fromkeys(gpu.WAYS, rates)
+        assert [one["images_per_second"] for one in found["sizes"]] == [dict.fromkeys(gpu.WAYS, rates)] * len(gpu.SIZES)
         assert found["tests"] == {"a::b": outcome}
     before = path.read_bytes()
     with pytest.raises(TypeError):
@@ -117,19 +116,15 @@ def test_the_tests_for_a_gpu_are_found_and_skip() -> None:
 def test_throughput_is_of_both_trainers() -> None:
     """They run, on any device, and leave torch's settings as they were."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    found = gpu.throughput(RuntimeConfig(device="cpu"), steps=1, rounds=1, width=32, batch=4)
+    found = gpu.throughput(RuntimeConfig(device="cpu"), 32, 4, steps=1, rounds=1)
     assert found.keys() == {"refdiff", "diffusers"}
     assert min(found.values()) > 0.0
     assert torch.are_deterministic_algorithms_enabled() == deterministic
 
 
-def test_networks_are_of_one_size() -> None:
+@pytest.mark.parametrize("width", [width for width, _ in gpu.SIZES])
+def test_networks_are_of_one_size(width: int) -> None:
     """A tenth fewer parameters for diffusers, and a fifth more operations."""
-    ours, theirs = (gpu.size(net) for net in (UNet(3, Architecture(width=gpu.WIDTH)), gpu_peer.network()))
-    assert (
-        0.85
-        < theirs["parameters, M"] / ours["parameters, M"]
-        < 1.0
-        < theirs["operations, G"] / ours["operations, G"]
-        < 1.25
-    )
+    ours, theirs = (gpu.size(network) for network in gpu.networks(width).values())
+    assert 0.85 < theirs["parameters, M"] / ours["parameters, M"] < 0.95
+    assert 1.15 < theirs["operations, G"] / ours["operations, G"] < 1.25

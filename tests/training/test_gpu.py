@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refdiff import ConfigError, CosineSchedule, LinearSchedule, perturb
 from refdiff.training import generate
-from refdiff.training.config import BatchConfig, Config, MonitorConfig, OptimizerConfig, RuntimeConfig
+from refdiff.training.config import BatchConfig, ConditionConfig, Config, MonitorConfig, OptimizerConfig, RuntimeConfig
 from refdiff.training.generate import Trained
 from refdiff.training.run import train
 from validation.tools import gpu
@@ -66,6 +66,7 @@ def _same(one: Path, other: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.usefixtures("unhooked")
 @of_every_way
 def test_training_learns(tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-8: in each precision and form 100 steps on the digits bring the loss down, and leave finite weights.
@@ -78,6 +79,7 @@ def test_training_learns(tmp_path: Path, machine: RuntimeConfig) -> None:
     assert all(bool(torch.isfinite(value).all()) for value in _weights(tmp_path).values())
 
 
+@pytest.mark.usefixtures("unhooked")
 @of_every_way
 def test_two_runs_are_the_same_to_the_bit(data: str, tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-9: on one GPU, in each precision and form."""
@@ -87,6 +89,7 @@ def test_two_runs_are_the_same_to_the_bit(data: str, tmp_path: Path, machine: Ru
     assert _same(tmp_path / "one", tmp_path / "other")
 
 
+@pytest.mark.usefixtures("unhooked")
 @of_every_way
 def test_resumed_is_uninterrupted_to_the_bit(data: str, tmp_path: Path, machine: RuntimeConfig) -> None:
     """TRN-9, TRN-11: half a run, and its other half, on one GPU."""
@@ -124,9 +127,9 @@ def _apart(how: Config, folder: Path) -> float:
 
 
 def test_first_weights_do_not_depend_on_the_device(data: str, tmp_path: Path) -> None:
-    """TRN-9: weights are drawn on the CPU; a learning rate of almost 0 leaves them where they were."""
+    """TRN-9: weights are drawn on the CPU; a step, of a gradient of norm 1 at most, moves each by the rate at most."""
     still = OptimizerConfig(kind="sgd", lr=1e-30, warmup=0, lr_schedule="constant")
-    assert _apart(runs.config(data, steps=1, optimizer=still), tmp_path) == 0.0
+    assert _apart(runs.config(data, steps=1, optimizer=still), tmp_path) <= 2e-30
 
 
 @of_every_schedule
@@ -177,8 +180,8 @@ def test_samples_are_those_of_the_cpu(data: str, tmp_path: Path) -> None:
 def test_pictures_evaluations_and_findings(tmp_path: Path) -> None:
     """TRN-13: a labelled run on the GPU draws, evaluates and saves as one on the CPU does."""
     watch = MonitorConfig(log_every=10, picture_every=10, eval_every=10, eval_samples=64, save_every=10, guidance=2.0)
-    how = runs.config("digits", steps=20, runtime=RuntimeConfig(device="cuda"), monitor=watch)
-    runs.run(replace(how, condition=replace(how.condition, labels=True)), tmp_path)
+    machine, labelled = RuntimeConfig(device="cuda"), ConditionConfig(labels=True)
+    runs.run(runs.config("digits", runtime=machine, monitor=watch, condition=labelled), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"run.html", "samples.png", "metrics.jsonl", "ema.safetensors"}
 
 

@@ -2,11 +2,12 @@
 
     python -m validation.tools.gpu [--out FILE] [--jobs N] [--commit HASH]
 
-Runs `pytest -m gpu` of the tests for a GPU, measures images per second of training on 32 x 32 x 3 in batches of 128,
-in each of `WAYS`, and writes both to `validation/records/gpu.json`; a test compares README's Limits with it. What
-trains is refdiff's trainer with width 64, and a loop with diffusers' U-Net of that size (`gpu_peer`), in turn, `ROUNDS`
-times; the record has the medians, and both sizes. Exits with 2 and writes nothing without a GPU, and with 1 if a test
-fails. Needs a clone with the extra `dev`; without git, name the commit.
+Runs `pytest -m gpu` of the tests for a GPU, measures images per second of training on 32 x 32 x 3 in each of `WAYS` and
+`SIZES`, and writes both to `validation/records/gpu.json`; a test compares README's Limits with it. What trains is
+refdiff's trainer, and a loop with diffusers' U-Net of that size (`gpu_peer`), in turn, `ROUNDS` times; the record has
+the medians, and the sizes of both networks. A step of the smaller size is so short that starting its kernels takes most
+of it. Exits with 2 and writes nothing without a GPU, and with 1 if a test fails. Needs a clone with the extra `dev`;
+without git, name the commit.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ WAYS = {
         device="cuda", precision="bfloat16", channels_last=True, compile=True
     ),
 }
-STEPS, ROUNDS = 100, 3
+SIZES = ((64, 128), (128, 512))
+"""Width of refdiff's network, and size of the batch."""
+STEPS, ROUNDS = 50, 3
 """Steps that are timed in each round."""
-WIDTH, BATCH = 64, 128
 
 
 def record(commit: str | None = None, *, jobs: int = 1, steps: int = STEPS) -> dict[str, Any]:
@@ -67,8 +69,16 @@ def record(commit: str | None = None, *, jobs: int = 1, steps: int = STEPS) -> d
         "commit": commit or _said(*described),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "tests": outcomes("-n", str(jobs)),
-        "networks": {"refdiff": size(UNet(3, Architecture(width=WIDTH))), "diffusers": size(gpu_peer.network())},
-        "images_per_second": {name: throughput(machine, steps=steps) for name, machine in WAYS.items()},
+        "sizes": [
+            {
+                "batch": batch,
+                "networks": {name: size(network) for name, network in networks(width).items()},
+                "images_per_second": {
+                    name: throughput(machine, width, batch, steps=steps) for name, machine in WAYS.items()
+                },
+            }
+            for width, batch in SIZES
+        ],
     }
 
 
@@ -83,6 +93,11 @@ def outcomes(*more: str) -> dict[str, str]:
         return {f"{case.get('classname')}::{case.get('name')}": _outcome(case) for case in cases}
 
 
+def networks(width: int) -> dict[str, nn.Module]:
+    """Return a network of each library, of one size."""
+    return {"refdiff": UNet(3, Architecture(width=width)), "diffusers": gpu_peer.network(gpu_peer.widths(width))}
+
+
 def size(network: nn.Module) -> dict[str, float]:
     """Return the number of parameters, in millions, and of operations for an image, in billions."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -92,14 +107,14 @@ def size(network: nn.Module) -> dict[str, float]:
 
 
 def throughput(
-    machine: RuntimeConfig, *, steps: int = STEPS, rounds: int = ROUNDS, width: int = WIDTH, batch: int = BATCH
+    machine: RuntimeConfig, width: int, batch: int, *, steps: int = STEPS, rounds: int = ROUNDS
 ) -> dict[str, float]:
     """Return images per second of training on random images, for each library, after untimed steps."""
     raw = np.random.default_rng(0).integers(0, 256, (2048, 3, 32, 32), dtype=np.uint8)
     data = Examples(raw, np.arange(len(raw)), 0.0, 255.0)
     how = Config(network=Architecture(width=width), batch=BatchConfig(size=batch), runtime=machine)
     with TemporaryDirectory() as out:
-        theirs = gpu_peer.stepper(machine, data.take(slice(None)), batch, (3 * width // 4, 3 * width // 2))
+        theirs = gpu_peer.stepper(machine, data.take(slice(None)), batch, gpu_peer.widths(width))
         loops: dict[str, Callable[[], object]] = {
             "refdiff": _deterministic(trainer(how, data, Path(out))),
             "diffusers": theirs,
