@@ -211,7 +211,7 @@ def test_images_are_the_digits_exactly(tmp_path: Path) -> None:
 
 def test_readme_says_what_the_record_shows() -> None:
     """The README has the sentences and the plot of the record; no plot as long as the record lacks a library there."""
-    readme, said = README.read_text("utf-8"), peers.sentences(peers.read(peers.RECORD))
+    readme, said = README.read_text("utf-8"), peers.sentences(peers.read(peers.DIGITS.record))
     assert ("](spec/figures/peers.svg)" in readme) == bool(said)
     assert said in readme
     assert not said or 1_000 < peers.PLOT.stat().st_size < 100_000
@@ -219,7 +219,7 @@ def test_readme_says_what_the_record_shows() -> None:
 
 def test_record_is_of_these_rows() -> None:
     """The record repeats what each row sets, and its networks have within 5 % of the parameters of refdiff's."""
-    rows, runs = json.loads(peers.RECORD.read_text("utf-8"))["rows"], peers.read(peers.RECORD)
+    rows, runs = json.loads(peers.DIGITS.record.read_text("utf-8"))["rows"], peers.read(peers.DIGITS.record)
     for row in ROWS:
         assert rows[row.name] == json.loads(json.dumps({"why": row.why, "settings": asdict(row)["settings"]}))
     own = {run["parameters"] for run in runs if run["row"] == "refdiff"}

@@ -169,13 +169,13 @@ class Loop:
             count = self.state.step * batch.shards + shard
             eps[i * size : (i + 1) * size].normal_(generator=generator(seed, "noise", count, device=x_0.device))
             random = generator(seed, "times", count, device=x_0.device)
-            drawn.append(self.state.times(size, generator=random))
+            drawn.append(self.state.times.sampler(size, generator=random))
             if label is not None:
                 # The draws that follow the times of this shard: a run without labels takes none of them.
                 own = label[i * size : (i + 1) * size].to(x_0.device)
                 labels.append(drop(own, self.data.classes, self.config.condition.dropout, random))
-        t, weight = (torch.cat(part) for part in zip(*drawn, strict=True))
-        return (x_0, eps, t, weight.to(dtype)), torch.cat(labels) if labels else None
+        position, weight = (torch.cat(part) for part in zip(*drawn, strict=True))
+        return (x_0, eps, self.state.times.at(position), weight.to(dtype)), torch.cat(labels) if labels else None
 
     def denoiser(self, shard: int, label: Tensor | None = None) -> Denoiser:
         """Return the network as a denoiser in the configured precision, with dropout seeded by (seed, step, shard)."""

@@ -145,11 +145,11 @@ def run(name: str, seed: int, steps: int) -> Run:
     }
 
 
-def baseline(data: Examples, held_out: Examples, seed: int) -> quality.Baseline:
+def baseline(data: Examples, held_out: Examples, seed: int, count: int = SAMPLES) -> quality.Baseline:
     """Return the Fréchet distance of as many training examples as samples, as the trainer measures it."""
     rows = torch.randperm(len(data), generator=generator(seed, "split", 1)).numpy()
     drawn = generator(seed, "split", 2)
-    return quality.baseline(data.take(rows), held_out.take(slice(None)), SAMPLES, drawn=drawn)
+    return quality.baseline(data.take(rows), held_out.take(slice(None)), count, drawn=drawn)
 
 
 def held_out_loss(model: torch.nn.Module, objective: Objective, held_out: Examples, seed: int) -> float:

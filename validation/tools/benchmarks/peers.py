@@ -1,10 +1,12 @@
 """Quality after the same seconds of training: refdiff's trainer, and those of two other libraries.
 
-    python -m validation.tools.benchmarks.peers [--seeds N] [--seconds S ...] [--rows ...] [--jobs N] [--out FILE]
+    python -m validation.tools.benchmarks.peers [--data NAME] [--seeds N] [--seconds S ...] [--rows ...] [--jobs N]
+        [--out FILE] [--plot FILE] [--pictures FOLDER]
 
 Every row trains on the same 1,500 digits of 8 x 8 pixels (scikit-learn), split by the seed as refdiff splits them, with
 a network of about 1.5 M parameters. `peers_rows` states the settings: first those that each library documents, then
-for the two others refdiff's settings, as far as they can be set. The record repeats them.
+for the two others refdiff's settings, as far as they can be set. The record repeats them. `--data fashion-mnist` trains
+on 50,000 pictures of clothes instead, 28 x 28 pixels, and measures 1,000 samples against the 10,000 others.
 
 | what | how |
 |---|---|
@@ -14,9 +16,9 @@ for the two others refdiff's settings, as far as they can be set. The record rep
 | samplers | each library's DDIM with 50 steps; at the largest budget also the sampler of its own example |
 
 A schedule of the learning rate thus ends with the budget; a run that is slower than its rate stops at the budget.
-No row writes checkpoints or pictures, or evaluates, while it trains. Every run is added to the record,
-`validation/records/peers.json`, and is not repeated, so an interrupted command continues where it stopped; short
-budgets come first. At the end the table and the README's sentences are printed, and the plot is written.
+No row writes checkpoints or pictures, or evaluates, while it trains. Every run is added to the record of the data,
+`validation/records/peers.json` for digits, and is not repeated, so an interrupted command continues where it stopped;
+short budgets come first. At the end the table is printed, and for digits the README's sentences, and the plot is drawn.
 Needs the extra `peers`, in an environment of its own, as torchvision fixes the version of torch.
 """
 
@@ -28,7 +30,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -36,12 +40,13 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from time import process_time
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import torch
 from tabulate import tabulate
+from torch import Tensor
 
-from refdiff.training import quality
+from refdiff.training import generate, quality
 from refdiff.training.config import PreprocessConfig
 from refdiff.training.data import Examples, load, split
 from validation.tools.advice import baseline, interval
@@ -51,9 +56,33 @@ from .peers_rows import BY_NAME, DDIM, ROWS, Library, Sampler
 from .peers_trainers import DenoisingDiffusion, Diffusers, Plan, Refdiff, Settings, Trainer
 
 ROOT = Path(__file__).parents[3]
-RECORD, PLOT = ROOT / "validation" / "records" / "peers.json", ROOT / "spec" / "figures" / "peers.svg"
+RECORDS, PLOT = ROOT / "validation" / "records", ROOT / "spec" / "figures" / "peers.svg"
 SECONDS = (30.0, 60.0, 150.0, 300.0)
-SAMPLES = 500
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the rows train on, and how they are measured."""
+
+    data: str
+    """Name of the data for refdiff."""
+    held_out: int | None
+    """Examples held out, by default refdiff's number."""
+    samples: int
+    seconds: tuple[float, ...]
+    """Budgets."""
+    record: Path
+
+
+SOURCES = {
+    source.data: source
+    for source in (
+        Source("digits", None, 500, SECONDS, RECORDS / "peers.json"),
+        Source("fashion-mnist", 10_000, 1000, (2400.0,), RECORDS / "peers_fashion_mnist.json"),
+    )
+}
+DIGITS = SOURCES["digits"]
 WARM = 0.05
 """Part of the budget spent on measuring the rate beforehand; it does not count."""
 NEEDED = ("denoising_diffusion_pytorch", "diffusers", "accelerate", "torchvision")
@@ -68,12 +97,20 @@ TRAINERS: dict[Library, Callable[[Settings, Plan], Trainer]] = {
 Run: TypeAlias = dict[str, Any]
 
 
-def run(name: str, seed: int, budget: float, *, with_documented: bool) -> Run:
+def run(
+    name: str,
+    seed: int,
+    budget: float,
+    *,
+    with_documented: bool,
+    source: Source = DIGITS,
+    pictures: Path | None = None,
+) -> Run:
     """Train one row for one budget, and return what was measured."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of the libraries, on what their CPU path does not use
     row = BY_NAME[name]
-    data, held_out = split(load("digits", PreprocessConfig()), None, seed)
+    data, held_out = split(load(source.data, PreprocessConfig()), source.held_out, seed)
     with TemporaryDirectory() as scratch:
         build = TRAINERS[row.library]
         (trial := Path(scratch, "trial")).mkdir()
@@ -82,7 +119,18 @@ def run(name: str, seed: int, budget: float, *, with_documented: bool) -> Run:
         trainer = build(row.settings, Plan(data, steps, seed, folder))
         taken, spent = train(trainer, steps, budget)
         samplers = dict.fromkeys((DDIM, row.documented) if with_documented else (DDIM,))
-        samplings = {str(sampler): measure(trainer, sampler, data, held_out, seed) for sampler in samplers}
+        samplings = {}
+        for sampler in samplers:
+            start = process_time()
+            made = trainer.samples(source.samples, sampler)
+            spent_sampling = process_time() - start
+            samplings[str(sampler)] = {
+                **measure(made, data, held_out, seed),
+                "sampling_seconds": round(spent_sampling, 1),
+            }
+            if pictures is not None:
+                title = f"{name}, {budget:g} s, seed {seed}, {sampler}".replace(" ", "_")
+                (pictures / f"{title}.png").write_bytes(generate.png(made[:64]))
     return {
         "row": name,
         "seed": seed,
@@ -116,14 +164,11 @@ def train(trainer: Trainer, steps: int, budget: float, clock: Callable[[], float
     return taken, spent
 
 
-def measure(trainer: Trainer, sampler: Sampler, data: Examples, held_out: Examples, seed: int) -> dict[str, float]:
-    """Return the distance of samples, that of training digits, their ratio, and the CPU time of sampling."""
-    start = process_time()
-    made = trainer.samples(SAMPLES, sampler)
-    spent = process_time() - start
-    unseen = held_out.take(slice(None))
-    found, base = quality.frechet(made, unseen), baseline(data, held_out, seed).mean
-    return {"frechet": found, "baseline": base, "ratio": found / base, "sampling_seconds": round(spent, 1)}
+def measure(made: Tensor, data: Examples, held_out: Examples, seed: int) -> dict[str, float]:
+    """Return the distance of samples, that of as many training examples, and their ratio."""
+    found = quality.frechet(made, held_out.take(slice(None)))
+    base = baseline(data, held_out, seed, len(made)).mean
+    return {"frechet": found, "baseline": base, "ratio": found / base}
 
 
 def read(path: Path) -> list[Run]:
@@ -224,35 +269,44 @@ def main(
 ) -> int:
     """Run what the record lacks, print the table, and write the plot; return the exit code."""
     asked = _asked(arguments)
-    runs = read(asked.out)
-    todo = list(missing(runs, asked.rows, asked.seeds, asked.seconds))
+    source = SOURCES[asked.data]
+    record = asked.out or source.record
+    runs = read(record)
+    seconds = source.seconds if asked.seconds is None else asked.seconds
+    todo = list(missing(runs, asked.rows, asked.seeds, seconds))
+    if train_one is run:
+        train_one = partial(run, source=source, pictures=asked.pictures)
     if todo and (absent := [name for name in needed if find_spec(name) is None]):
         print(f"expected {', '.join(absent)}: pip install 'refdiff[peers]', got none", file=sys.stderr)
         return 2
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
     with executor(asked.jobs) as pool:
-        tasks = [pool.submit(train_one, *one, with_documented=one[2] >= max(SECONDS)) for one in todo]
+        tasks = [pool.submit(train_one, *one, with_documented=one[2] >= max(source.seconds)) for one in todo]
         try:
             for done in as_completed(tasks):
                 runs.append(done.result())
-                write(asked.out, runs)
+                write(record, runs)
                 print(f"{len(runs)} runs: {runs[-1]}", file=sys.stderr)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after an error, its message would wait for all runs
     if runs:
-        print(table(runs), sentences(runs), sep="\n\n")
-        asked.plot.write_bytes(svg(draw(runs)))
+        print(table(runs))
+        if source is DIGITS:
+            print("", sentences(runs), sep="\n")
+            asked.plot.write_bytes(svg(draw(runs)))
     return 0
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="peers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1, help="runs of each row and budget")
-    parser.add_argument("--seconds", type=float, nargs="*", default=list(SECONDS), help="budgets; none: only print")
+    parser.add_argument("--data", choices=SOURCES, default=DIGITS.data, help="what is trained on")
+    parser.add_argument("--seconds", type=float, nargs="*", help="budgets; none: only print")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
     parser.add_argument("--rows", nargs="*", choices=list(BY_NAME), default=list(BY_NAME), help="by default all")
-    parser.add_argument("--out", type=Path, default=RECORD, help="the record")
-    parser.add_argument("--plot", type=Path, default=PLOT, help="the plot, SVG")
+    parser.add_argument("--out", type=Path, help="the record; by default that of the data")
+    parser.add_argument("--plot", type=Path, default=PLOT, help="the plot of digits, SVG")
+    parser.add_argument("--pictures", type=Path, help="a folder for 64 samples of each run, PNG")
     return parser.parse_args(arguments)
 
 
