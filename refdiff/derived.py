@@ -138,8 +138,11 @@ class RateSchedule(ABC):
         """Return what `alpha` and `sigma` return, to the bit, from one log-decay: half of the cost (MAR-1, MAR-2)."""
         if has_slopes(t) or not t.is_floating_point():
             return self.alpha(t), self.sigma(t)
-        log_alpha_bar = self._from_zero(between("MAR-1", "t in [0, 1]", t, 0.0, 1.0).double())
-        return _alpha_of(log_alpha_bar).to(t.dtype), _sigma_of(log_alpha_bar).to(t.dtype)
+        exact = between("MAR-1", "t in [0, 1]", t, 0.0, 1.0)
+        log_alpha_bar = self._from_zero(exact if t.dtype == torch.float64 else exact.double())
+        # The formulas of `_alpha_of` and `_sigma_of`, in place: no derivative is recorded here.
+        alpha, sigma = torch.mul(log_alpha_bar, 0.5).exp_(), torch.expm1(log_alpha_bar).neg_().sqrt_()
+        return (alpha, sigma) if t.dtype == torch.float64 else (alpha.to(t.dtype), sigma.to(t.dtype))
 
     @final
     def log_snr(self, t: Times) -> Values:
@@ -180,6 +183,7 @@ class RateSchedule(ABC):
         return with_slopes(time, (slope,), inside.double()).to(log_snr.dtype)
 
     def _from_zero(self, t: Tensor) -> Tensor:
+        """Return log alpha_bar, unchecked; a schedule may override it by a faster form of `_decay`."""
         return self._decay(torch.zeros_like(t), t)
 
     def _alpha(self, t: Tensor) -> Tensor:

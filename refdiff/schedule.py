@@ -107,6 +107,10 @@ class LinearSchedule(RateSchedule):
         """Return minus the area of a trapezium: width t - s, mean height beta((s + t)/2)."""
         return -(t - s) * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (s + t))
 
+    def _from_zero(self, t: Tensor) -> Tensor:
+        """Return what `_decay` does from s = 0, to the bit, in half of its passes."""
+        return t * (t * (-0.5 * (self.beta_max - self.beta_min)) - self.beta_min)
+
     def _inverse(self, log_snr: Tensor) -> Tensor:
         """Solve beta_min t + slope t^2 / 2 = log(1 + 1/SNR) by the root that does not cancel."""
         integral = torch.nn.functional.softplus(-log_snr, threshold=700.0)
@@ -166,6 +170,13 @@ class CosineSchedule(RateSchedule):
         ratio = torch.sin(self._speed * (1.0 - t)) / at_s
         middle = self._start + 0.5 * self._speed * (s + t)
         drop = 2.0 * torch.sin(middle) * torch.sin(0.5 * self._speed * (t - s)) / at_s
+        return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
+
+    def _from_zero(self, t: Tensor) -> Tensor:
+        """Return what `_decay` does from s = 0, with the sine at s a number."""
+        ratio = torch.sin(self._speed * (1.0 - t)) / self._cos_start
+        half = (0.5 * self._speed) * t
+        drop = 2.0 * torch.sin(self._start + half) * torch.sin(half) / self._cos_start
         return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
 
     def _alpha_slope(self, t: Tensor) -> Tensor:

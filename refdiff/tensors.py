@@ -43,7 +43,7 @@ def over_event(coefficient: Batch, data: Data) -> Tensor:
     if coefficient.shape != data.shape[:1]:
         need = f"t of shape {tuple(data.shape[:1])} to match data of shape {tuple(data.shape)}"
         raise DomainError("NOT-2", need, f"shape {tuple(coefficient.shape)}")
-    return coefficient.to(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
+    return coefficient.type(data.dtype).reshape(-1, *(1,) * (data.ndim - 1))
 
 
 def weighted_sum(on_x: Tensor, x: Data, on_y: Tensor, y: Data) -> Data:

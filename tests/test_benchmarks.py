@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +14,7 @@ import torch
 from refdiff.nn import Architecture
 from refdiff.training import config
 from refdiff.training.data import load, split
-from validation.tools.benchmarks import conditional, trainer
+from validation.tools.benchmarks import conditional, fashion, peers, trainer
 from validation.tools.benchmarks.noising import Batch, main
 from validation.tools.benchmarks.timing import compare
 
@@ -104,3 +105,17 @@ def test_conditional_prints_a_row_for_each_class(capsys: pytest.CaptureFixture[s
 def test_share_has_its_exact_interval() -> None:
     """Of n right out of n the least share is 0.025^(1/n), and the largest 1."""
     assert conditional.share(np.ones(100, dtype=np.bool_)) == f"100.0 ({100 * 0.025**0.01:.1f} to 100.0)"
+
+
+def test_fashion_records_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run takes the place of refdiff's in the record of the peers, whose table it can be printed in."""
+    record = tmp_path / "record.json"
+    source = peers.Source("digits", None, 8, (1.0,), 1.0, record)
+    small = replace(SMALL, monitor=config.MonitorConfig(log_every=0, picture_every=0, eval_every=0, save_every=0))
+    for name in ("one", "other"):
+        assert fashion.main([str(tmp_path / name), "--steps", "2"], small, source) == 0
+    assert (tmp_path / "one" / "fashion.png").read_bytes().startswith(b"\x89PNG")
+    (run,) = json.loads(record.read_text("utf-8"))["runs"]
+    assert (run["row"], run["steps"], run["settings"]["batch"]) == ("refdiff", 2, SMALL.batch.size)
+    assert f"{run['samplings']['DDIM 50']['ratio']:.3f} times" in capsys.readouterr().out
+    assert "| refdiff " in peers.table([run])

@@ -35,6 +35,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -72,14 +73,16 @@ class Source:
     samples: int
     seconds: tuple[float, ...]
     """Budgets."""
+    documented_from: float
+    """Least budget at which the sampler of a library's own example is measured too, which may take long."""
     record: Path
 
 
 SOURCES = {
     source.data: source
     for source in (
-        Source("digits", None, 500, SECONDS, RECORDS / "peers.json"),
-        Source("fashion-mnist", 10_000, 1000, (2400.0,), RECORDS / "peers_fashion_mnist.json"),
+        Source("digits", None, 500, SECONDS, max(SECONDS), RECORDS / "peers.json"),
+        Source("fashion-mnist", 10_000, 1000, (1200.0,), inf, RECORDS / "peers_fashion_mnist.json"),
     )
 }
 DIGITS = SOURCES["digits"]
@@ -281,7 +284,7 @@ def main(
         return 2
     record.parent.mkdir(parents=True, exist_ok=True)
     with executor(asked.jobs) as pool:
-        tasks = [pool.submit(train_one, *one, with_documented=one[2] >= max(source.seconds)) for one in todo]
+        tasks = [pool.submit(train_one, *one, with_documented=one[2] >= source.documented_from) for one in todo]
         try:
             for done in as_completed(tasks):
                 runs.append(done.result())
