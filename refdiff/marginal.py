@@ -67,7 +67,7 @@ class Marginal:
             DomainError: Shapes or dtypes differ (MAR-4).
         """
         same_shape("MAR-4", x=x, noise=noise)
-        return weighted_sum(over_event(self.alpha, x), x, over_event(self.sigma, x), noise)
+        return _drawn(self, x, noise)
 
 
 @final
@@ -239,7 +239,7 @@ def perturb(process: NoiseProcess, x_0: Data, eps: Data, t: Time) -> Data:
                 [5., 5., 5.]])
     """
     same_shape("MAR-4", x_0=x_0, eps=eps)
-    return marginal(process, t).sample(x_0, eps)
+    return _drawn(marginal(process, t), x_0, eps)
 
 
 def posterior_mean(process: NoiseProcess, x_t: Data, x_0: Data, *, t: Time, s: Time) -> Data:
@@ -321,6 +321,10 @@ def conditional_score(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> D
     sigma, standard = _standardized(process, x_t, x_0, t)
     # Divided twice: 1/sigma^2 overflows float32 below t = 1e-38, where the score need not.
     return -standard / over_event(sigma, x_0)
+
+
+def _drawn(q: Marginal, x: Data, noise: Data) -> Data:
+    return weighted_sum(over_event(q.alpha, x), x, over_event(q.sigma, x), noise)
 
 
 def _standardized(process: NoiseProcess, x_t: Data, x_0: Data, t: Time) -> tuple[Tensor, Tensor]:
