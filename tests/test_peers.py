@@ -225,3 +225,13 @@ def test_record_is_of_these_rows() -> None:
     own = {run["parameters"] for run in runs if run["row"] == "refdiff"}
     assert len(own) == 1
     assert all(abs(run["parameters"] / max(own) - 1.0) <= 0.05 for run in runs)
+
+
+def test_guide_says_what_the_record_of_clothes_shows() -> None:
+    """The guide has the picture, and the ratio of each library in the record."""
+    guide = (Path(__file__).parents[1] / "refdiff" / "training" / "README.md").read_text("utf-8")
+    section = guide.partition("**Fashion-MNIST.**")[2].partition("\n## ")[0]
+    runs = peers.read(peers.SOURCES["fashion-mnist"].record)
+    assert {"refdiff"} < {run["row"] for run in runs} <= set(peers.TRAINERS)
+    assert all(f"{run['samplings'][str(DDIM)]['ratio']:.2f}" in section for run in runs)
+    assert "](../../spec/figures/fashion.png)" in section
