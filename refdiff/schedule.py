@@ -166,18 +166,17 @@ class CosineSchedule(RateSchedule):
 
     def _decay(self, s: Tensor, t: Tensor) -> Tensor:
         """Return the log of a squared ratio of sines, as log1p of their difference where it is near 1."""
-        at_s = torch.sin(self._speed * (1.0 - s))
+        return self._log_ratio(torch.sin(self._speed * (1.0 - s)), s, t)
+
+    def _log_ratio(self, at_s: Tensor | float, s: Tensor | float, t: Tensor) -> Tensor:
         ratio = torch.sin(self._speed * (1.0 - t)) / at_s
         middle = self._start + 0.5 * self._speed * (s + t)
         drop = 2.0 * torch.sin(middle) * torch.sin(0.5 * self._speed * (t - s)) / at_s
         return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
 
     def _from_zero(self, t: Tensor) -> Tensor:
-        """Return what `_decay` does from s = 0, with the sine at s a number."""
-        ratio = torch.sin(self._speed * (1.0 - t)) / self._cos_start
-        half = (0.5 * self._speed) * t
-        drop = 2.0 * torch.sin(self._start + half) * torch.sin(half) / self._cos_start
-        return 2.0 * torch.where(ratio > 0.5, torch.log1p(-drop), torch.log(ratio))
+        """Return what `_decay` does from s = 0, to the bit, where s and its sine are numbers."""
+        return self._log_ratio(self._cos_start, 0.0, t)
 
     def _alpha_slope(self, t: Tensor) -> Tensor:
         """Return d alpha/dt, with the pole of beta and the zero of alpha cancelled."""

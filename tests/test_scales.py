@@ -1,4 +1,4 @@
-"""`RateSchedule.scales` against `alpha` and `sigma`."""
+"""The faster forms of a schedule, against those that they stand for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from refdiff.errors import DomainError
 from refdiff.schedule import CosineSchedule, LinearSchedule
-from tests.test_schedule import DTYPES, of_every_schedule
+from tests.test_schedule import DTYPES, SCHEDULES, of_every_schedule
 
 
 @of_every_schedule
@@ -32,3 +32,12 @@ def test_scales_are_alpha_and_sigma(schedule: LinearSchedule | CosineSchedule, d
             schedule.scales(torch.tensor([0.5, wrong], dtype=dtype))
     with pytest.raises(DomainError, match="MAR-1"):
         schedule.scales(torch.tensor([1]))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_the_form_for_s_0_is_that_of_the_decay(schedule: LinearSchedule | CosineSchedule) -> None:
+    """SCH-3, SCH-4: log alpha_bar, which has a faster form, is log_decay from 0, to the bit; at all scales of t."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(4096, generator=generator, dtype=torch.float64)
+    t = torch.cat([drawn, torch.logspace(-300.0, 0.0, 1024, dtype=torch.float64), torch.tensor([0.0, 0.5, 1.0])])
+    assert torch.equal(schedule.log_alpha_bar(t), schedule.log_decay(t=t, s=torch.zeros_like(t)))

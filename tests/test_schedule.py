@@ -261,15 +261,6 @@ def test_a_time_that_is_no_float_is_refused(quantity: Quantity, dtype: torch.dty
         _at(LinearSchedule(), quantity)(torch.ones(2, dtype=dtype))
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-def test_the_form_for_s_0_is_that_of_the_decay(schedule: LinearSchedule | CosineSchedule) -> None:
-    """SCH-3, SCH-4: log alpha_bar, which has a faster form, is log_decay from 0, to the bit; at all scales of t."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.rand(4096, generator=generator, dtype=torch.float64)
-    t = torch.cat([drawn, torch.logspace(-300.0, 0.0, 1024, dtype=torch.float64), torch.tensor([0.0, 0.5, 1.0])])
-    assert torch.equal(schedule.log_alpha_bar(t), schedule.log_decay(t=t, s=torch.zeros_like(t)))
-
-
 @pytest.mark.usefixtures("unhooked")
 def test_log_decay_refuses_invalid_intervals() -> None:
     """SCH-3 between two times: s <= t, s < 1, of one shape and dtype."""

@@ -282,7 +282,9 @@ def main(
     if todo and (absent := [name for name in needed if find_spec(name) is None]):
         print(f"expected {', '.join(absent)}: pip install 'refdiff[peers]', got none", file=sys.stderr)
         return 2
-    record.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (record.parent, asked.pictures):
+        if folder is not None:  # before the runs, which take long
+            folder.mkdir(parents=True, exist_ok=True)
     with executor(asked.jobs) as pool:
         tasks = [pool.submit(train_one, *one, with_documented=one[2] >= source.documented_from) for one in todo]
         try:
