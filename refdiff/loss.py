@@ -85,6 +85,8 @@ class Objective:
         if predicted.shape != x_0.shape:
             raise DomainError("LOS-1", f"a prediction of shape {tuple(x_0.shape)}", tuple(predicted.shape))
         error = squared_error(predicted, self._wanted(x_0, eps, alpha, sigma), self.features)
+        if isinstance(self.weight, UniformWeight):  # of 1, so that there is nothing to compute
+            return error
         weight = self.weight.of(self.process, t, self.prediction)
         # Avoids 0 * inf: a perfect prediction has loss 0 under an infinite weight (LOS-3).
         return torch.where(error == 0.0, 0.0, weight.to(error.dtype) * error)

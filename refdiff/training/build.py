@@ -129,14 +129,16 @@ def place(model: nn.Module, device: torch.device, how: config.RuntimeConfig) -> 
 
 
 def optimizer(how: config.OptimizerConfig, model: nn.Module) -> Optimizer:
-    """Return the optimizer of all parameters."""
+    """Return the optimizer of all parameters, which updates them in one kernel ("fused")."""
+    weights = model.parameters()
     match how.kind:
         case "adam":
-            return Adam(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps)
+            return Adam(weights, lr=how.lr, betas=how.betas, eps=how.eps, fused=True)
         case "adamw":
-            return AdamW(model.parameters(), lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
+            decay = how.weight_decay
+            return AdamW(weights, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=decay, fused=True)
         case "sgd":
-            return SGD(model.parameters(), lr=how.lr)
+            return SGD(weights, lr=how.lr, fused=True)
         case _:
             assert_never(how.kind)
 

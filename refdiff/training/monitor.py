@@ -11,6 +11,7 @@ from typing import Any, final
 
 import torch
 
+from refdiff.times import TimeSampler
 from refdiff.training import files
 from refdiff.training.distributed import World
 from refdiff.training.errors import CheckpointError
@@ -31,6 +32,7 @@ class Monitor:
 
     out: Path
     world: World
+    times: TimeSampler
     buckets: int
     irreducible: BucketLosses | None
     """Irreducible loss on the training examples; None if it was not computed."""
@@ -48,9 +50,8 @@ class Monitor:
 
     def summary(self, step: int, rate: float) -> Row:
         """Return the means over all steps recorded since the last summary and over all ranks, and clear them."""
-        position, loss, weight = (
-            torch.cat([getattr(seen, name).double() for seen in self._seen]) for name in ("position", "loss", "weight")
-        )
+        t, loss, weight = (torch.cat([getattr(seen, name) for seen in self._seen]) for name in ("t", "loss", "weight"))
+        position, loss, weight = self.times.position(t), loss.double(), weight.double()
         sums = torch.zeros(5, self.buckets, dtype=torch.float64, device=loss.device)
         squared = weight.square()
         each = torch.stack([weight, weight * loss, squared, squared * loss, squared * loss.square()])

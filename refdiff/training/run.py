@@ -190,7 +190,7 @@ def _monitor(loop: Loop, out: Path, *, trivial: float) -> Monitor:
     config, least = loop.config, None
     if config.monitor.log_every:
         least = _irreducible(loop)
-    return Monitor(out, loop.world, config.monitor.buckets, least, trivial)
+    return Monitor(out, loop.world, loop.state.times, config.monitor.buckets, least, trivial)
 
 
 def _irreducible(loop: Loop) -> BucketLosses | None:

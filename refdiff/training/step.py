@@ -44,8 +44,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 class StepStats:
     """Statistics of one step in this process, one number per example."""
 
-    position: Tensor
-    """Position in the range of times, [0, 1), float64."""
+    t: Tensor
+    """Time, or index of a chain."""
     loss: Tensor
     """Loss without the weight of the time sampler."""
     weight: Tensor
@@ -131,16 +131,16 @@ class Loop:
                 loss = self.objective(self.denoiser(shards[0], label), x_0, eps, t)
                 # torch averages over ranks; times their number it is the sum over the whole batch.
                 torch.autograd.backward((weight * loss).sum() * (self.world.size / self.config.batch.size))
-            seen.append((self.state.times.position(t), loss.detach(), weight))
+            seen.append((t, loss.detach(), weight))
         norm = self._clip()
         state.optimizer.step()
         state.scheduler.step()
         self._average()
-        position, loss, weight = (torch.cat(part) for part in zip(*seen, strict=True))
+        t, loss, weight = (torch.cat(part) for part in zip(*seen, strict=True))
         if isinstance(sampler := state.times.sampler, SecondMoment):
-            sampler.update(self.world.gathered(position), self.world.gathered(loss))
+            sampler.update(self.world.gathered(state.times.position(t)), self.world.gathered(loss))
         state.step += 1
-        return StepStats(position, loss, weight, norm)
+        return StepStats(t, loss, weight, norm)
 
     def _clip(self) -> float:
         """Clip the gradient to its largest norm, and return its norm before clipping."""

@@ -140,16 +140,15 @@ def test_logged_loss_of_the_optimum_is_irreducible(sampler: Any, kind: Any, weig
     known = few.take(slice(None)).double()
     optimum, generator = Optimum(objective, known), torch.Generator().manual_seed(0)
     least = irreducible_loss(objective, few, times, buckets, torch.Generator().manual_seed(1))
-    monitor = Monitor(tmp_path, World(device=torch.device("cpu")), buckets, least, 1.0)
+    monitor = Monitor(tmp_path, World(device=torch.device("cpu")), times, buckets, least, 1.0)
     plain: list[Tensor] = []
     for _ in range(10):
         t, weight = times(4096, generator=generator)
         x_0 = known[torch.randint(len(known), (len(t),), generator=generator)]
         loss = objective(optimum, x_0, torch.randn(x_0.shape, generator=generator, dtype=torch.float64), t)
-        position = times.position(t)
         if isinstance(times.sampler, SecondMoment):
-            times.sampler.update(position, loss)
-        monitor.record(StepStats(position, loss, weight, 0.0))
+            times.sampler.update(times.position(t), loss)
+        monitor.record(StepStats(t, loss, weight, 0.0))
         plain.append(loss)
     row = monitor.summary(10, 0.0)
     columns = [row[f"bucket_{name}"] for name in ("loss", "loss_error", "irreducible", "irreducible_error")]

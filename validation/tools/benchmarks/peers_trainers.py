@@ -75,7 +75,7 @@ class Refdiff:
         how = Config(runtime=RuntimeConfig(device="cpu"), network=Architecture(**settings["network"]))
         self.how = replace(how, steps=plan.steps, seed=plan.seed)
         self.loop = Loop.build(self.how, plan.data, world=World(device=torch.device("cpu")))
-        self.monitor = Monitor(plan.folder, self.loop.world, how.monitor.buckets, None, 1.0)
+        self.monitor = Monitor(plan.folder, self.loop.world, self.loop.state.times, how.monitor.buckets, None, 1.0)
         self.network = self.loop.state.model
 
     def advance(self, steps: int) -> None:

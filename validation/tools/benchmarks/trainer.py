@@ -54,7 +54,7 @@ DEFAULT = Config(runtime=RuntimeConfig(device="cpu"))
 def trainer(how: Config, data: Examples, out: Path) -> Step:
     """Return one step of refdiff's loop, and of what watches it; it returns the losses of its examples."""
     loop = Loop.build(how, data, world=World(device=torch.device(how.runtime.device)))
-    state, monitor = loop.state, Monitor(out, loop.world, how.monitor.buckets, None, 1.0)
+    state, monitor = loop.state, Monitor(out, loop.world, loop.state.times, how.monitor.buckets, None, 1.0)
 
     def step() -> Tensor:
         seen = loop.step()
