@@ -23,11 +23,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import exp, inf, log, sqrt
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, stdev
 from time import process_time
@@ -48,6 +47,7 @@ from refdiff.training.distributed import World
 from refdiff.training.randomness import generator
 from refdiff.training.step import Loop
 from refdiff.weighting import MinSNR
+from validation.tools.workers import processes
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "validation" / "records" / "advice.json"
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None, train: Callable[[str, int, int]
     asked = parser.parse_args(arguments)
     runs = read(asked.out)
     todo = list(missing(runs, asked.rows, asked.seeds, asked.steps))
-    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+    with processes(asked.jobs) as pool:
         for done in as_completed([pool.submit(train, *one) for one in todo]):
             runs.append(done.result())
             _write(asked.out, runs)

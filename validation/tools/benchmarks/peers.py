@@ -29,14 +29,13 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import inf
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -50,6 +49,7 @@ from torch import Tensor
 from refdiff.training import generate, quality
 from refdiff.training.config import PreprocessConfig
 from refdiff.training.data import Examples, load, split
+from validation.tools import workers
 from validation.tools.advice import baseline, interval
 
 from .peers_plot import draw, svg
@@ -261,7 +261,7 @@ def sentences(runs: Sequence[Run]) -> str:
 
 def processes(jobs: int) -> Executor:
     """Return an executor that runs each task in a process of its own, whose CPU time is that of the task."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    return workers.processes(jobs, tasks=1)
 
 
 def main(
