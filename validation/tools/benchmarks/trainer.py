@@ -1,15 +1,17 @@
-"""Cost of the trainer relative to a minimal training loop: one ratio, of two loops timed alternately.
+"""Cost of the trainer relative to a minimal training loop: ratios of two loops timed alternately.
 
     python -m validation.tools.benchmarks.trainer [--rounds N] [--strict]
 
 | column | numerator | denominator | bar |
 |---|---|---|---|
 | trainer | `Loop.step`, `Monitor.record`, a row of metrics in 100 steps, as `run.train` calls them | `bare` | 1.03 |
+| same optimizer | the same | `bare` with the trainer's optimizer, which is fused | |
 
-Both train the default U-Net on the default batch of the digits, with the default optimizer. `bare` is what a script of
-twenty lines does: its data is one tensor, its times and noise come of torch's own generator, x_t is written out, the
-loss is `mse_loss`, the average one `lerp_` of all parameters. It clips no gradient, has no schedule of the learning
-rate, checks nothing and remembers nothing; all that counts against the trainer.
+Both train the default U-Net on the default batch of the digits, with AdamW. `bare` is what a script of twenty lines
+does: its optimizer is `AdamW(model.parameters(), lr, ...)`, its data is one tensor, its times and noise come of torch's
+own generator, x_t is written out, the loss is `mse_loss`, the average one `lerp_` of all parameters. It clips no
+gradient, has no schedule of the learning rate, checks nothing and remembers nothing; all that counts against the
+trainer.
 
 Each round times both, 5 steps each, in turn first and second, each after a step that is not timed, and gives one ratio;
 shown are the median of the rounds and their quartiles, and the trainer's steps per second by the wall. With one thread
@@ -66,12 +68,14 @@ def trainer(how: Config, data: Examples, out: Path) -> Step:
     return step
 
 
-def bare(how: Config, data: Examples) -> Step:
+def bare(how: Config, data: Examples, *, same_optimizer: bool = False) -> Step:
     """Return one step of a loop with nothing in it but the algorithm: v of a cosine schedule, uniform times."""
     model, averaged = (_network(how, data) for _ in range(2))
     weights: list[Tensor] = list(model.parameters())
     averages: list[Tensor] = list(averaged.parameters())
-    optimizer = build.optimizer(how.optimizer, model)
+    lr, betas, weight_decay = how.optimizer.lr, how.optimizer.betas, how.optimizer.weight_decay
+    plain = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay)
+    optimizer = build.optimizer(how.optimizer, model) if same_optimizer else plain
     examples, (low, high) = data.take(slice(None)), (how.times.t_min, how.times.t_max)
     decay, s = how.ema.decay, how.process.s
 
@@ -98,8 +102,8 @@ def _network(how: Config, data: Examples) -> torch.nn.Module:
         return build.network(data.event, build.process(how.process), how.network, how.mlp)
 
 
-def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
-    """Return the ratio, and the trainer's steps per second, with so many threads of torch."""
+def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, Ratio, float]:
+    """Return the two ratios, and the trainer's steps per second, with so many threads of torch."""
     data, _ = split(load(how.data, how.preprocess), how.preprocess.held_out, how.seed)
     clock = process_time if threads == 1 else perf_counter
     settle()
@@ -108,8 +112,11 @@ def measure(how: Config, *, rounds: int, threads: int) -> tuple[Ratio, float]:
     try:
         with TemporaryDirectory() as out:
             step = trainer(how, data, Path(out))
-            ratio = compare(step, bare(how, data), rounds=rounds, calls=STEPS, clock=clock)
-            return ratio, STEPS / median(timed(step, STEPS, perf_counter) for _ in range(5))
+            plain, same = (
+                compare(step, bare(how, data, same_optimizer=same), rounds=rounds, calls=STEPS, clock=clock)
+                for same in (False, True)
+            )
+            return plain, same, STEPS / median(timed(step, STEPS, perf_counter) for _ in range(5))
     finally:
         torch.set_num_threads(before)
 
@@ -119,13 +126,15 @@ def main(arguments: Sequence[str] | None = None, how: Config = DEFAULT, threads:
     asked = asked_for("trainer", __doc__, arguments)
     rows, verdicts, missed = [], [], False
     for number in threads:
-        ratio, rate = measure(how, rounds=asked.rounds, threads=number)
-        rows.append((number, f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})", f"{rate:.3g}"))
+        ratio, same, rate = measure(how, rounds=asked.rounds, threads=number)
+        cells = (f"{one.median:.3f} ({one.low:.3f} to {one.high:.3f})" for one in (ratio, same))
+        rows.append((number, *cells, f"{rate:.3g}"))
         met = ratio.median <= BAR
         missed |= not met
         verdicts.append(f"trainer, threads {number}: {ratio.median:.3f}, bar {BAR}: {'met' if met else 'MISSED'}")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads by default; median ratio (quartiles)")
-    print(tabulate(rows, ("threads", "trainer", "steps per second"), tablefmt="github", disable_numparse=True))
+    heads = ("threads", "trainer", "same optimizer", "steps per second")
+    print(tabulate(rows, heads, tablefmt="github", disable_numparse=True))
     print(*verdicts, sep="\n")
     return int(asked.strict and missed)
 
