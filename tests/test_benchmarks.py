@@ -46,14 +46,14 @@ SMALL = config.Config(
 
 
 def test_the_trainer_prints_a_row_for_each_number_of_threads(capsys: pytest.CaptureFixture[str]) -> None:
-    """Threads, two ratios with quartiles, steps per second; a verdict each; the number of threads is as it was."""
+    """Threads, two ratios with quartiles, steps per second; two verdicts; the number of threads is as it was."""
     before = torch.get_num_threads()
     assert trainer.main(["--rounds", "2"], SMALL, threads=(1,)) == 0
     assert torch.get_num_threads() == before
     lines = capsys.readouterr().out.splitlines()
     assert [line.count("|") for line in lines[1:4]] == [5] * 3
-    (verdict,) = lines[4:]
-    assert verdict.startswith("trainer, threads 1: ")
+    for line, name in zip(lines[4:], ("trainer", "same optimizer"), strict=True):
+        assert line.startswith(f"{name}, threads 1: ")
 
 
 def test_a_trainer_that_is_mostly_overhead_misses_its_bar() -> None:

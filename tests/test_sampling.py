@@ -39,7 +39,7 @@ def test_order_of_the_flow(sampler: Sampler, order: int) -> None:
 def test_ddim_loses_variance_in_few_steps() -> None:
     """SMP-3: with the exact denoiser, 50 steps of the trainer lose 6 % of a Gaussian's variance, 100 half of that.
 
-    25 steps of RK4 lose less than 0.1 %. The guide of the trainer quotes these.
+    25 steps of RK4 lose less than 0.1 %. The guide of the trainer quotes these figures; the bounds are their rounding.
     """
     cosine, x = CosineSchedule(), torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
 

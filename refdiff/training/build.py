@@ -129,16 +129,17 @@ def place(model: nn.Module, device: torch.device, how: config.RuntimeConfig) -> 
 
 
 def optimizer(how: config.OptimizerConfig, model: nn.Module) -> Optimizer:
-    """Return the optimizer of all parameters, which updates them in one kernel ("fused")."""
-    weights = model.parameters()
+    """Return the optimizer of all parameters, which updates them in one kernel ("fused") unless one is complex."""
+    weights = list(model.parameters())
+    fused = all(weight.is_floating_point() for weight in weights)
     match how.kind:
         case "adam":
-            return Adam(weights, lr=how.lr, betas=how.betas, eps=how.eps, fused=True)
+            return Adam(weights, lr=how.lr, betas=how.betas, eps=how.eps, fused=fused)
         case "adamw":
             decay = how.weight_decay
-            return AdamW(weights, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=decay, fused=True)
+            return AdamW(weights, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=decay, fused=fused)
         case "sgd":
-            return SGD(weights, lr=how.lr, fused=True)
+            return SGD(weights, lr=how.lr, fused=fused)
         case _:
             assert_never(how.kind)
 

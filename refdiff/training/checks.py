@@ -7,7 +7,7 @@
 | gradients | a parameter gets no gradient |
 | loss | it stays at the loss of predicting 0 |
 
-The scale of the data is checked when it is read, and gradients are checked to be finite in every step.
+A sparse gradient is refused. The scale of the data is checked when it is read, and that gradients are finite in each step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from refdiff.errors import ConfigError
 from refdiff.loss import Objective
 from refdiff.marginal import marginal
 from refdiff.nn import TimeEmbedding
@@ -99,7 +100,10 @@ def _gradients(
     if loss.requires_grad:
         torch.autograd.backward(loss)
     without = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+    sparse = [name for name, value in model.named_parameters() if value.grad is not None and value.grad.is_sparse]
     model.zero_grad(set_to_none=True)
+    if sparse:  # no finding that a user may overrule: torch takes no norm of them
+        raise ConfigError(f"expected dense gradients, got a sparse one of {sparse[0]} (TRN-8)")
     if without:
         shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
         yield f"parameters without a gradient ({len(without)}): {shown}"

@@ -25,7 +25,24 @@ class Net(nn.Module):
     def forward(self, x, t=None):
         return self.made(self.layer(x))
 
+class Spectral(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.inner = nn.Linear(2, 2), nn.Module()
+        self.inner.weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    def forward(self, x, t=None):
+        return torch.fft.irfft(torch.fft.rfft(self.layer(x)) * self.inner.weight, n=2)
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Embedding(2, 2, sparse=True)
+    def forward(self, x, t=None):
+        return self.rows((x[:, 0] > 0).long())
+
 def right(event): return Net(lambda y: y)
+def spectral(event): return Spectral()
+def sparse(event): return Table()
 def raises(event): raise KeyError("my own\\nmistake")
 def leaves(event): sys.exit(0)
 def returns_none(event): return None
@@ -68,6 +85,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("--denoiser plugged:infinite", "expected finite values from Net"),
     ("--denoiser plugged:pair", "got tuple"),
     ("--denoiser plugged:fails_inside", r"AttributeError: .*nonsense.* \(at .*plugged.py:\d+\)"),
+    ("--denoiser plugged:sparse", "expected dense gradients, got a sparse one of rows.weight"),
     ("--features plugged:wide_features", r"expected a tensor of shape \(2, 2\) from Net, got \(2, 4\)"),
     ("--features plugged:uncounted", "num_features, got None"),
     ("--features plugged:right", "TypeError: "),
@@ -86,6 +104,13 @@ def test_mistakes_of_a_plug_in_are_one_sentence(
 def test_right_plug_ins_train(command: list[str]) -> None:
     """TRN-8: the check refuses no network and no extractor that is right, and leaves the network as it was."""
     assert main([*command, "--denoiser", "plugged:right", "--features", "plugged:features"]) == 0
+    assert checkpoint.listed(Path(command[2]))
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_complex_weights_are_trained(command: list[str], kind: str) -> None:
+    """TRN-8: by each optimizer, though torch's fused ones take floats alone."""
+    assert main([*command, "--denoiser", "plugged:spectral", "--optimizer.kind", kind]) == 0
     assert checkpoint.listed(Path(command[2]))
 
 
