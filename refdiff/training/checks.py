@@ -7,7 +7,8 @@
 | gradients | a parameter gets no gradient |
 | loss | it stays at the loss of predicting 0 |
 
-A sparse gradient is refused. The scale of the data is checked when it is read, and that gradients are finite in each step.
+The scale of the data is checked when it is read, and gradients are checked to be finite in every step. A sparse one is
+refused before the first.
 """
 
 from __future__ import annotations

@@ -117,7 +117,9 @@ def _check_moments(moments: object, weight: Tensor, step: int, name: str, *, has
     assert isinstance(moments, Mapping)
     for key in ("exp_avg", "exp_avg_sq"):
         _check_tensor(moments[key], weight.shape, weight.dtype, f"{name}.{key}")
-    _need(bool((moments["exp_avg_sq"] >= 0.0).all()), f"squares for {name}.exp_avg_sq", "a negative number")
+    squares = moments["exp_avg_sq"]
+    squares = torch.view_as_real(squares) if squares.is_complex() else squares  # of the two parts of a complex weight
+    _need(bool((squares >= 0.0).all()), f"squares for {name}.exp_avg_sq", "a negative number")
     # Of torch's default dtype, which a program may change.
     dtype = torch.float64 if getattr(moments["step"], "dtype", None) is torch.float64 else torch.float32
     _check_tensor(moments["step"], torch.Size(), dtype, f"{name}.step")

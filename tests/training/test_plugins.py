@@ -109,8 +109,10 @@ def test_right_plug_ins_train(command: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
 def test_complex_weights_are_trained(command: list[str], kind: str) -> None:
-    """TRN-8: by each optimizer, though torch's fused ones take floats alone."""
-    assert main([*command, "--denoiser", "plugged:spectral", "--optimizer.kind", kind]) == 0
+    """TRN-8, TRN-11: by each optimizer, though torch's fused ones take floats alone; and the run resumes."""
+    train = [*command, "--denoiser", "plugged:spectral", "--optimizer.kind", kind]
+    assert main(train) == 0
+    assert main([*train, "--steps", "2", "--resume"]) == 0
     assert checkpoint.listed(Path(command[2]))
 
 
